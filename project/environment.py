@@ -1,0 +1,126 @@
+"""Reads the environment: typed values, and the errors that name the variable.
+
+Nothing else in Hookline looks at the environment. A bad value raises `ImproperlyConfigured` with every faulty variable
+named and no value shown, since a value may be a secret.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import dj_database_url
+from django.core.exceptions import ImproperlyConfigured
+from environs import Env, EnvValidationError, FileAwareEnv, ValidationError, validate
+
+ENVIRONMENTS = ("embedded", "production")
+BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
+DATABASE_SCHEMES = ("postgres", "postgresql", "sqlite")
+SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
+MINIMUM_SECRET_LENGTH = 16
+
+def open_environment() -> Env:
+    """Return a reader that collects errors until `stop_on_errors` is called.
+
+    It also reads `NAME_FILE`, the path of a file that holds the value, which is how secrets are mounted.
+    """
+    env = FileAwareEnv(eager=False)
+    for parser in (webhook_secrets, source_names, broker_url, database, app_names):
+        env.add_parser(parser.__name__, _without_options(parser))
+    return env
+
+
+def stop_on_errors(env: Env) -> None:
+    """Raise `ImproperlyConfigured` naming every variable that could not be read."""
+    try:
+        env.seal()
+    except EnvValidationError as error:
+        faults = error.error_messages
+        if isinstance(faults, dict):
+            sentences = [f"{name}: {' '.join(map(str, messages))}" for name, messages in sorted(faults.items())]
+        else:
+            sentences = [str(faults)]
+        raise ImproperlyConfigured("; ".join(sentences)) from None
+
+
+def fail(sentence: str) -> NoReturn:
+    """Refuse a value from inside a parser. The sentence must not show the value."""
+    raise ValidationError(sentence)
+
+
+def _without_options(parser: Callable[[str], Any]) -> Callable[..., Any]:
+    # environs hands a default through the parser too; ours is parsed already.
+    return lambda value, **_options: parser(value) if isinstance(value, str) else value
+
+
+def at_least(minimum: float) -> Callable[[Any], Any]:
+    return validate.Range(min=minimum, error=f"must be {minimum:g} or more.")
+
+
+def one_of(choices: Sequence[str]) -> Callable[[Any], Any]:
+    return validate.OneOf(choices, error="must be one of {choices}.")
+
+
+def webhook_secrets(value: str) -> list[str]:
+    """Split comma-separated webhook secrets; each must be long enough to resist guessing."""
+    secrets = [secret.strip() for secret in value.split(",") if secret.strip()]
+    if not secrets:
+        fail("holds no secret; give at least one, as set in the GitHub App.")
+    if min(map(len, secrets)) < MINIMUM_SECRET_LENGTH:
+        fail(f"every secret must have {MINIMUM_SECRET_LENGTH} characters or more.")
+    return secrets
+
+
+def source_names(value: str) -> list[str]:
+    """Split comma-separated source names, as they stand in `/webhooks/<source>`."""
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    for name in names:
+        if not SOURCE_NAME.fullmatch(name):
+            fail("names may hold lower-case letters, digits and hyphens only.")
+    if len(set(names)) != len(names) or not names:
+        fail("must name one or more sources, each once.")
+    return names
+
+
+def app_names(value: str) -> list[str]:
+    """Split comma-separated Django apps: importable modules, or their AppConfig classes."""
+    return [name.strip() for name in value.split(",") if name.strip()]
+
+
+def broker_url(value: str) -> str:
+    scheme = urlsplit(value).scheme
+    if scheme not in BROKER_SCHEMES:
+        fail(f"must start with one of {', '.join(s + '://' for s in BROKER_SCHEMES)}.")
+    return value
+
+
+def database(value: str) -> dict[str, Any]:
+    """Turn a database URL into Django's settings, with what Hookline needs of each engine.
+
+    SQLite: WAL and `synchronous=FULL`, so that acknowledged means durable, and `BEGIN IMMEDIATE`, since a plain BEGIN
+    that reads and then writes fails as soon as another process writes in between.
+    PostgreSQL: connections stay open, and a peer that is gone is noticed within seconds.
+    """
+    if urlsplit(value).scheme not in DATABASE_SCHEMES:
+        fail(f"must start with one of {', '.join(s + '://' for s in DATABASE_SCHEMES)}.")
+    try:
+        parsed: dict[str, Any] = dict(dj_database_url.parse(value))
+    except (ValueError, TypeError):
+        fail("is not a database URL, such as postgres://user:password@host:5432/name.")
+    options: dict[str, Any] = parsed.setdefault("OPTIONS", {})
+    if parsed["ENGINE"] == "django.db.backends.sqlite3":
+        Path(parsed["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        options.setdefault("transaction_mode", "IMMEDIATE")
+        options.setdefault("timeout", 20)
+        options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
+    else:
+        options.setdefault("connect_timeout", 2)
+        options.setdefault("tcp_user_timeout", 10_000)
+        options.setdefault("keepalives_idle", 10)
+        options.setdefault("keepalives_interval", 5)
+        options.setdefault("keepalives_count", 2)
+        options.setdefault("application_name", "hookline")
+    parsed["CONN_MAX_AGE"] = None
+    parsed["CONN_HEALTH_CHECKS"] = True
+    return parsed

@@ -1,0 +1,176 @@
+"""Every setting of Hookline, read from the environment once. The README's table lists the variables."""
+
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+from project.broker import broker_settings
+from project.embedded import generated_secrets, open_data_directory
+from project.environment import (
+    ENVIRONMENTS,
+    at_least,
+    database,
+    one_of,
+    open_environment,
+    stop_on_errors,
+    webhook_secrets,
+)
+from project.logging import logging_settings
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+# --- What the environment says. Nothing is derived before `stop_on_errors`. -------------------------------------------
+
+env = open_environment()
+HOOKLINE_ENVIRONMENT = env.str("HOOKLINE_ENVIRONMENT", "embedded", validate=one_of(ENVIRONMENTS))
+PRODUCTION = HOOKLINE_ENVIRONMENT == "production"
+DEBUG = env.bool("DEBUG", False)
+HOOKLINE_DATA_DIR = Path(env.str("HOOKLINE_DATA_DIR", str(BASE_DIR / ".hookline"))).resolve()
+
+if PRODUCTION:
+    SECRET_KEY = env.str("SECRET_KEY")
+    ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
+    DATABASES = {"default": env.database("DATABASE_URL")}
+    BROKER_URL = env.broker_url("BROKER_URL", "amqp://localhost//")
+    HOOKLINE_OPERATOR_PASSWORD = env.str("HOOKLINE_OPERATOR_PASSWORD", "")
+else:
+    # The embedded default brings what nobody gave; production must be given each of them.
+    _generated = generated_secrets(open_data_directory(HOOKLINE_DATA_DIR))
+    SECRET_KEY = env.str("SECRET_KEY", _generated["SECRET_KEY"])
+    ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+    DATABASES = {
+        "default": env.database("DATABASE_URL", None) or database(f"sqlite:///{HOOKLINE_DATA_DIR / 'hookline.sqlite3'}")
+    }
+    BROKER_URL = env.broker_url("BROKER_URL", "filesystem://")
+    HOOKLINE_OPERATOR_PASSWORD = env.str("HOOKLINE_OPERATOR_PASSWORD", _generated["HOOKLINE_OPERATOR_PASSWORD"])
+
+HOOKLINE_OPERATOR_USER = env.str("HOOKLINE_OPERATOR_USER", "operator")
+HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", [])
+
+HOOKLINE_SOURCES = env.source_names("HOOKLINE_SOURCES", ["github"]) or []
+HOOKLINE_SECRETS: dict[str, list[str]] = {}
+"""The current webhook secrets of each source. GITHUB_WEBHOOK_SECRETS for `github`, GITHUB_WEBHOOK_SECRETS_GHES for `ghes`."""
+for _source in HOOKLINE_SOURCES:
+    _name = "GITHUB_WEBHOOK_SECRETS" + ("" if _source == "github" else f"_{_source.upper().replace('-', '_')}")
+    if not PRODUCTION and _source == "github":
+        HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name, webhook_secrets(_generated[_name]))
+    else:
+        HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name)
+
+HOOKLINE_HOST = env.str("HOOKLINE_HOST", "0.0.0.0" if PRODUCTION else "127.0.0.1")
+HOOKLINE_PORT = env.int("HOOKLINE_PORT", 8000, validate=at_least(1))
+HOOKLINE_FLOWER_PORT = env.int("HOOKLINE_FLOWER_PORT", 5555, validate=at_least(1))
+HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
+
+HOOKLINE_RECEIVER_THREADS = env.int("HOOKLINE_RECEIVER_THREADS", 8, validate=at_least(1))
+HOOKLINE_MAX_BODY_MB = env.int("HOOKLINE_MAX_BODY_MB", 25, validate=at_least(1))
+HOOKLINE_BODY_SECONDS = env.float("HOOKLINE_BODY_SECONDS", 10.0, validate=at_least(0.1))
+
+HOOKLINE_QUEUE_WINDOW = env.int("HOOKLINE_QUEUE_WINDOW", 2000, validate=at_least(1))
+HOOKLINE_WORKER_CONCURRENCY = env.int("HOOKLINE_WORKER_CONCURRENCY", 4, validate=at_least(1))
+HOOKLINE_CHILD_MAX_JOBS = env.int("HOOKLINE_CHILD_MAX_JOBS", 1000, validate=at_least(1))
+HOOKLINE_CHILD_RECYCLE_MB = env.int("HOOKLINE_CHILD_RECYCLE_MB", 300, validate=at_least(50))
+HOOKLINE_TIME_LIMIT = env.float("HOOKLINE_TIME_LIMIT", 60.0, validate=at_least(1))
+HOOKLINE_MAX_ATTEMPTS = env.int("HOOKLINE_MAX_ATTEMPTS", 5, validate=at_least(1))
+HOOKLINE_MAX_AGE_HOURS = env.float("HOOKLINE_MAX_AGE_HOURS", 24.0, validate=at_least(0.01))
+HOOKLINE_LEASE_MARGIN_SECONDS = env.float("HOOKLINE_LEASE_MARGIN_SECONDS", 15.0, validate=at_least(1))
+
+HOOKLINE_LOG_FORMAT = env.str("HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json")))
+HOOKLINE_LOG_LEVEL = env.str("HOOKLINE_LOG_LEVEL", "INFO", validate=one_of(("DEBUG", "INFO", "WARNING", "ERROR")))
+
+stop_on_errors(env)
+if PRODUCTION and DEBUG:
+    raise ImproperlyConfigured("DEBUG: must be off where HOOKLINE_ENVIRONMENT is production.")
+HOOKLINE_VARIABLES = sorted(env.dump())
+"""The name of every variable that was read; a test holds the README's table against it."""
+
+# --- Django ----------------------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "webhooks",
+    "workers",
+    "workers.catalog",
+    *HOOKLINE_APPS,
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "project.urls"
+WSGI_APPLICATION = "project.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+APPEND_SLASH = True
+USE_TZ = True
+TIME_ZONE = "UTC"
+LANGUAGE_CODE = "en-us"
+USE_I18N = False
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = True  # No collectstatic step: the admin's files are served from where they are installed.
+# The receiver reads the raw body itself and has checked its size before.
+DATA_UPLOAD_MAX_MEMORY_SIZE = None
+LOGGING = logging_settings(style=HOOKLINE_LOG_FORMAT, level=HOOKLINE_LOG_LEVEL)
+# Two processes with one name on the embedded default (localhost by several ports) would share a session cookie.
+SESSION_COOKIE_NAME = "hookline_session"
+
+if PRODUCTION:
+    SECURE_HSTS_SECONDS = 31_536_000
+    SECURE_HSTS_INCLUDE_SUBDOMAINS = True
+    SECURE_HSTS_PRELOAD = True
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+    SECURE_SSL_REDIRECT = True
+    # GitHub's POST cannot follow a redirect, and probes and scrapes come from inside the cluster.
+    SECURE_REDIRECT_EXEMPT = [r"^webhooks/", r"^livez$", r"^readyz$", r"^metrics$"]
+if HOOKLINE_BEHIND_PROXY:
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+
+# --- Celery ----------------------------------------------------------------------------------------------------------
+
+globals().update(broker_settings(BROKER_URL, data_directory=HOOKLINE_DATA_DIR))
+CELERY_BROKER_CONNECTION_TIMEOUT = 2
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
+CELERY_TASK_DEFAULT_QUEUE = "default"
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+# A message is a hint: it is acknowledged as its run starts, and what a dead worker left is in the inbox, under a lease.
+CELERY_TASK_ACKS_LATE = False
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_MAX_TASKS_PER_CHILD = HOOKLINE_CHILD_MAX_JOBS
+CELERY_WORKER_MAX_MEMORY_PER_CHILD = HOOKLINE_CHILD_RECYCLE_MB * 1024
+CELERY_WORKER_SEND_TASK_EVENTS = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False

@@ -1,0 +1,43 @@
+"""Which subscriptions an event matches: declared conditions against the payload. No user code, no I/O."""
+
+from collections.abc import Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+Scalar = str | int | bool | None
+Expected = Scalar | list[Scalar] | tuple[Scalar, ...]
+"""A value, a glob (any string), or a list of either, of which one must match."""
+
+EVERY_EVENT = "*"
+
+
+def event_matches(name: str, action: str, *, events: frozenset[str], actions: frozenset[str] | None) -> bool:
+    """Tell whether an event's name and action are among those subscribed to; `actions` None takes every action."""
+    return (name in events or EVERY_EVENT in events) and (actions is None or action in actions)
+
+
+def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -> bool:
+    """Tell whether the payload meets every condition; a path that leads nowhere meets none."""
+    return all(
+        any(_equals(value, expected) for value in values_at(payload, path.split("."))) for path, expected in where.items()
+    )
+
+
+def values_at(value: Any, path: list[str]) -> Iterator[Any]:
+    """Yield what stands at a path of keys. A list on the way stands for each of its elements."""
+    if isinstance(value, list):
+        for element in value:
+            yield from values_at(element, path)
+    elif not path:
+        yield value
+    elif isinstance(value, Mapping) and path[0] in value:
+        yield from values_at(value[path[0]], path[1:])
+
+
+def _equals(value: Any, expected: Expected) -> bool:
+    if isinstance(expected, (list, tuple)):
+        return any(_equals(value, one) for one in expected)
+    if isinstance(expected, str):
+        return isinstance(value, str) and fnmatchcase(value, expected)
+    # True is not 1 here: JSON tells them apart.
+    return type(value) is type(expected) and bool(value == expected)

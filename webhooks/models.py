@@ -1,0 +1,153 @@
+"""The inbox's tables. Rows only: what may change, and how, is in `webhooks/inbox.py` and `webhooks/transitions.py`.
+
+The indexes are for ten million deliveries: each live state has a partial index on (sort column, id) whose condition is
+that single state, since neither PostgreSQL's generic plan nor SQLite uses a partial index through an IN list.
+"""
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+
+class JobState(models.TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    SKIPPED = "skipped"
+
+
+class AttemptOutcome(models.TextChoices):
+    """How an attempt ended; empty while it runs."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SOFT_LIMIT = "soft_limit", "soft time limit"
+    HARD_LIMIT = "hard_limit", "hard time limit"
+    RETRY_LATER = "retry_later", "retry later"
+    GAVE_UP = "gave_up", "gave up"
+    HANDED_BACK = "handed_back", "handed back"
+    LOST = "lost"
+
+
+class Source(models.Model):
+    """A place that sends to us: the github.com App, or a GitHub Enterprise Server."""
+
+    name = models.SlugField(unique=True)
+    url = models.URLField(default="https://github.com")
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Delivery(models.Model):
+    """One POST from GitHub that was verified."""
+
+    source = models.ForeignKey(Source, on_delete=models.PROTECT)
+    hook_id = models.BigIntegerField(help_text="X-GitHub-Hook-ID; 0 where the header was absent.")
+    guid = models.UUIDField("GUID", help_text="X-GitHub-Delivery; a redelivery keeps it.")
+    event = models.CharField(max_length=100)
+    action = models.CharField(max_length=100, blank=True)
+    repository = models.CharField(max_length=255, blank=True, help_text="Full name.")
+    installation_id = models.BigIntegerField(null=True, blank=True)
+    sender = models.CharField(max_length=100, blank=True, help_text="Login.")
+    secret_fingerprint = models.CharField(max_length=12, help_text="Which of the source's secrets signed it.")
+    headers = models.JSONField(help_text="The allow-listed request headers.")
+    body_bytes = models.PositiveIntegerField(help_text="Length of the raw body.")
+    received_at = models.DateTimeField(db_default=Now())
+    repeats = models.PositiveIntegerField(default=0, help_text="How often the same delivery came again.")
+    last_repeat_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "deliveries"
+        constraints = [
+            # The GUID names the event: two hooks or two sources that point here send the same one.
+            models.UniqueConstraint(fields=["source", "hook_id", "guid"], name="delivery_once"),
+        ]
+        indexes = [
+            models.Index(fields=["guid"], name="delivery_guid"),
+            models.Index(fields=["received_at", "id"], name="delivery_received"),
+            models.Index(fields=["event", "received_at", "id"], name="delivery_event"),
+            models.Index(fields=["repository", "received_at", "id"], name="delivery_repository"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.event} {self.guid}"
+
+
+class Payload(models.Model):
+    """A delivery's raw body, in a table of its own: lists never read it, and it can be pruned before its delivery."""
+
+    delivery = models.OneToOneField(Delivery, on_delete=models.CASCADE, primary_key=True)
+    body = models.BinaryField()
+
+    def __str__(self) -> str:
+        return f"payload of delivery {self.delivery_id}"
+
+
+class Job(models.Model):
+    """One handler's work for one delivery.
+
+    `attempt` only ever rises and names the run that may record. The budget (`forgiven`, `lost`, `budget_from_*`) starts
+    afresh when an operator says "run again": what counts against `max_attempts` is
+    `attempt - budget_from_attempt - forgiven - lost`.
+    """
+
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="jobs", db_index=False)
+    handler = models.CharField(max_length=200)
+    queue = models.CharField(max_length=100)
+    state = models.CharField(max_length=10, choices=JobState.choices, default=JobState.QUEUED)
+    created_at = models.DateTimeField(db_default=Now())
+    due_at = models.DateTimeField(db_default=Now(), help_text="A retrying job cannot be claimed before this.")
+    publish_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the relay should next put it on the broker; empty once claimed or final."
+    )
+    publications = models.PositiveIntegerField(default=0, help_text="How often the relay has published it since it was due.")
+    attempt = models.PositiveIntegerField(default=0)
+    max_attempts = models.PositiveIntegerField()
+    forgiven = models.PositiveIntegerField(default=0, help_text="Runs that were handed back; they cost no attempt.")
+    lost = models.PositiveIntegerField(default=0, help_text="Runs lost with their worker; they have their own bound.")
+    budget_from_attempt = models.PositiveIntegerField(default=0)
+    budget_from_at = models.DateTimeField(db_default=Now())
+    lease_until = models.DateTimeField(null=True, blank=True, help_text="Until when a worker owns the running job.")
+    finished_at = models.DateTimeField(null=True, blank=True)
+    result = models.CharField(max_length=500, blank=True, help_text="What the handler returned.")
+    error = models.CharField(max_length=500, blank=True, help_text="Why the last run did not succeed.")
+    fingerprint = models.CharField(max_length=16, blank=True, help_text="Handler and error, to group failures by.")
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["delivery", "handler"], name="job_once")]
+        indexes = [
+            models.Index(fields=["queue", "publish_at", "id"], name="job_publish", condition=Q(publish_at__isnull=False)),
+            models.Index(fields=["created_at", "id"], name="job_created"),
+            models.Index(fields=["created_at", "id"], name="job_queued", condition=Q(state="queued")),
+            models.Index(fields=["lease_until", "id"], name="job_running", condition=Q(state="running")),
+            models.Index(fields=["due_at", "id"], name="job_retrying", condition=Q(state="retrying")),
+            models.Index(fields=["finished_at", "id"], name="job_dead", condition=Q(state="dead")),
+            models.Index(fields=["finished_at", "id"], name="job_skipped", condition=Q(state="skipped")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.handler} #{self.pk}"
+
+
+class Attempt(models.Model):
+    """One run of a job: when, where and how it ended."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="attempts", db_index=False)
+    number = models.PositiveIntegerField()
+    worker = models.CharField(max_length=255, help_text="The worker's node name.")
+    pid = models.PositiveIntegerField("process id")
+    started_at = models.DateTimeField(db_default=Now())
+    finished_at = models.DateTimeField(null=True, blank=True)
+    outcome = models.CharField(max_length=12, choices=AttemptOutcome.choices, blank=True)
+    message = models.CharField(max_length=500, blank=True, help_text="The result, or the error.")
+    traceback = models.TextField(blank=True)
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="attempt_once")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of job {self.job_id}"

@@ -1,0 +1,172 @@
+"""Subscriptions: handlers with their events, queue, limits and retries; how they are declared and found.
+
+`@on` only describes: it leaves what it was told on the function. `discover` collects the functions of every installed
+app's `handlers.py` into a `Subscriptions`, and the system checks in `webhooks/checks.py` judge them.
+"""
+
+import inspect
+import random
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, TypeVar
+
+from webhooks.matching import Expected, event_matches, payload_matches
+
+HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., str | None])
+
+_DECLARATION = "_hookline_declaration"
+SOFT_LIMIT_SHARE = 0.9
+"""Where no soft limit is given, the handler has the last tenth of its time limit to clean up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with full jitter: before retry n, wait between 0 and min(longest, first · 2ⁿ⁻¹) seconds.
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+
+    first: float = 10.0
+    longest: float = 3600.0
+
+    def seconds(self, retry: int, *, share: float | None = None) -> float:
+        """Return the wait before the given retry (1 is the first); `share` replaces the random draw in [0, 1)."""
+        drawn = random.random() if share is None else share
+        return float(min(self.longest, self.first * 2 ** min(retry - 1, 60)) * drawn)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What `@on` was told. None means the default from the settings."""
+
+    events: frozenset[str]
+    actions: frozenset[str] | None
+    where: Mapping[str, Expected]
+    queue: str | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    max_attempts: int | None
+    backoff: Backoff
+    name: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a subscription gets where its declaration is silent."""
+
+    queue: str
+    time_limit: float
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A handler with its events, queue, limits and retries. Limits are in seconds."""
+
+    name: str
+    handler: Callable[..., str | None] = field(repr=False)
+    events: frozenset[str]
+    actions: frozenset[str] | None
+    where: Mapping[str, Expected]
+    queue: str
+    time_limit: float
+    soft_time_limit: float
+    max_attempts: int
+    backoff: Backoff
+    takes_run: bool
+
+    def matches(self, name: str, action: str, payload: Mapping[str, Any]) -> bool:
+        return event_matches(name, action, events=self.events, actions=self.actions) and payload_matches(
+            payload, self.where
+        )
+
+
+def on(
+    event: str | Sequence[str],
+    *,
+    actions: Sequence[str] | None = None,
+    where: Mapping[str, Expected] | None = None,
+    queue: str | None = None,
+    time_limit: float | None = None,
+    soft_time_limit: float | None = None,
+    max_attempts: int | None = None,
+    backoff: Backoff | float | None = None,
+    name: str | None = None,
+) -> Callable[[HandlerFunction], HandlerFunction]:
+    """Subscribe a function to GitHub events; `"*"` is every event. The function itself stays as it is.
+
+    `where` maps dotted paths of the payload to a value, a glob or a list of them, all of which must match.
+    `time_limit` and `soft_time_limit` are seconds; `backoff` is a Backoff, or its first wait in seconds.
+    """
+
+    def declare(function: HandlerFunction) -> HandlerFunction:
+        declaration = Declaration(
+            events=frozenset([event] if isinstance(event, str) else event),
+            actions=None if actions is None else frozenset([actions] if isinstance(actions, str) else actions),
+            where=dict(where or {}),
+            queue=queue,
+            time_limit=time_limit,
+            soft_time_limit=soft_time_limit,
+            max_attempts=max_attempts,
+            backoff=backoff if isinstance(backoff, Backoff) else Backoff() if backoff is None else Backoff(backoff),
+            name=name,
+        )
+        setattr(function, _DECLARATION, declaration)
+        return function
+
+    return declare
+
+
+class Subscriptions:
+    """All subscriptions of this installation. Keeps two of one name, for the system check to name both."""
+
+    def __init__(self, subscriptions: Iterable[Subscription] = ()) -> None:
+        self.all: tuple[Subscription, ...] = tuple(subscriptions)
+        self._by_name = {subscription.name: subscription for subscription in self.all}
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(self.all)
+
+    def get(self, name: str) -> Subscription | None:
+        return self._by_name.get(name)
+
+    def matching(self, name: str, action: str, payload: Mapping[str, Any]) -> list[Subscription]:
+        return [subscription for subscription in self.all if subscription.matches(name, action, payload)]
+
+    @property
+    def queues(self) -> list[str]:
+        return sorted({subscription.queue for subscription in self.all})
+
+
+def discover(modules: Iterable[tuple[str, ModuleType]], *, defaults: Defaults) -> Subscriptions:
+    """Collect the declared handlers of `(app label, handlers module)` pairs, in the order they are written."""
+    found: dict[Callable[..., Any], Subscription] = {}
+    for label, module in modules:
+        for function in vars(module).values():
+            declaration = getattr(function, _DECLARATION, None)
+            # A handler imported into another handlers.py is still one handler.
+            if isinstance(declaration, Declaration) and function not in found:
+                found[function] = _subscription(label, function, declaration, defaults)
+    return Subscriptions(found.values())
+
+
+def _subscription(
+    label: str, function: Callable[..., str | None], declaration: Declaration, defaults: Defaults
+) -> Subscription:
+    time_limit = defaults.time_limit if declaration.time_limit is None else declaration.time_limit
+    return Subscription(
+        name=declaration.name or f"{label}.{function.__name__}",
+        handler=function,
+        events=declaration.events,
+        actions=declaration.actions,
+        where=declaration.where,
+        queue=declaration.queue or defaults.queue,
+        time_limit=time_limit,
+        soft_time_limit=(
+            time_limit * SOFT_LIMIT_SHARE if declaration.soft_time_limit is None else declaration.soft_time_limit
+        ),
+        max_attempts=defaults.max_attempts if declaration.max_attempts is None else declaration.max_attempts,
+        backoff=declaration.backoff,
+        takes_run="run" in inspect.signature(function).parameters,
+    )

@@ -1,0 +1,1 @@
+"""The Celery side: claim, run, record. Start reading at `workers/task.py`."""

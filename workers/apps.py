@@ -1,0 +1,7 @@
+"""The Django app of the workers."""
+
+from django.apps import AppConfig
+
+
+class WorkersConfig(AppConfig):
+    name = "workers"
