@@ -9,7 +9,10 @@ def broker_settings(url: str, *, data_directory: Path) -> dict[str, Any]:
     """Return Celery's settings for one broker URL."""
     scheme = urlsplit(url).scheme
     if scheme == "filesystem":
-        return {"CELERY_BROKER_URL": "filesystem://", "CELERY_BROKER_TRANSPORT_OPTIONS": _filesystem(data_directory / "broker")}
+        return {
+            "CELERY_BROKER_URL": "filesystem://localhost",
+            "CELERY_BROKER_TRANSPORT_OPTIONS": _filesystem(data_directory / "broker"),
+        }
     if scheme in ("redis", "rediss"):
         return {"CELERY_BROKER_URL": url, "CELERY_BROKER_TRANSPORT_OPTIONS": _redis()}
     return {"CELERY_BROKER_URL": url, "CELERY_BROKER_TRANSPORT_OPTIONS": {"confirm_publish": True}, **_QUORUM}

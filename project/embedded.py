@@ -47,4 +47,4 @@ def _create(file: Path, content: dict[str, str]) -> None:
     except FileExistsError:
         pass
     finally:
-        os.unlink(name)
+        Path(name).unlink()

@@ -20,6 +20,7 @@ DATABASE_SCHEMES = ("postgres", "postgresql", "sqlite")
 SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 MINIMUM_SECRET_LENGTH = 16
 
+
 def open_environment() -> Env:
     """Return a reader that collects errors until `stop_on_errors` is called.
 

@@ -49,7 +49,7 @@ HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", [])
 
 HOOKLINE_SOURCES = env.source_names("HOOKLINE_SOURCES", ["github"]) or []
 HOOKLINE_SECRETS: dict[str, list[str]] = {}
-"""The current webhook secrets of each source. GITHUB_WEBHOOK_SECRETS for `github`, GITHUB_WEBHOOK_SECRETS_GHES for `ghes`."""
+"""Each source's current secrets: GITHUB_WEBHOOK_SECRETS for `github`, GITHUB_WEBHOOK_SECRETS_GHES for `ghes`."""
 for _source in HOOKLINE_SOURCES:
     _name = "GITHUB_WEBHOOK_SECRETS" + ("" if _source == "github" else f"_{_source.upper().replace('-', '_')}")
     if not PRODUCTION and _source == "github":
@@ -57,7 +57,7 @@ for _source in HOOKLINE_SOURCES:
     else:
         HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name)
 
-HOOKLINE_HOST = env.str("HOOKLINE_HOST", "0.0.0.0" if PRODUCTION else "127.0.0.1")
+HOOKLINE_HOST = env.str("HOOKLINE_HOST", "0.0.0.0" if PRODUCTION else "127.0.0.1")  # noqa: S104  A pod's address varies.
 HOOKLINE_PORT = env.int("HOOKLINE_PORT", 8000, validate=at_least(1))
 HOOKLINE_FLOWER_PORT = env.int("HOOKLINE_FLOWER_PORT", 5555, validate=at_least(1))
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
@@ -75,7 +75,9 @@ HOOKLINE_MAX_ATTEMPTS = env.int("HOOKLINE_MAX_ATTEMPTS", 5, validate=at_least(1)
 HOOKLINE_MAX_AGE_HOURS = env.float("HOOKLINE_MAX_AGE_HOURS", 24.0, validate=at_least(0.01))
 HOOKLINE_LEASE_MARGIN_SECONDS = env.float("HOOKLINE_LEASE_MARGIN_SECONDS", 15.0, validate=at_least(1))
 
-HOOKLINE_LOG_FORMAT = env.str("HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json")))
+HOOKLINE_LOG_FORMAT = env.str(
+    "HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json"))
+)
 HOOKLINE_LOG_LEVEL = env.str("HOOKLINE_LOG_LEVEL", "INFO", validate=one_of(("DEBUG", "INFO", "WARNING", "ERROR")))
 
 stop_on_errors(env)
@@ -111,6 +113,7 @@ MIDDLEWARE = [
 ]
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"
+RSGI_APPLICATION = "project.rsgi:application"
 TEMPLATES = [
     {
         "BACKEND": "django.template.backends.django.DjangoTemplates",
@@ -135,7 +138,6 @@ TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
 USE_I18N = False
 STATIC_URL = "static/"
-STATIC_ROOT = BASE_DIR / "staticfiles"
 WHITENOISE_USE_FINDERS = True  # No collectstatic step: the admin's files are served from where they are installed.
 # The receiver reads the raw body itself and has checked its size before.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None

@@ -3,7 +3,7 @@
 import inspect
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning, register
@@ -13,8 +13,7 @@ from webhooks.github_events import EVENT_NAMES
 from webhooks.matching import EVERY_EVENT
 from webhooks.subscriptions import Subscription, Subscriptions
 
-_QUEUE = re.compile(r"[A-Za-z0-9._-]{1,100}")
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
+_WORD = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 
 @register("webhooks")
@@ -36,38 +35,80 @@ def judge(subscriptions: Subscriptions) -> Iterator[CheckMessage]:
 
 
 def _faults(subscription: Subscription) -> Iterator[CheckMessage]:
-    def error(number: int, sentence: str) -> Error:
-        return Error(f"Subscription {subscription.name!r}: {sentence}", id=f"webhooks.E{number:03}")
-
-    if not _NAME.fullmatch(subscription.name):
-        yield error(2, "its name must be 1 to 200 letters, digits, dots, hyphens and underscores.")
-    if not _QUEUE.fullmatch(subscription.queue):
-        yield error(3, f"queue {subscription.queue!r} must be 1 to 100 letters, digits, dots, hyphens and underscores.")
-    if not subscription.events:
-        yield error(4, "it names no event.")
-    if not subscription.time_limit >= 1:
-        yield error(5, f"time_limit is {subscription.time_limit:g} s; it must be 1 or more.")
-    elif not 0 < subscription.soft_time_limit < subscription.time_limit:
-        yield error(
-            6,
-            f"soft_time_limit ({subscription.soft_time_limit:g} s) must be above 0 and below "
-            f"time_limit ({subscription.time_limit:g} s).",
-        )
-    if subscription.max_attempts < 1:
-        yield error(7, f"max_attempts is {subscription.max_attempts}; it must be 1 or more.")
-    if subscription.backoff.first < 0 or subscription.backoff.longest < subscription.backoff.first:
-        yield error(8, "backoff must have 0 <= first <= longest.")
-    for path, expected in subscription.where.items():
-        if not path or not all(path.split(".")) or not _is_expected(expected):
-            yield error(9, f"where[{path!r}] must map a dotted path to a value, a glob or a list of them.")
-    if not _takes_an_event(subscription):
-        yield error(10, "its function must take the event, and nothing else but an optional `run`.")
+    for number, rule in enumerate(_RULES, start=2):
+        if sentence := rule(subscription):
+            yield Error(f"Subscription {subscription.name!r}: {sentence}", id=f"webhooks.E{number:03}")
     for event in sorted(subscription.events - EVENT_NAMES - {EVERY_EVENT}):
         yield Warning(
             f"Subscription {subscription.name!r}: GitHub documents no event named {event!r}.",
             hint="Check the spelling against https://docs.github.com/en/webhooks/webhook-events-and-payloads.",
             id="webhooks.W001",
         )
+
+
+def _name(subscription: Subscription) -> str | None:
+    if _WORD.fullmatch(subscription.name):
+        return None
+    return "its name must be 1 to 100 letters, digits, dots, hyphens and underscores."
+
+
+def _queue(subscription: Subscription) -> str | None:
+    if _WORD.fullmatch(subscription.queue):
+        return None
+    return f"queue {subscription.queue!r} must be 1 to 100 letters, digits, dots, hyphens and underscores."
+
+
+def _events(subscription: Subscription) -> str | None:
+    return None if subscription.events else "it names no event."
+
+
+def _time_limit(subscription: Subscription) -> str | None:
+    limit = subscription.time_limit
+    return None if limit >= 1 else f"time_limit is {limit:g} s; it must be 1 or more."
+
+
+def _soft_time_limit(subscription: Subscription) -> str | None:
+    soft, hard = subscription.soft_time_limit, subscription.time_limit
+    if 0 < soft < hard or hard < 1:
+        return None
+    return f"soft_time_limit ({soft:g} s) must be above 0 and below time_limit ({hard:g} s)."
+
+
+def _max_attempts(subscription: Subscription) -> str | None:
+    most = subscription.max_attempts
+    return None if most >= 1 else f"max_attempts is {most}; it must be 1 or more."
+
+
+def _backoff(subscription: Subscription) -> str | None:
+    backoff = subscription.backoff
+    return None if 0 <= backoff.first <= backoff.longest else "backoff must have 0 <= first <= longest."
+
+
+def _where(subscription: Subscription) -> str | None:
+    for path, expected in subscription.where.items():
+        if not all(path.split(".")) or not _is_expected(expected):
+            return f"where[{path!r}] must map a dotted path to a value, a glob or a list of them."
+    return None
+
+
+def _handler(subscription: Subscription) -> str | None:
+    if _takes_an_event(subscription):
+        return None
+    return "its function must be synchronous and take the event, and nothing else but an optional `run`."
+
+
+_RULES: tuple[Callable[[Subscription], str | None], ...] = (
+    _name,
+    _queue,
+    _events,
+    _time_limit,
+    _soft_time_limit,
+    _max_attempts,
+    _backoff,
+    _where,
+    _handler,
+)
+"""Each returns what is wrong, or None; its place is its number, so new ones go to the end."""
 
 
 def _is_expected(expected: Any) -> bool:

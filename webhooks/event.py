@@ -29,7 +29,7 @@ class Event:
     """The login of whoever caused the event; empty where there is none."""
     received_at: datetime
     idempotency_key: str
-    """The same for every run of this handler for this delivery, and for no other: the key for a handler's own effects."""
+    """The same for every run of this handler for this delivery, and for no other: the key for its own effects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Run:
     """True once the worker has been told to stop: a long handler may raise RetryLater and run again elsewhere."""
 
 
-class RetryLater(Exception):
+class RetryLater(Exception):  # noqa: N818  The words handlers say.
     """Raised by a handler: run this job again after a while. Costs no attempt, ten times at most."""
 
     def __init__(self, reason: str = "", *, after: float | timedelta = 60.0) -> None:
@@ -51,5 +51,5 @@ class RetryLater(Exception):
         self.after_seconds = max(0.0, after.total_seconds() if isinstance(after, timedelta) else float(after))
 
 
-class GiveUp(Exception):
+class GiveUp(Exception):  # noqa: N818
     """Raised by a handler: this job can never succeed. It is dead at once, with this reason."""

@@ -19,7 +19,8 @@ def event_matches(name: str, action: str, *, events: frozenset[str], actions: fr
 def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -> bool:
     """Tell whether the payload meets every condition; a path that leads nowhere meets none."""
     return all(
-        any(_equals(value, expected) for value in values_at(payload, path.split("."))) for path, expected in where.items()
+        any(_equals(value, expected) for value in values_at(payload, path.split(".")))
+        for path, expected in where.items()
     )
 
 

@@ -104,7 +104,9 @@ class Job(models.Model):
     publish_at = models.DateTimeField(
         null=True, blank=True, help_text="When the relay should next put it on the broker; empty once claimed or final."
     )
-    publications = models.PositiveIntegerField(default=0, help_text="How often the relay has published it since it was due.")
+    publications = models.PositiveIntegerField(
+        default=0, help_text="How often the relay has published it since it was due."
+    )
     attempt = models.PositiveIntegerField(default=0)
     max_attempts = models.PositiveIntegerField()
     forgiven = models.PositiveIntegerField(default=0, help_text="Runs that were handed back; they cost no attempt.")
@@ -120,7 +122,9 @@ class Job(models.Model):
     class Meta:
         constraints = [models.UniqueConstraint(fields=["delivery", "handler"], name="job_once")]
         indexes = [
-            models.Index(fields=["queue", "publish_at", "id"], name="job_publish", condition=Q(publish_at__isnull=False)),
+            models.Index(
+                fields=["queue", "publish_at", "id"], name="job_publish", condition=Q(publish_at__isnull=False)
+            ),
             models.Index(fields=["created_at", "id"], name="job_created"),
             models.Index(fields=["created_at", "id"], name="job_queued", condition=Q(state="queued")),
             models.Index(fields=["lease_until", "id"], name="job_running", condition=Q(state="running")),

@@ -14,11 +14,11 @@ FORM_GROWTH = 3
 LARGEST_ID = 2**63 - 1
 
 
-class BadPayload(ValueError):
+class PayloadError(ValueError):
     """The body is not what its content type says. The message is fit for the sender and repeats nothing of the body."""
 
 
-class PayloadTooLarge(BadPayload):
+class PayloadTooLargeError(PayloadError):
     """The payload inside the form is over the limit."""
 
 
@@ -33,16 +33,16 @@ class Summary:
 
 
 def parse(body: bytes, *, content_type: str, limit_bytes: int | None = None) -> dict[str, Any]:
-    """Return the payload: a JSON object, alone or in the form's `payload` field. Raises BadPayload."""
+    """Return the payload: a JSON object, alone or in the form's `payload` field. Raises PayloadError."""
     text = body if content_type == JSON else _form_payload(body)
     if limit_bytes is not None and len(text) > limit_bytes:
-        raise PayloadTooLarge(f"The payload is over the limit of {limit_bytes:,} bytes.")
+        raise PayloadTooLargeError(f"The payload is over the limit of {limit_bytes:,} bytes.")
     try:
         payload = orjson.loads(text)
     except orjson.JSONDecodeError:
-        raise BadPayload("The payload is not well-formed JSON.") from None
+        raise PayloadError("The payload is not well-formed JSON.") from None
     if not isinstance(payload, dict):
-        raise BadPayload("The payload must be a JSON object.")
+        raise PayloadError("The payload must be a JSON object.")
     return payload
 
 
@@ -52,7 +52,7 @@ def _form_payload(body: bytes) -> bytes:
         (value,) = fields["payload"]
         return value.encode()
     except (KeyError, ValueError):
-        raise BadPayload("The form must be URL-encoded and hold one field named payload.") from None
+        raise PayloadError("The form must be URL-encoded and hold one field named payload.") from None
 
 
 def summarise(payload: Mapping[str, Any]) -> Summary:

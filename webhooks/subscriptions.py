@@ -32,7 +32,7 @@ class Backoff:
 
     def seconds(self, retry: int, *, share: float | None = None) -> float:
         """Return the wait before the given retry (1 is the first); `share` replaces the random draw in [0, 1)."""
-        drawn = random.random() if share is None else share
+        drawn = random.random() if share is None else share  # noqa: S311  Nobody gains by guessing it.
         return float(min(self.longest, self.first * 2 ** min(retry - 1, 60)) * drawn)
 
 

@@ -1,1 +1,14 @@
-urlpatterns: list[object] = []
+"""The receiver's paths. /webhooks/github is what a GitHub App's webhook URL ends in."""
+
+from django.urls import path
+from django.views.generic import RedirectView
+
+from webhooks import views
+
+urlpatterns = [
+    path("", RedirectView.as_view(url="/admin/")),
+    path("webhooks/<slug:source>", views.webhook, name="webhook"),
+    path("livez", views.livez),
+    path("readyz", views.readyz),
+    path("metrics", views.metrics),
+]

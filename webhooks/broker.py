@@ -1,0 +1,121 @@
+"""The broker, as the receiver's publisher and the relay use it: one message a job, no more than a window of them.
+
+A message is a hint that names its job; it carries no payload. It goes to the job's queue under the handler's own task
+name, with the handler's time limits, which is what Celery, Flower and the metrics go by.
+"""
+
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from celery import current_app
+from django.conf import settings
+from kombu import Connection, Exchange, Producer, Queue
+from kombu.exceptions import OperationalError
+
+from webhooks.inbox import JobToPublish
+from webhooks.subscriptions import Subscription
+
+T = TypeVar("T")
+
+MESSAGE_VERSION = 1
+"""What a message's `hookline` header says: its only argument is the job's id."""
+DEPTH_SECONDS = 1.0
+TIMEOUT_SECONDS = 2.0
+_PATIENCE: dict[str, dict[str, Any]] = {
+    # No answer within these is a failure, whatever state the connection is in.
+    "amqp": {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS, "write_timeout": TIMEOUT_SECONDS},
+    "redis": {"socket_connect_timeout": TIMEOUT_SECONDS, "socket_timeout": TIMEOUT_SECONDS},
+    "filesystem": {},
+}
+
+
+def job_queue(name: str) -> Queue:
+    """Return a queue as everybody declares it: on RabbitMQ a quorum queue, and never a classic one."""
+    is_quorum = current_app.conf.task_default_queue_type == "quorum"
+    return Queue(
+        name,
+        Exchange(name, type="direct"),
+        routing_key=name,
+        queue_arguments={"x-queue-type": "quorum"} if is_quorum else None,
+    )
+
+
+class Broker:
+    """One connection to the broker, for one thread. Raises kombu's OperationalError, and is then closed."""
+
+    def __init__(self) -> None:
+        self._connection: Any = None
+        self._producer: Any = None
+        self._depths: dict[str, tuple[float, int]] = {}
+
+    def room(self, queue: str) -> int:
+        """Return how many messages more the queue's window has room for, by its depth at most a second ago."""
+        read_at, depth = self._depths.get(queue, (0.0, 0))
+        if not read_at or time.monotonic() - read_at >= DEPTH_SECONDS:
+            depth = self._guarded(self._read_depth, queue)
+            self._depths[queue] = (time.monotonic(), depth)
+        return max(0, int(settings.HOOKLINE_QUEUE_WINDOW) - depth)
+
+    def publish(self, job: JobToPublish, subscription: Subscription) -> None:
+        """Put a job's message on its queue; on RabbitMQ, return once the broker has confirmed it."""
+        self._guarded(self._publish, job, subscription)
+        read_at, depth = self._depths.get(job.queue, (0.0, 0))
+        self._depths[job.queue] = (read_at, depth + 1)
+
+    def close(self) -> None:
+        """Drop the connection without a word, since a silent broker would not answer; the next call opens another."""
+        connection, self._connection, self._producer = self._connection, None, None
+        self._depths.clear()
+        if connection is not None:
+            connection.collect()
+
+    def _guarded(self, call: Callable[..., T], *args: Any) -> T:
+        connection = self._connection or self._new_connection()
+        try:
+            if self._connection is None:
+                self._connect(connection)
+            return call(*args)
+        except connection.connection_errors + connection.channel_errors as error:
+            self.close()
+            raise OperationalError(type(error).__name__) from error
+
+    def _new_connection(self) -> Connection:
+        connection = current_app.connection_for_write(
+            connect_timeout=TIMEOUT_SECONDS,
+            heartbeat=0,  # Nobody would send them while the thread sleeps.
+        )
+        patience = _PATIENCE[connection.transport.driver_type]
+        connection.transport_options = {**(connection.transport_options or {}), **patience}
+        return connection
+
+    def _connect(self, connection: Connection) -> None:
+        self._connection = connection
+        connection.connect()
+        self._producer = Producer(connection.channel(), auto_declare=False)
+
+    def _read_depth(self, queue: str) -> int:
+        # Declaring what is there changes nothing, and answers with the depth just as a passive declare does.
+        declared: Any = job_queue(queue)(self._producer.channel).queue_declare()
+        return int(declared.message_count)
+
+    def _publish(self, job: JobToPublish, subscription: Subscription) -> None:
+        task_id = f"{job.id}-{uuid.uuid4()}"
+        message = current_app.amqp.as_task_v2(
+            task_id,
+            subscription.name,
+            args=(job.id,),
+            time_limit=subscription.time_limit,  # type: ignore[arg-type]  # Seconds; fractions are fine.
+            soft_time_limit=subscription.soft_time_limit,  # type: ignore[arg-type]
+            ignore_result=True,
+        )
+        self._producer.publish(
+            message.body,
+            exchange="",
+            routing_key=job.queue,
+            serializer="json",
+            headers={**message.headers, "hookline": MESSAGE_VERSION},
+            confirm_timeout=TIMEOUT_SECONDS,
+            **message.properties,
+        )

@@ -1,0 +1,157 @@
+"""The inbox's storage: store a delivery with its jobs, take what is due for the broker, count. No decisions."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from django.db import IntegrityError, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from webhooks import transitions
+from webhooks.models import Delivery, Job, JobState, Payload, Source
+from webhooks.subscriptions import Subscription
+
+LONGEST_INTERVAL_SECONDS = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """A verified delivery, with the subscriptions that it matches."""
+
+    source: str
+    hook_id: int
+    guid: uuid.UUID
+    event: str
+    action: str
+    repository: str
+    installation_id: int | None
+    sender: str
+    secret_fingerprint: str
+    headers: Mapping[str, str]
+    body: bytes
+    subscriptions: Sequence[Subscription]
+
+
+@dataclass(frozen=True, slots=True)
+class JobToPublish:
+    """What a message is made of."""
+
+    id: int
+    handler: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The row that a delivery has in the inbox, and its jobs that are to be published."""
+
+    delivery_id: int
+    is_duplicate: bool
+    job_count: int
+    to_publish: tuple[JobToPublish, ...]
+
+
+def store(new: NewDelivery) -> Stored:
+    """Commit a delivery and its jobs, or count the repeat of one that is there and requeue its dead jobs."""
+    try:
+        with transaction.atomic():
+            return _insert(new)
+    except IntegrityError:
+        with transaction.atomic():
+            repeated = _count_repeat(new)
+        if repeated is None:
+            raise
+        return repeated
+
+
+def _insert(new: NewDelivery) -> Stored:
+    source, _ = Source.objects.get_or_create(name=new.source)
+    delivery = Delivery.objects.create(
+        source=source,
+        hook_id=new.hook_id,
+        guid=new.guid,
+        event=new.event,
+        action=new.action,
+        repository=new.repository,
+        installation_id=new.installation_id,
+        sender=new.sender,
+        secret_fingerprint=new.secret_fingerprint,
+        headers=dict(new.headers),
+        body_bytes=len(new.body),
+    )
+    Payload.objects.create(delivery=delivery, body=new.body)
+    jobs = Job.objects.bulk_create(
+        Job(
+            delivery=delivery,
+            handler=subscription.name,
+            queue=subscription.queue,
+            max_attempts=subscription.max_attempts,
+            publish_at=Now() + transitions.PUBLISH_GRACE,
+        )
+        for subscription in new.subscriptions
+    )
+    to_publish = tuple(JobToPublish(job.pk, job.handler, job.queue) for job in jobs)
+    return Stored(delivery.pk, is_duplicate=False, job_count=len(jobs), to_publish=to_publish)
+
+
+def _count_repeat(new: NewDelivery) -> Stored | None:
+    same = Delivery.objects.filter(source__name=new.source, hook_id=new.hook_id, guid=new.guid)
+    if not same.update(repeats=F("repeats") + 1, last_repeat_at=Now()):
+        return None
+    delivery_id = same.values_list("pk", flat=True).get()
+    jobs = Job.objects.filter(delivery_id=delivery_id)
+    # GitHub's redelivery button is an operator's way to say "run again", so what is dead gets a new budget.
+    transitions.run_again(jobs.filter(state=JobState.DEAD))
+    return Stored(delivery_id, is_duplicate=True, job_count=jobs.count(), to_publish=())
+
+
+def waiting_queues() -> list[str]:
+    """Return the queues with jobs to publish, now or later: one index step a queue, however many jobs there are."""
+    queues: list[str] = []
+    waiting = Job.objects.filter(publish_at__isnull=False).order_by("queue")
+    while (
+        queue := waiting.filter(queue__gt=queues[-1] if queues else "").values_list("queue", flat=True).first()
+    ) is not None:
+        queues.append(queue)
+    return queues
+
+
+def seconds_until_due(queues: Sequence[str]) -> float | None:
+    """Return how long until the next job is due for the broker; 0 or less if one is, None if none waits."""
+    waits: list[float] = []
+    for queue in queues:
+        waiting = Job.objects.filter(queue=queue, publish_at__isnull=False)
+        soonest = waiting.annotate(at=Now()).order_by("publish_at").values_list("publish_at", "at").first()
+        if soonest and soonest[0]:
+            waits.append((soonest[0] - soonest[1]).total_seconds())
+    return min(waits, default=None)
+
+
+def take_due(queue: str, *, limit: int) -> Sequence[Job]:
+    """Return up to `limit` jobs that are due for the broker, each moved forward by a growing interval, committed.
+
+    The interval is 5 s after the first publication and doubles with each; the broker may lose any of the messages.
+    """
+    with transaction.atomic():
+        due = list(
+            transitions.skip_locked(Job.objects.filter(queue=queue, publish_at__lte=Now()))
+            .only("id", "handler", "queue", "publications", "due_at")
+            .annotate(seen_at=Now())
+            .order_by("publish_at", "id")[:limit]
+        )
+        by_publications: dict[int, list[int]] = {}
+        for job in due:
+            by_publications.setdefault(job.publications, []).append(job.pk)
+        for publications, ids in by_publications.items():
+            Job.objects.filter(pk__in=ids, publish_at__isnull=False).update(
+                publish_at=Now() + publish_interval(publications), publications=F("publications") + 1
+            )
+    return due
+
+
+def publish_interval(publications: int) -> timedelta:
+    """Return how long a message published for the nth time (from 0) has to be claimed before it is published again."""
+    seconds = transitions.PUBLISH_GRACE.total_seconds() * 2 ** min(publications, 16)
+    return timedelta(seconds=min(seconds, LONGEST_INTERVAL_SECONDS))

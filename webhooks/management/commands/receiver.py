@@ -1,0 +1,34 @@
+"""`manage.py receiver`: serves the webhooks, the probes and the admin, under Granian."""
+
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand
+from granian.constants import Interfaces
+from granian.http import HTTP1Settings
+from granian.log import LogLevels
+from granian.server import Server
+
+CONNECTIONS = 1000
+HEADER_SECONDS = 10
+STOP_MARGIN_SECONDS = 5
+
+
+class Command(BaseCommand):
+    help = "Serve webhooks, probes and the admin until SIGTERM."
+    requires_migrations_checks = False
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        Server(
+            settings.RSGI_APPLICATION,
+            address=settings.HOOKLINE_HOST,
+            port=settings.HOOKLINE_PORT,
+            interface=Interfaces.RSGI,
+            websockets=False,
+            backlog=CONNECTIONS,
+            backpressure=CONNECTIONS,
+            http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
+            # A body that stalls is given up after its time; nothing holds the stop longer.
+            workers_kill_timeout=int(settings.HOOKLINE_BODY_SECONDS) + STOP_MARGIN_SECONDS,
+            log_level=LogLevels.warning,
+        ).serve()

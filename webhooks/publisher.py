@@ -1,0 +1,91 @@
+"""Publishes jobs beside the request: a thread and a bounded queue. What it cannot publish is the relay's work.
+
+`offer` never blocks and never fails, so the answer to GitHub never waits for the broker.
+"""
+
+import logging
+import queue
+import threading
+import time
+from collections.abc import Iterable
+
+from kombu.exceptions import OperationalError
+from prometheus_client import Counter
+
+from webhooks.apps import installed_subscriptions
+from webhooks.broker import Broker
+from webhooks.inbox import JobToPublish
+
+CAPACITY = 5_000
+QUIET_SECONDS = 60.0
+"""At most one log line in this time says that jobs are left to the relay."""
+PAUSE_SECONDS = 2.0
+"""After a failure the broker is left alone for this long."""
+
+PUBLISHED = Counter("hookline_receiver_jobs_published_total", "Jobs the receiver put on the broker itself.")
+DEFERRED = Counter("hookline_receiver_jobs_deferred_total", "Jobs the receiver left to the relay.", ["reason"])
+
+logger = logging.getLogger(__name__)
+
+
+class Publisher:
+    """One thread that publishes what it is offered, while there is room and the broker answers."""
+
+    def __init__(self, broker: Broker | None = None, *, capacity: int = CAPACITY) -> None:
+        self._broker = broker or Broker()
+        self._queue: queue.Queue[JobToPublish | None] = queue.Queue(capacity)
+        self._paused_until = 0.0
+        self._quiet_until = 0.0
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._starting = threading.Lock()
+
+    def offer(self, jobs: Iterable[JobToPublish]) -> None:
+        """Take jobs whose rows are committed; return at once."""
+        self._start()
+        for job in jobs:
+            if time.monotonic() < self._paused_until:
+                self._defer("broker")
+                continue
+            try:
+                self._queue.put_nowait(job)
+            except queue.Full:
+                self._defer("full")
+
+    def stop(self, *, timeout_seconds: float = 1.0) -> None:
+        """Publish what is queued, for as long as that; the relay has the rest."""
+        if self._thread.is_alive():
+            self._queue.put(None)
+            self._thread.join(timeout_seconds)
+
+    def _start(self) -> None:
+        if not self._thread.ident:
+            with self._starting:
+                if not self._thread.ident:
+                    self._thread.start()
+
+    def _run(self) -> None:
+        subscriptions = installed_subscriptions()
+        while (job := self._queue.get()) is not None:
+            subscription = subscriptions.get(job.handler)
+            if subscription is None or time.monotonic() < self._paused_until:
+                self._defer("broker")
+                continue
+            try:
+                if not self._broker.room(job.queue):
+                    self._defer("window")
+                    continue
+                self._broker.publish(job, subscription)
+                PUBLISHED.inc()
+            except OperationalError as error:
+                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                self._defer("broker", str(error))
+        self._broker.close()
+
+    def _defer(self, reason: str, error: str = "") -> None:
+        DEFERRED.labels(reason).inc()
+        if reason == "window":  # A backlog is no fault: the window is there to keep the broker small.
+            return
+        now = time.monotonic()
+        if now >= self._quiet_until:
+            self._quiet_until = now + QUIET_SECONDS
+            logger.warning("jobs are left to the relay", extra={"reason": reason, "error": error})

@@ -1,0 +1,128 @@
+"""The relay: puts on the broker what is due in the inbox and not yet claimed, and takes back what a lease lost.
+
+It may be killed at any moment and run several times over: rows are moved forward and committed before they are
+published, no lock is held while it talks to the broker, and a message too many is dropped by the claim.
+"""
+
+import logging
+import random
+import threading
+from dataclasses import dataclass
+
+from django.db import Error, connection
+from kombu.exceptions import OperationalError
+
+from webhooks import inbox, transitions
+from webhooks.broker import Broker
+from webhooks.inbox import JobToPublish
+from webhooks.models import Job
+from webhooks.subscriptions import Subscriptions
+from webhooks.wake import Alarm
+
+TICK_SECONDS = 1.0
+BATCH = 500
+LEASE_BATCH = 100
+LONGEST_PAUSE_SECONDS = 5.0
+HANDLER_GONE_SECONDS = 900.0
+"""How long a due job waits for its handler: while a release rolls out, an old relay does not know the new handlers."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one round did."""
+
+    published: int = 0
+    again: int = 0
+    expired: int = 0
+    buried: int = 0
+
+
+class Relay:
+    """One relay. `run` returns within a second of `stop` being set, unless the database or the broker is silent."""
+
+    def __init__(self, subscriptions: Subscriptions, *, stop: threading.Event, broker: Broker | None = None) -> None:
+        self._subscriptions = subscriptions
+        self._stop = stop
+        self._broker = broker or Broker()
+        self._alarm = Alarm(stop)
+        self._failures = 0
+
+    def run(self) -> None:
+        """Work round after round until stopped; outages of the database and the broker are waited out."""
+        while not self._stop.is_set():
+            try:
+                tally, pause = self.round()
+                self._failures = 0
+                _log(tally)
+                if pause > 0:
+                    self._alarm.sleep(pause)
+            except (Error, OperationalError) as error:
+                self._wait_out(error)
+        self._broker.close()
+        connection.close()
+
+    def round(self) -> tuple[Tally, float]:
+        """Do all that is due now, in bounded batches; return what was done and how long to sleep, in seconds."""
+        tally = Tally(expired=transitions.expire_leases(limit=LEASE_BATCH))
+        queues = inbox.waiting_queues()
+        is_behind = tally.expired == LEASE_BATCH
+        for queue in queues:
+            if self._stop.is_set():
+                break
+            is_behind |= self._relay(queue, tally)
+        until_due = inbox.seconds_until_due(queues)
+        if is_behind:
+            return tally, 0.0
+        return tally, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
+
+    def _relay(self, queue: str, tally: Tally) -> bool:
+        """Publish one batch of a queue; tell whether more may be due that the window has room for."""
+        room = self._broker.room(queue)
+        if not room:
+            return False
+        jobs = inbox.take_due(queue, limit=min(room, BATCH))
+        for job in jobs:
+            self._publish(job, tally)
+        return len(jobs) == BATCH and room > BATCH
+
+    def _publish(self, job: Job, tally: Tally) -> None:
+        subscription = self._subscriptions.get(job.handler)
+        if subscription is None:
+            tally.buried += self._bury_if_gone(job)
+            return
+        self._broker.publish(JobToPublish(job.pk, job.handler, job.queue), subscription)
+        tally.published += 1
+        tally.again += bool(job.publications)
+
+    def _bury_if_gone(self, job: Job) -> int:
+        waited = (job.seen_at - job.due_at).total_seconds()  # type: ignore[attr-defined]  # Annotated by take_due.
+        if waited < HANDLER_GONE_SECONDS:
+            return 0
+        return transitions.bury([job.pk], reason=f"No installed app has a handler named {job.handler}.")
+
+    def _wait_out(self, error: Exception) -> None:
+        """Wait with exponential backoff and jitter, so that a fleet does not return all at once."""
+        self._failures += 1
+        connection.close()
+        pause = min(LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+        if self._failures & (self._failures - 1) == 0:  # The 1st, 2nd, 4th, 8th … time in a row.
+            outage = "the broker" if isinstance(error, OperationalError) else "the database"
+            logger.warning(
+                "relay waits", extra={"for": outage, "error": type(error).__name__, "failures": self._failures}
+            )
+        self._stop.wait(pause)
+
+
+def _log(tally: Tally) -> None:
+    if tally.published or tally.expired or tally.buried:
+        logger.info(
+            "relayed",
+            extra={
+                "published": tally.published,
+                "again": tally.again,
+                "expired": tally.expired,
+                "buried": tally.buried,
+            },
+        )

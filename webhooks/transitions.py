@@ -1,0 +1,182 @@
+"""The one module that changes a job's state.
+
+Every change is a conditional UPDATE, so that of two that try one wins and the other is told so. A change by a run is
+fenced besides: it names its attempt, and only the run that holds the job's current attempt may record. All moments are
+the database's clock.
+"""
+
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from webhooks.models import Attempt, AttemptOutcome, Job, JobState
+from webhooks.outcomes import Budget, Outcome, Step, next_step, one_line
+from webhooks.subscriptions import Backoff
+from webhooks.wake import wake_relay
+
+logger = logging.getLogger(__name__)
+
+PUBLISH_GRACE = timedelta(seconds=5)
+"""How long a message published beside the commit has before the relay takes it for lost."""
+
+
+def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> Job | None:
+    """Start an attempt, or return None if the job is taken, final, not due yet or gone.
+
+    The job comes with its delivery, source and payload, and with `claimed_at`, the database's time of the claim. The
+    attempt is counted and committed here, before any code of the handler runs.
+    """
+    with transaction.atomic():
+        claimed = Job.objects.filter(
+            Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now()), pk=job_id
+        ).update(
+            state=JobState.RUNNING,
+            attempt=F("attempt") + 1,
+            lease_until=Now() + timedelta(seconds=lease_seconds),
+            publish_at=None,
+            publications=0,
+        )
+        if not claimed:
+            return None
+        job = (
+            Job.objects.select_related("delivery__source", "delivery__payload")
+            .annotate(claimed_at=Now())
+            .get(pk=job_id)
+        )
+        Attempt.objects.create(job_id=job_id, number=job.attempt, worker=worker[:255], pid=pid)
+    return job
+
+
+def record(job: Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) -> JobState | None:
+    """End the job's current attempt and return the job's new state, or None if the attempt is no longer current.
+
+    `job` is as `claim` returned it; `age_seconds` is from the start of its budget.
+    """
+    budget = Budget(
+        attempt=job.attempt,
+        budget_from_attempt=job.budget_from_attempt,
+        forgiven=job.forgiven,
+        lost=job.lost,
+        max_attempts=job.max_attempts,
+        age_seconds=age_seconds,
+    )
+    step = next_step(
+        outcome,
+        budget,
+        backoff=backoff,
+        max_age_seconds=timedelta(hours=settings.HOOKLINE_MAX_AGE_HOURS).total_seconds(),
+    )
+    with transaction.atomic():
+        if not _take_step(job, outcome, step):
+            return None
+        Attempt.objects.filter(job_id=job.pk, number=job.attempt).update(
+            finished_at=Now(),
+            outcome=outcome.kind,
+            message=one_line(outcome.message),
+            traceback=outcome.traceback.replace("\0", ""),
+        )
+    return step.state
+
+
+def _take_step(job: Job, outcome: Outcome, step: Step) -> bool:
+    final = step.state is not JobState.RETRYING
+    succeeded = step.state is JobState.SUCCEEDED
+    due = Now() + timedelta(seconds=step.delay_seconds)
+    return bool(
+        Job.objects.filter(pk=job.pk, state=JobState.RUNNING, attempt=job.attempt).update(
+            state=step.state,
+            lease_until=None,
+            due_at=F("due_at") if final else due,
+            publish_at=None if final else due,
+            finished_at=Now() if final else None,
+            forgiven=F("forgiven") + int(step.forgives),
+            lost=F("lost") + int(step.loses),
+            result=one_line(outcome.message) if succeeded else "",
+            error="" if succeeded else one_line(f"{outcome.message} {step.reason}"),
+            fingerprint=outcome.fingerprint,
+        )
+    )
+
+
+def expire_leases(*, limit: int = 100) -> int:
+    """Take back jobs whose run did not record before its lease ran out; return how many."""
+    with transaction.atomic():
+        overdue = list(
+            skip_locked(Job.objects.filter(state=JobState.RUNNING, lease_until__lt=Now()))
+            .annotate(seen_at=Now())
+            .order_by("lease_until", "id")[:limit]
+        )
+        for job in overdue:
+            expire(job, seen_at=job.seen_at)
+    return len(overdue)
+
+
+def expire(job: Job, *, seen_at: datetime) -> JobState | None:
+    """Record that a run is lost: its worker died, or was killed at the hard time limit before it could record."""
+    outcome = Outcome(
+        kind=AttemptOutcome.LOST,
+        message="The run did not record before its lease ran out: its worker died, or the hard time limit killed it.",
+        fingerprint="lost",
+    )
+    age_seconds = (seen_at - job.budget_from_at).total_seconds()
+    state = record(job, outcome, age_seconds=age_seconds, backoff=Backoff())
+    logger.warning("run lost", extra={"job": job.pk, "handler": job.handler, "attempt": job.attempt, "state": state})
+    return state
+
+
+def run_again(jobs: QuerySet[Job]) -> int:
+    """Queue final jobs afresh, with a new budget of attempts; return how many. Others are left as they are."""
+    started = 0
+    with transaction.atomic():
+        for state in (JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED):
+            started += jobs.filter(state=state).update(
+                state=JobState.QUEUED,
+                due_at=Now(),
+                publish_at=Now(),
+                publications=0,
+                budget_from_attempt=F("attempt"),
+                budget_from_at=Now(),
+                forgiven=0,
+                lost=0,
+                finished_at=None,
+                result="",
+            )
+        if started:
+            wake_relay()
+    return started
+
+
+def give_up(jobs: QuerySet[Job]) -> int:
+    """Skip jobs that wait or are dead; return how many. A running one is left: its run may still succeed."""
+    skipped = 0
+    with transaction.atomic():
+        for state in (JobState.QUEUED, JobState.RETRYING, JobState.DEAD):
+            skipped += jobs.filter(state=state).update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
+    return skipped
+
+
+def bury(job_ids: Sequence[int], *, reason: str) -> int:
+    """End waiting jobs as dead without a run, because there is no handler for them; return how many."""
+    buried = 0
+    with transaction.atomic():
+        for state in (JobState.QUEUED, JobState.RETRYING):
+            buried += Job.objects.filter(pk__in=job_ids, state=state).update(
+                state=JobState.DEAD,
+                publish_at=None,
+                finished_at=Now(),
+                error=one_line(reason),
+                fingerprint="no-handler",
+            )
+    return buried
+
+
+def skip_locked(jobs: QuerySet[Job]) -> QuerySet[Job]:
+    """Lock the rows that nobody else has locked. SQLite has one writer at a time and needs no row locks."""
+    if not connection.features.has_select_for_update_skip_locked:
+        return jobs
+    return jobs.select_for_update(skip_locked=True, of=("self",))

@@ -1,0 +1,75 @@
+"""The receiver's pages: webhooks, probes, metrics."""
+
+from functools import cache
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from webhooks import lifecycle
+from webhooks.apps import installed_subscriptions
+from webhooks.committer import Committer
+from webhooks.intake import Answer, Rules, receive, refuse_unread
+from webhooks.publisher import Publisher
+
+
+@cache
+def rules() -> Rules:
+    return Rules(
+        secrets=settings.HOOKLINE_SECRETS,
+        fingerprint_key=settings.SECRET_KEY,
+        subscriptions=installed_subscriptions(),
+        max_body_bytes=settings.HOOKLINE_MAX_BODY_MB * 1024 * 1024,
+    )
+
+
+@cache
+def committer() -> Committer:
+    # SQLite has one writer at a time, and its writers wait for each other best in a queue of ours.
+    is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+    return Committer(threads=1 if is_sqlite else settings.HOOKLINE_RECEIVER_THREADS)
+
+
+@cache
+def publisher() -> Publisher:
+    return Publisher()
+
+
+@csrf_exempt  # Signed, which is more than a CSRF token says.
+def webhook(request: HttpRequest, source: str) -> HttpResponse:
+    """Receive one delivery."""
+    refused = refuse_unread(request.method or "", source, request.headers, rules())
+    if refused is not None:
+        return _response(refused)
+    return _response(
+        receive(source, request.headers, request.body, rules=rules(), committer=committer(), publisher=publisher())
+    )
+
+
+def livez(_request: HttpRequest) -> HttpResponse:
+    """Answer that the process serves requests; nothing else is asked."""
+    return JsonResponse({"status": "live"})
+
+
+def readyz(_request: HttpRequest) -> HttpResponse:
+    """Answer 503 while stopping or not migrated. The database's state is told, and never changes the status.
+
+    Were it otherwise, one blip would take every receiver away, and GitHub would get the ingress's error, not our 503.
+    """
+    faults = lifecycle.faults(committer())
+    body = {
+        "status": "not ready" if faults else "ready",
+        "faults": faults,
+        "database": "available" if committer().is_available else "unavailable",
+    }
+    return JsonResponse(body, status=503 if faults else 200)
+
+
+def metrics(_request: HttpRequest) -> HttpResponse:
+    """Answer in Prometheus' text format."""
+    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _response(answer: Answer) -> HttpResponse:
+    return JsonResponse(dict(answer.body), status=answer.status, headers=dict(answer.headers))

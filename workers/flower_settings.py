@@ -1,0 +1,15 @@
+"""Flower's options, in one place. Flower itself reads this file (`--conf`), and only the names that it knows.
+
+A file rather than flags or `FLOWER_BASIC_AUTH`: every user of the machine can read a process's arguments, and the
+variable is split at commas, which a password may hold. What stands here also wins over any `FLOWER_…` variable.
+"""
+
+from django.conf import settings
+
+port = settings.HOOKLINE_FLOWER_PORT
+address = settings.HOOKLINE_HOST
+basic_auth = [f"{settings.HOOKLINE_OPERATOR_USER}:{settings.HOOKLINE_OPERATOR_PASSWORD}"]
+# Its persistence is a file for a single replica, and the inbox remembers more.
+persistent = False
+# Under an autoscaler workers come and go, and each would stay on the page, and in the metrics, for ever.
+purge_offline_workers = 60

@@ -1,0 +1,36 @@
+"""`manage.py worker`: becomes a Celery worker, with its flags in one place."""
+
+import os
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webhooks.apps import installed_subscriptions
+
+
+class Command(BaseCommand):
+    help = "Run handlers until SIGTERM, which is a warm stop. Replaces this process by Celery."
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--queues", metavar="Q,Q", default="", help="only these queues, comma-separated")
+        parser.add_argument(
+            "--concurrency", type=int, default=settings.HOOKLINE_WORKER_CONCURRENCY, help="handlers run at a time"
+        )
+        parser.add_argument("--name", default="worker@%h", help="the node's name; %%h is the host's")
+
+    def handle(self, *args: Any, queues: str, concurrency: int, name: str, **options: Any) -> None:
+        known = {settings.CELERY_TASK_DEFAULT_QUEUE, *installed_subscriptions().queues}
+        wanted = {queue.strip() for queue in queues.split(",") if queue.strip()}
+        if unknown := sorted(wanted - known):
+            raise CommandError(f"No handler uses the queue {unknown[0]!r}; there are {', '.join(sorted(known))}.")
+        command = [
+            *(sys.executable, "-m", "celery", "--app", "project", "worker"),
+            *("--pool", "prefork", "--concurrency", str(concurrency), "--hostname", name),
+            *("--loglevel", settings.HOOKLINE_LOG_LEVEL, "--events", "--without-gossip", "--without-mingle"),
+        ]
+        if wanted:
+            command += ["--queues", ",".join(sorted(wanted))]
+        os.execv(sys.executable, command)

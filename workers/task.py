@@ -1,0 +1,136 @@
+"""The task: what a worker does with a message. Claim, run, record.
+
+    claim     counts the attempt in the inbox and takes the lease; a message too many ends here
+    run       calls the handler under its time limits (workers/run.py)
+    record    writes the outcome, if this attempt still holds the job
+
+Every subscription is a Celery task of its own name, so that Flower, time limits and metrics speak of handlers.
+"""
+
+import logging
+import os
+import time
+from datetime import timedelta
+from typing import Any
+
+from celery import Celery, Task
+from django.conf import settings
+from django.db import Error, connection
+
+from webhooks import transitions
+from webhooks.event import Event, Run
+from webhooks.models import AttemptOutcome, Job, Payload
+from webhooks.outcomes import Outcome
+from webhooks.payload import parse
+from webhooks.subscriptions import Subscription, Subscriptions
+from workers.run import HandlerWindow, run_handler
+from workers.stopping import is_stopping
+
+RECORD_PAUSE_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
+
+
+class HandlerTask(Task[[int], str]):
+    """One subscription as a Celery task. Its only argument is the id of the job."""
+
+    abstract = True
+    typing = False
+    ignore_result = True
+    subscription: Subscription
+
+    def run(self, job_id: int) -> str:
+        window = HandlerWindow(self.subscription)
+        try:
+            return perform(self.subscription, job_id, worker=str(self.request.hostname), window=window)
+        finally:
+            window.leave()
+
+
+def register(app: Celery, subscriptions: Subscriptions) -> None:
+    """Register one task for each subscription."""
+    for subscription in subscriptions:
+        task_class = type(
+            "HandlerTask",
+            (HandlerTask,),
+            {
+                "name": subscription.name,
+                "subscription": subscription,
+                "time_limit": subscription.time_limit,
+                "soft_time_limit": subscription.soft_time_limit,
+                "__doc__": subscription.handler.__doc__,
+                "__module__": subscription.handler.__module__,
+            },
+        )
+        app.register_task(task_class())
+
+
+def perform(subscription: Subscription, job_id: int, *, worker: str, window: HandlerWindow) -> str:
+    """Claim a job, run its handler and record the outcome; return what happened, for Flower."""
+    lease_seconds = subscription.time_limit + settings.HOOKLINE_LEASE_MARGIN_SECONDS
+    job = transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
+    if job is None:
+        logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
+        return "dropped"
+    claimed = time.monotonic()
+    if job.handler != subscription.name:
+        outcome = Outcome(kind=AttemptOutcome.GAVE_UP, message=f"The message named {subscription.name}.")
+    else:
+        outcome = _outcome(subscription, job, window)
+    state = _record(subscription, job, outcome, claimed=claimed, lease_seconds=lease_seconds)
+    logger.info(
+        "attempt ended",
+        extra={
+            "job": job.pk,
+            "handler": job.handler,
+            "attempt": job.attempt,
+            "outcome": outcome.kind.value,
+            "state": state.value if state else "not recorded",
+            "seconds": round(time.monotonic() - claimed, 3),
+        },
+    )
+    return outcome.kind.value
+
+
+def _outcome(subscription: Subscription, job: Job, window: HandlerWindow) -> Outcome:
+    try:
+        event = event_of(job)
+    except Payload.DoesNotExist:
+        return Outcome(kind=AttemptOutcome.GAVE_UP, message="The payload has been pruned.")
+    return run_handler(subscription, event, Run(attempt=job.attempt, stopping=is_stopping), window)
+
+
+def event_of(job: Job) -> Event:
+    """Return what the handler of a claimed job is given. Raises Payload.DoesNotExist."""
+    delivery = job.delivery
+    headers: dict[str, Any] = delivery.headers
+    content_type = str(headers.get("Content-Type", "")).partition(";")[0].strip().lower()
+    return Event(
+        name=delivery.event,
+        action=delivery.action,
+        payload=parse(bytes(delivery.payload.body), content_type=content_type),
+        delivery=str(delivery.guid),
+        source=delivery.source.name,
+        hook_id=delivery.hook_id,
+        repository=delivery.repository,
+        installation_id=delivery.installation_id,
+        sender=delivery.sender,
+        received_at=delivery.received_at,
+        idempotency_key=f"{delivery.source.name}:{delivery.hook_id}:{delivery.guid}:{job.handler}",
+    )
+
+
+def _record(subscription: Subscription, job: Job, outcome: Outcome, *, claimed: float, lease_seconds: float) -> Any:
+    """Record the outcome, trying for as long as the lease gives; then the relay records the run as lost."""
+    claimed_at = job.claimed_at  # type: ignore[attr-defined]  # Annotated by claim.
+    while True:
+        held = time.monotonic() - claimed
+        age = claimed_at - job.budget_from_at + timedelta(seconds=held)
+        try:
+            return transitions.record(job, outcome, age_seconds=age.total_seconds(), backoff=subscription.backoff)
+        except Error as error:
+            connection.close()
+            if held + RECORD_PAUSE_SECONDS >= lease_seconds:
+                raise
+            logger.warning("recording again", extra={"job": job.pk, "error": type(error).__name__})
+            time.sleep(RECORD_PAUSE_SECONDS)
