@@ -32,7 +32,7 @@ def _filesystem(folder: Path) -> dict[str, Any]:
     return {
         "data_folder_in": messages,
         "data_folder_out": messages,
-        "control_folder": folder / "control",
+        "control_folder": str(folder / "control"),
         # The transport's default is a second; this one is a directory listing, and gives 4 to 52 ms of latency.
         "polling_interval": 0.05,
     }

@@ -9,6 +9,8 @@ import secrets
 import tempfile
 from pathlib import Path
 
+from django.core.exceptions import ImproperlyConfigured
+
 GENERATED = {
     "SECRET_KEY": 50,
     "GITHUB_WEBHOOK_SECRETS": 32,
@@ -19,11 +21,22 @@ GENERATED = {
 
 def open_data_directory(path: Path) -> Path:
     """Create the directory where it is missing, for its owner alone, and return it."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
-    for folder in ("broker/messages", "broker/control"):
-        (path / folder).mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if path.stat().st_mode & 0o077:
+            _close_to_others(path)
+        for folder in ("broker/messages", "broker/control"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImproperlyConfigured(f"HOOKLINE_DATA_DIR: {error.strerror}.") from None
     return path
+
+
+def _close_to_others(path: Path) -> None:
+    # Somebody's home, or /tmp, given by mistake: it is not ours to close, and no place for secrets as it is.
+    if any(path.iterdir()) and not (path / "secrets.json").exists():
+        raise ImproperlyConfigured("HOOKLINE_DATA_DIR: holds other files, and others may read it; name one of its own.")
+    path.chmod(0o700)
 
 
 def generated_secrets(directory: Path) -> dict[str, str]:

@@ -59,6 +59,10 @@ def at_least(minimum: float) -> Callable[[Any], Any]:
     return validate.Range(min=minimum, error=f"must be {minimum:g} or more.")
 
 
+def port() -> Callable[[Any], Any]:
+    return validate.Range(min=1, max=65535, error="must be a port, from 1 to 65535.")
+
+
 def one_of(choices: Sequence[str]) -> Callable[[Any], Any]:
     return validate.OneOf(choices, error="must be one of {choices}.")
 

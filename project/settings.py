@@ -12,6 +12,7 @@ from project.environment import (
     database,
     one_of,
     open_environment,
+    port,
     stop_on_errors,
     webhook_secrets,
 )
@@ -58,8 +59,8 @@ for _source in HOOKLINE_SOURCES:
         HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name)
 
 HOOKLINE_HOST = env.str("HOOKLINE_HOST", "0.0.0.0" if PRODUCTION else "127.0.0.1")  # noqa: S104  A pod's address varies.
-HOOKLINE_PORT = env.int("HOOKLINE_PORT", 8000, validate=at_least(1))
-HOOKLINE_FLOWER_PORT = env.int("HOOKLINE_FLOWER_PORT", 5555, validate=at_least(1))
+HOOKLINE_PORT = env.int("HOOKLINE_PORT", 8000, validate=port())
+HOOKLINE_FLOWER_PORT = env.int("HOOKLINE_FLOWER_PORT", 5555, validate=port())
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
 
 HOOKLINE_RECEIVER_THREADS = env.int("HOOKLINE_RECEIVER_THREADS", 8, validate=at_least(1))

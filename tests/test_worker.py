@@ -1,0 +1,166 @@
+"""How runs end, in a real worker: every outcome, the time limits, the ways to die, the warm stop."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack import ROOT, Stack, running_stack, wait_for
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    directory = tmp_path_factory.mktemp("worker")
+    with running_stack(directory, database="sqlite", broker="filesystem", HOOKLINE_LEASE_MARGIN_SECONDS="1") as stack:
+        stack.start_all()
+        yield stack
+
+
+def job_after(stack: Stack, action: str, **client_payload: Any) -> dict[str, Any]:
+    """Send a delivery, wait until its job is final and return the job's row with its attempts' outcomes."""
+    status, answer = stack.send(action, **client_payload)
+    assert (status, answer["jobs"]) == (202, 1)
+    delivery = answer["delivery"]
+    wait_for(
+        lambda: stack.rows(
+            f"SELECT 1 FROM webhooks_job WHERE delivery_id = {delivery} AND finished_at IS NOT NULL"
+        ),
+        what=f"the job of delivery {delivery} to be final",
+    )  # fmt: skip
+    columns = "id state attempt forgiven lost result error publish_at lease_until"
+    ((job, *rest),) = stack.rows(
+        f"SELECT {columns.replace(' ', ', ')} FROM webhooks_job WHERE delivery_id = {delivery}"
+    )
+    attempts = stack.rows(
+        f"SELECT outcome, message, traceback FROM webhooks_attempt WHERE job_id = {job} ORDER BY number"
+    )
+    return dict(zip(columns.split()[1:], rest, strict=True)) | {
+        "outcomes": [outcome for outcome, _, _ in attempts],
+        "messages": [message for _, message, _ in attempts],
+        "tracebacks": [traceback for _, _, traceback in attempts],
+    }
+
+
+def test_a_handlers_result_stands_in_the_inbox(stack: Stack) -> None:
+    job = job_after(stack, "work")
+    assert (job["state"], job["result"], job["error"]) == ("succeeded", "worked", "")
+    assert (job["publish_at"], job["lease_until"]) == (None, None)
+
+
+def test_a_failing_handler_runs_again_until_its_attempts_are_spent_and_is_then_dead(stack: Stack) -> None:
+    job = job_after(stack, "fail")
+    assert (job["state"], job["attempt"], job["outcomes"]) == ("dead", 3, ["failed"] * 3)
+    assert job["error"] == "ValueError: no good All 3 attempts are spent."
+    assert "tests/trial/handlers.py" in job["tracebacks"][-1]
+
+
+def test_a_handler_that_fails_once_succeeds_at_its_second_attempt(stack: Stack) -> None:
+    job = job_after(stack, "fail-once")
+    assert (job["state"], job["outcomes"], job["error"]) == ("succeeded", ["failed", "succeeded"], "")
+
+
+def test_giving_up_is_final_at_once(stack: Stack) -> None:
+    job = job_after(stack, "give-up")
+    assert (job["state"], job["outcomes"], job["error"]) == ("dead", ["gave_up"], "this repository is archived")
+
+
+def test_retry_later_costs_no_attempt(stack: Stack) -> None:
+    job = job_after(stack, "later")
+    assert (job["state"], job["forgiven"]) == ("succeeded", 2)
+    assert job["outcomes"] == ["retry_later", "retry_later", "succeeded"]
+
+
+def test_the_soft_time_limit_is_raised_in_the_handler_and_recorded(stack: Stack) -> None:
+    job = job_after(stack, "soft")
+    assert (job["state"], job["outcomes"]) == ("dead", ["soft_limit"])
+    assert job["messages"] == ["The soft time limit of 1 s was reached."]
+    assert "overrun_the_soft_limit" in job["tracebacks"][0]
+
+
+def test_a_handler_that_swallows_the_soft_limit_ends_at_the_hard_one(stack: Stack) -> None:
+    job = job_after(stack, "hard")
+    assert (job["state"], job["outcomes"]) == ("dead", ["hard_limit"])
+    assert "overrun_the_hard_limit" in job["tracebacks"][0]
+
+
+def test_sys_exit_in_a_handler_is_a_failure_and_not_the_end_of_the_process(stack: Stack) -> None:
+    job = job_after(stack, "exit")
+    assert (job["state"], job["outcomes"]) == ("dead", ["failed", "failed"])
+    assert job["error"].startswith("SystemExit: 3")
+
+
+def test_a_memory_error_is_a_failure_and_the_worker_goes_on(stack: Stack) -> None:
+    job = job_after(stack, "memory")
+    assert (job["state"], job["outcomes"]) == ("dead", ["failed", "failed"])
+    assert job_after(stack, "work")["state"] == "succeeded"
+
+
+def test_a_message_too_many_is_dropped_quietly(stack: Stack) -> None:
+    job = job_after(stack, "work")
+    ((job_id,),) = stack.rows("SELECT max(id) FROM webhooks_job")
+    stack.manage(
+        "shell", "-v0", "-c",
+        "from webhooks.broker import Broker; from webhooks.inbox import JobToPublish;"
+        "from webhooks.apps import installed_subscriptions as s;"
+        f"Broker().publish(JobToPublish({job_id}, 'trial.work', 'trial'), s().get('trial.work'))",
+    )  # fmt: skip
+    assert job_after(stack, "work")["state"] == job["state"] == "succeeded"
+    assert stack.rows(f"SELECT count(*) FROM webhooks_attempt WHERE job_id = {job_id}") == [(1,)]
+
+
+def test_term_lets_the_running_handler_finish_and_the_worker_exits_0(stack: Stack) -> None:
+    _, answer = stack.send("work", seconds=2)
+    running = f"SELECT 1 FROM webhooks_job WHERE delivery_id = {answer['delivery']} AND state = 'running'"
+    wait_for(lambda: stack.rows(running), what="the handler to run")
+    worker = next(process for name, process in stack.processes if name == "worker")
+    worker.send_signal(signal.SIGTERM)
+    assert worker.wait(timeout=30) == 0
+    states = stack.rows(f"SELECT state, attempt FROM webhooks_job WHERE delivery_id = {answer['delivery']}")
+    assert states == [("succeeded", 1)]
+
+    stack.start("worker", "--concurrency", "4")
+    assert job_after(stack, "work")["state"] == "succeeded"
+
+
+def test_quit_after_term_hands_the_running_job_back_and_it_runs_again(stack: Stack) -> None:
+    _, answer = stack.send("work", seconds=5)
+    of_delivery = f"FROM webhooks_job WHERE delivery_id = {answer['delivery']}"
+    wait_for(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'running'"), what="the handler to run")
+    worker = [process for name, process in stack.processes if name == "worker"][-1]
+    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(signal.SIGQUIT)
+    worker.wait(timeout=30)
+    assert stack.rows(f"SELECT state, attempt, forgiven {of_delivery}") == [("retrying", 1, 1)]
+
+    stack.start("worker", "--concurrency", "4")
+    wait_for(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'succeeded'"), what="the second run")
+
+
+@pytest.mark.parametrize("pool", ["threads", "solo"])
+def test_a_pool_that_ignores_time_limits_is_refused_at_the_start(stack: Stack, pool: str) -> None:
+    command = [sys.executable, "-m", "celery", "--app", "project", "worker", "--pool", pool]
+    refused = subprocess.run(command, env=stack.settings(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert "ignores handlers' time limits" in refused.stderr
+
+
+def test_a_worker_for_a_queue_that_no_handler_uses_is_refused(stack: Stack) -> None:
+    command = [sys.executable, "manage.py", "worker", "--queues", "trail"]
+    refused = subprocess.run(command, env=stack.settings(), cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert refused.returncode == 1
+    assert "No handler uses the queue 'trail'; there are default, trial." in refused.stderr
+
+
+def test_a_handler_that_kills_its_process_is_recorded_as_lost_and_the_others_go_on(stack: Stack) -> None:
+    # How often it may do so is shown in test_transitions.
+    _, answer = stack.send("die")
+    lost = (
+        "SELECT 1 FROM webhooks_attempt a JOIN webhooks_job j ON j.id = a.job_id"
+        f" WHERE j.delivery_id = {answer['delivery']} AND a.number = 2 AND a.outcome = 'lost'"
+    )
+    wait_for(lambda: stack.rows(lost), what="the relay to record the second run as lost")
+    assert job_after(stack, "work")["state"] == "succeeded"
