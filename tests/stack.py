@@ -156,7 +156,7 @@ class Stack:
         """Ask the inbox in SQL."""
         if self.database_url:
             with psycopg.connect(self.database_url) as connection:
-                return list(connection.execute(query))  # type: ignore[call-overload]
+                return list(connection.execute(query))
         with contextlib.closing(sqlite3.connect(self.directory / "hookline.sqlite3", timeout=20)) as database:
             return list(database.execute(query))
 
@@ -183,7 +183,7 @@ class Stack:
 
 @contextlib.contextmanager
 def running_stack(directory: Path, *, database: str, broker: str, **environment: str) -> Iterator[Stack]:
-    """A stack on `database` "sqlite" or "postgres" and `broker` "filesystem", "rabbitmq" or "redis", ended at the end."""
+    """A stack on `database` sqlite or postgres and `broker` filesystem, rabbitmq or redis, ended at the end."""
     with contextlib.ExitStack() as cleanup:
         database_url = cleanup.enter_context(fresh_postgres()) if database == "postgres" else ""
         broker_url = "" if broker == "filesystem" else services.URLS[broker]
@@ -216,5 +216,6 @@ def empty_broker(broker: str) -> None:
         redis.Redis.from_url(services.REDIS_URL).flushdb()
     if broker == "rabbitmq":
         with kombu.Connection(services.RABBITMQ_URL) as connection:
+            channel: Any = connection.default_channel
             for queue in QUEUES:
-                connection.default_channel.queue_delete(queue)
+                channel.queue_delete(queue)
