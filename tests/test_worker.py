@@ -1,5 +1,6 @@
 """How runs end, in a real worker: every outcome, the time limits, the ways to die, the warm stop."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -123,6 +124,17 @@ def test_term_lets_the_running_handler_finish_and_the_worker_exits_0(stack: Stac
 
     stack.start("worker", "--concurrency", "4")
     assert job_after(stack, "work")["state"] == "succeeded"
+
+
+def test_term_to_the_whole_process_group_cuts_no_handler_off(stack: Stack) -> None:
+    _, answer = stack.send("work", seconds=2)
+    of_delivery = f"FROM webhooks_job WHERE delivery_id = {answer['delivery']}"
+    wait_for(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'running'"), what="the handler to run")
+    worker = [process for name, process in stack.processes if name == "worker"][-1]
+    os.killpg(worker.pid, signal.SIGTERM)
+    assert worker.wait(timeout=30) == 0
+    assert stack.rows(f"SELECT state, attempt {of_delivery}") == [("succeeded", 1)]
+    stack.start("worker", "--concurrency", "4")
 
 
 def test_quit_after_term_hands_the_running_job_back_and_it_runs_again(stack: Stack) -> None:

@@ -1,5 +1,6 @@
 """What happens as a Celery worker starts and stops: tasks, queues, refusals. Hooks of Celery, wired in `connect`."""
 
+import os
 from typing import Any
 
 from celery import Celery, signals
@@ -16,6 +17,7 @@ def connect() -> None:
     signals.celeryd_init.connect(_prepare, weak=False)
     signals.worker_init.connect(_refuse_other_pools, weak=False)
     signals.worker_shutting_down.connect(_mark_stopping, weak=False)
+    signals.worker_process_init.connect(_leave_the_group, weak=False)
 
 
 def configure(app: Celery) -> None:
@@ -40,3 +42,12 @@ def _refuse_other_pools(sender: Any = None, **_options: Any) -> None:
 
 def _mark_stopping(**_options: Any) -> None:
     mark_stopping()
+
+
+def _leave_the_group(**_options: Any) -> None:
+    """Put a child into a process group of its own, so that a signal to the worker's group stops the parent alone.
+
+    A child that gets SIGTERM beside its parent is cut off in mid-run, and the parent then hangs at its exit. At the
+    hard time limit the parent kills the child's whole group, and with it what the handler has started.
+    """
+    os.setpgrp()

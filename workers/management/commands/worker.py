@@ -19,7 +19,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--concurrency", type=int, default=settings.HOOKLINE_WORKER_CONCURRENCY, help="handlers run at a time"
         )
-        parser.add_argument("--name", default="worker@%h", help="the node's name; %%h is the host's")
+        # Two workers of one name fight over RabbitMQ's exclusive control queue, and neither of them consumes.
+        parser.add_argument("--name", default=f"worker-{os.getpid()}@%h", help="the node's name; %%h is the host's")
 
     def handle(self, *args: Any, queues: str, concurrency: int, name: str, **options: Any) -> None:
         known = {settings.CELERY_TASK_DEFAULT_QUEUE, *installed_subscriptions().queues}
@@ -33,4 +34,4 @@ class Command(BaseCommand):
         ]
         if wanted:
             command += ["--queues", ",".join(sorted(wanted))]
-        os.execv(sys.executable, command)
+        os.execv(sys.executable, command)  # noqa: S606  No shell is what we want.

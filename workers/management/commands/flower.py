@@ -1,0 +1,27 @@
+"""`manage.py flower`: becomes Flower, behind the operator's password. `workers/flower_settings.py` has its options."""
+
+import os
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+OPTIONS_FILE = settings.BASE_DIR / "workers" / "flower_settings.py"
+
+
+class Command(BaseCommand):
+    help = "Run Flower, the view of Celery's workers, behind the operator's password."
+
+    def handle(self, *_args: Any, **_options: Any) -> None:
+        if not settings.HOOKLINE_OPERATOR_PASSWORD:
+            raise CommandError("Flower can stop workers, so it needs a password: set HOOKLINE_OPERATOR_PASSWORD.")
+        # Opens Flower's API to everybody where the password does not guard it; no setting of ours may depend on it.
+        environment = {name: value for name, value in os.environ.items() if name != "FLOWER_UNAUTHENTICATED_API"}
+        os.execve(sys.executable, flower_command(), environment)  # noqa: S606
+
+
+def flower_command() -> list[str]:
+    """Return the command line, which shows no secret."""
+    celery = [sys.executable, "-m", "celery", "--app=project", f"--workdir={settings.BASE_DIR}"]
+    return [*celery, "flower", f"--conf={OPTIONS_FILE}"]
