@@ -1,10 +1,174 @@
-"""The handlers that Hookline brings along, and the example of how to write one."""
+"""The handlers that Hookline brings along, and the example of how to write one.
+
+A handler is a function that takes an Event: it reads the payload, stores what it says, and returns a short sentence for
+the operator's timeline. It may run twice for one delivery, beside another run, or after a newer event. So these never
+ask "what happened last?": they store what the event says together with its version (see latest.py), and the database
+keeps the latest. Whatever they raise is retried, except GiveUp, which is for what no retry can mend.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
 
 from webhooks.event import Event
 from webhooks.subscriptions import on
+from workers.catalog.latest import keep_latest
+from workers.catalog.manifests import manifests
+from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
+from workers.catalog.reading import moment, objects, required, text
 
 
 @on("ping")
 def mark_hook_live(event: Event) -> str:
-    """Remember that a hook reaches us."""
-    return str(event.payload.get("zen", ""))
+    """Remember that a hook reaches us, and what it subscribes to."""
+    hook = required(event.payload, "hook", dict)
+    live = Hook.heard(
+        event,
+        moment(hook.get("updated_at")),
+        source=event.source,
+        github_id=required(event.payload, "hook.id", int),
+        target_type=required(event.payload, "hook.type", str),
+        target=_target(event, hook),
+        events=required(event.payload, "hook.events", list),
+        active=required(event.payload, "hook.active", bool),
+    )
+    keep_latest([live])
+    return f"{live.target_type} hook {live.github_id} is live"
+
+
+@on("installation")
+def record_installation(event: Event) -> str:
+    """Keep the installation, and the repositories that it starts with, as the latest event describes them."""
+    installation = _keep_installation(event)
+    listed = objects(event.payload, "repositories") if event.action == "created" else []
+    _keep_repositories(event, installation, listed, removed_at=None)
+    return f"{event.action} for {installation.account_login}, {_count(len(listed), 'repository', 'repositories')}"
+
+
+@on("installation_repositories", actions=["added", "removed"])
+def record_installation_repositories(event: Event) -> str:
+    """Keep which repositories the installation may see."""
+    added, removed = (objects(event.payload, f"repositories_{action}") for action in ("added", "removed"))
+    installation = _keep_installation(event)
+    _keep_repositories(event, installation, added, removed_at=None)
+    _keep_repositories(event, installation, removed, removed_at=event.received_at)
+    return f"{len(added)} added, {len(removed)} removed for {installation.account_login}"
+
+
+@on("repository")
+def record_repository(event: Event) -> str:
+    """Keep the repository as the latest event describes it. Every action brings the whole of it."""
+    repository = Repository.heard(
+        event,
+        moment(required(event.payload, "repository", dict).get("updated_at")),
+        source=event.source,
+        github_id=required(event.payload, "repository.id", int),
+        full_name=required(event.payload, "repository.full_name", str),
+        private=required(event.payload, "repository.private", bool),
+        archived=required(event.payload, "repository.archived", bool),
+        default_branch=required(event.payload, "repository.default_branch", str),
+        deleted_at=event.received_at if event.action == "deleted" else None,
+    )
+    keep_latest([repository])
+    return f"{repository.full_name} {event.action}"
+
+
+@on("push", where={"deleted": False})
+def request_scans(event: Event) -> str | None:
+    """Ask for a scan of every dependency manifest that the push touches and leaves in place."""
+    repository = required(event.payload, "repository.full_name", str)
+    found = manifests(_touched_paths(event.payload))
+    ScanRequest.objects.request(
+        [
+            ScanRequest(
+                source=event.source,
+                repository_github_id=required(event.payload, "repository.id", int),
+                repository=repository,
+                ref=required(event.payload, "ref", str),
+                commit_sha=_commit_sha(event.payload),
+                path=path,
+                ecosystem=ecosystem,
+            )
+            for path, ecosystem in found.items()
+        ]
+    )
+    return f"{_count(len(found), 'manifest', 'manifests')} in {repository}" if found else None
+
+
+def _keep_installation(event: Event) -> Installation:
+    installation = required(event.payload, "installation", dict)
+    account = required(event.payload, "installation.account", dict)
+    suspended_at = moment(installation.get("suspended_at"))
+    heard = Installation.heard(
+        event,
+        moment(installation.get("updated_at")),
+        source=event.source,
+        github_id=required(event.payload, "installation.id", int),
+        # An enterprise that has installed the App has a slug in place of a login.
+        account_login=text(account, "slug") or required(account, "login", str, of="installation's account"),
+        account_type=text(account, "type") or text(installation, "target_type"),
+        app_slug=text(installation, "app_slug"),
+        repository_selection=text(installation, "repository_selection"),
+        suspended_at=suspended_at or (event.received_at if event.action == "suspend" else None),
+        deleted_at=event.received_at if event.name == "installation" and event.action == "deleted" else None,
+    )
+    (stored,) = keep_latest([heard])
+    return stored
+
+
+def _keep_repositories(
+    event: Event, installation: Installation, listed: list[Mapping[str, Any]], *, removed_at: datetime | None
+) -> None:
+    """Keep what a list says: names without a moment, which give way to any repository event."""
+    repositories = keep_latest(
+        Repository.heard(
+            event,
+            None,
+            source=event.source,
+            github_id=required(repository, "id", int, of="listed repository"),
+            full_name=required(repository, "full_name", str, of="listed repository"),
+            private=required(repository, "private", bool, of="listed repository"),
+        )
+        for repository in listed
+    )
+    changed_at = moment(required(event.payload, "installation", dict).get("updated_at"))
+    keep_latest(
+        InstallationRepository.heard(
+            event, changed_at, installation=installation, repository=repository, removed_at=removed_at
+        )
+        for repository in repositories
+    )
+
+
+def _commit_sha(payload: Mapping[str, Any]) -> str:
+    # What an annotated tag points to is the tag itself; GitHub names its commit beside it.
+    is_tag = required(payload, "ref", str).startswith("refs/tags/")
+    if is_tag and isinstance(payload.get("head_commit"), Mapping):
+        return required(payload, "head_commit.id", str)
+    return required(payload, "after", str)
+
+
+def _touched_paths(payload: Mapping[str, Any]) -> set[str]:
+    """Return the paths that the push added or modified and did not then remove.
+
+    GitHub lists at most 2,048 commits, oldest first, and none for a tag or for a branch moved to a commit that it
+    already knows. The head commit is always the newest of them, and null where the ref points to no commit.
+    https://docs.github.com/en/webhooks/webhook-events-and-payloads#push
+    """
+    head = payload.get("head_commit")
+    touched: set[str] = set()
+    for commit in [*objects(payload, "commits"), *([head] if isinstance(head, Mapping) else [])]:
+        touched -= {path for path in commit.get("removed") or [] if isinstance(path, str)}
+        touched |= {path for name in ("added", "modified") for path in commit.get(name) or [] if isinstance(path, str)}
+    return touched
+
+
+def _target(event: Event, hook: Mapping[str, Any]) -> str:
+    """Return what the hook belongs to: a repository, an organisation, or an App by its id."""
+    organization = event.payload.get("organization")
+    login = text(organization, "login") if isinstance(organization, Mapping) else ""
+    return event.repository or login or str(hook.get("app_id") or "")
+
+
+def _count(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

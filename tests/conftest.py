@@ -1,0 +1,90 @@
+"""The suite's surroundings: a data directory of its own, no settings of the developer's, real services or a clear skip.
+
+`HOOKLINE_TEST_DATABASE_URL` runs the Django tests on another database than the embedded SQLite file; `make test` uses
+it to run the tests marked `both_databases` a second time, on PostgreSQL.
+"""
+
+import os
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tests import services
+
+DATA_DIRECTORY = Path(tempfile.mkdtemp(prefix="hookline-tests-"))
+
+_SETTINGS = (
+    "HOOKLINE_",
+    "GITHUB_WEBHOOK_SECRETS",
+    "SECRET_KEY",
+    "ALLOWED_HOSTS",
+    "DATABASE_URL",
+    "BROKER_URL",
+    "DEBUG",
+)
+_OURS = ("HOOKLINE_TEST_", "HOOKLINE_REQUIRE_SERVICES")
+_SKIPPED = "not run for want of a service: "
+
+
+def environment_without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without any of Hookline's settings, for this process and for those that tests start."""
+    return {
+        name: value for name, value in environment.items() if not name.startswith(_SETTINGS) or name.startswith(_OURS)
+    }
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Load the settings here: pytest-django, told of them in pyproject.toml, would load them before this file."""
+    kept = environment_without_settings(os.environ)
+    for name in set(os.environ) - set(kept):
+        del os.environ[name]
+    os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
+    os.environ["HOOKLINE_DATA_DIR"] = str(DATA_DIRECTORY)
+    if url := os.environ.get("HOOKLINE_TEST_DATABASE_URL"):
+        os.environ["DATABASE_URL"] = url
+
+    import django
+
+    django.setup()
+    # The tests' processes keep to what they are given.
+    os.environ.pop("DATABASE_URL", None)
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(DATA_DIRECTORY, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(
+    request: pytest.FixtureRequest, django_db_modify_db_settings_parallel_suffix: None
+) -> None:
+    """Put the SQLite test database into a file: an in-memory one cannot be shared by threads and processes."""
+    from django.db import connection
+
+    if connection.vendor != "sqlite":
+        return
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
+    connection.settings_dict.setdefault("TEST", {})["NAME"] = str(DATA_DIRECTORY / f"tests-{worker}.sqlite3")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose service does not answer, or fail it where services are required."""
+    for name in sorted(services.missing()):
+        if item.get_closest_marker(name) is None:
+            continue
+        if services.REQUIRED:
+            pytest.fail(f"{name} does not answer at HOOKLINE_TEST_{name.upper()}_URL", pytrace=False)
+        pytest.skip(_SKIPPED + name)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    reasons = (report.longrepr[2] for report in terminalreporter.getreports("skipped"))
+    absent = Counter(reason.partition(_SKIPPED)[2] for reason in reasons if _SKIPPED in reason)
+    if absent:
+        counts = ", ".join(f"{name} ({count} tests)" for name, count in sorted(absent.items()))
+        terminalreporter.write_line(_SKIPPED + counts, yellow=True)

@@ -1,0 +1,94 @@
+"""Rows that hold what the latest event said, in whatever order the events come.
+
+GitHub promises no order and redelivers, and a handler may run twice or beside itself. So each row carries the version
+of the event that last changed it, and an older version changes nothing. Applying the same events in any order, any
+number of times, ends in the same rows.
+"""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any, ClassVar, Self, TypeVar
+
+from django.db import models, transaction
+
+from webhooks.event import Event
+
+BATCH = 500
+"""Rows locked and looked at in one transaction: an installation may list tens of thousands of repositories."""
+VERSION = ("changed_at", "heard_at", "changed_by")
+_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+
+
+class LatestRow(models.Model):
+    """A row that only a later event may change."""
+
+    changed_at = models.DateTimeField(
+        null=True, help_text="The moment the payload gave for the change; empty where it gave none."
+    )
+    heard_at = models.DateTimeField(help_text="When the delivery that last changed this row was received.")
+    changed_by = models.CharField(max_length=100, help_text="The GUID of that delivery.")
+
+    SCOPE: ClassVar[str]
+    """The field that all rows of one call share; with IDENTITY it is unique."""
+    IDENTITY: ClassVar[str]
+    LATEST: ClassVar[tuple[str, ...]]
+    """The fields that the latest event decides."""
+    FOR_GOOD: ClassVar[tuple[str, ...]] = ()
+    """Moments that no event takes back; the earliest stands."""
+
+    class Meta:
+        abstract = True
+
+    @classmethod
+    def heard(cls, event: Event, changed_at: datetime | None, **fields: Any) -> Self:
+        """Return what the event says of one row, not yet stored."""
+        return cls(changed_at=changed_at, heard_at=event.received_at, changed_by=event.delivery, **fields)
+
+    @property
+    def version(self) -> tuple[datetime, datetime, str]:
+        """What orders two events: GitHub's moment, then ours. The GUID only makes a tie end the same way each time."""
+        return (self.changed_at or _LONG_AGO, self.heard_at, self.changed_by)
+
+    def take_over(self, heard: Self) -> bool:
+        """Bring this row up to what both say; return whether that changed anything."""
+        changed = self.version < heard.version
+        if changed:
+            for name in (*self.LATEST, *VERSION):
+                setattr(self, name, getattr(heard, name))
+        for name in self.FOR_GOOD:
+            mine, theirs = getattr(self, name), getattr(heard, name)
+            if theirs is not None and (mine is None or theirs < mine):
+                setattr(self, name, theirs)
+                changed = True
+        return changed
+
+
+Row = TypeVar("Row", bound=LatestRow)
+
+
+def keep_latest(heard: Iterable[Row]) -> list[Row]:
+    """Insert the new rows, change those that are older, and return all of them as stored.
+
+    The rows must be of one model and share their scope. Each batch is a transaction of its own: if one fails, the whole
+    may run again.
+    """
+    # One order for everybody: two workers that lock the same rows wait for each other and never in a circle.
+    unique = {getattr(row, row.IDENTITY): row for row in heard}
+    rows = [unique[identity] for identity in sorted(unique)]
+    stored: list[Row] = []
+    for start in range(0, len(rows), BATCH):
+        with transaction.atomic():
+            stored += _keep_batch(rows[start : start + BATCH])
+    return stored
+
+
+def _keep_batch(rows: list[Row]) -> list[Row]:
+    model = type(rows[0])
+    heard = {getattr(row, model.IDENTITY): row for row in rows}
+    model._default_manager.bulk_create(rows, ignore_conflicts=True)
+    same = {model.SCOPE: getattr(rows[0], model.SCOPE), f"{model.IDENTITY}__in": list(heard)}
+    # No key changes, so rows that point here may be inserted meanwhile, in whatever order they lock.
+    stored = list(model._default_manager.filter(**same).select_for_update(no_key=True).order_by(model.IDENTITY))
+    changed = [row for row in stored if row.take_over(heard[getattr(row, model.IDENTITY)])]
+    model._default_manager.bulk_update(changed, [*model.LATEST, *model.FOR_GOOD, *VERSION])
+    return stored

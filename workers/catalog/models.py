@@ -1,0 +1,143 @@
+"""What GitHub's events say about installations, repositories and hooks, and which manifests to scan. Rows only.
+
+GitHub's ids are unique for one source: github.com and an Enterprise Server both number from 1.
+"""
+
+import hashlib
+
+from django.db import models
+from django.db.models.functions import Now
+
+from workers.catalog.latest import LatestRow
+from workers.catalog.manifests import Ecosystem
+
+
+class FromGitHub(LatestRow):
+    """Something that GitHub numbers."""
+
+    SCOPE = "source"
+    IDENTITY = "github_id"
+
+    source = models.SlugField(db_index=False, help_text="The source's name.")
+    github_id = models.BigIntegerField("GitHub id")
+
+    class Meta:
+        abstract = True
+        # The id first: a search by GitHub's id alone uses the same index.
+        constraints = [models.UniqueConstraint(fields=["github_id", "source"], name="%(class)s_once")]
+
+
+class Installation(FromGitHub):
+    """An account that has installed the App. A deleted one stays: GitHub never gives its id again."""
+
+    LATEST = ("account_login", "account_type", "app_slug", "repository_selection", "suspended_at")
+    FOR_GOOD = ("deleted_at",)
+
+    account_login = models.CharField(max_length=255, db_index=True)
+    account_type = models.CharField(max_length=50, blank=True, help_text="Organization, User or Enterprise.")
+    app_slug = models.CharField("app", max_length=255, blank=True)
+    repository_selection = models.CharField(max_length=20, blank=True, help_text="all, or selected.")
+    suspended_at = models.DateTimeField(null=True, blank=True)
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"{self.account_login} ({self.github_id})"
+
+
+class Repository(FromGitHub):
+    """A repository that an event has described. A deleted one stays, so that a late event does not bring it back."""
+
+    LATEST = ("full_name", "private", "archived", "default_branch")
+    FOR_GOOD = ("deleted_at",)
+
+    full_name = models.CharField(max_length=255, db_index=True)
+    private = models.BooleanField()
+    archived = models.BooleanField(default=False)
+    default_branch = models.CharField(
+        max_length=255, blank=True, help_text="Empty until a repository event has described it."
+    )
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta(FromGitHub.Meta):
+        verbose_name_plural = "repositories"
+
+    def __str__(self) -> str:
+        return self.full_name
+
+
+class InstallationRepository(LatestRow):
+    """Whether an installation may see a repository.
+
+    A row of its own for each pair: a transferred repository is removed from one installation and added to another, and
+    the two events may come in either order. Whether the installation itself is deleted or suspended is on its own row.
+    """
+
+    SCOPE = "installation_id"
+    IDENTITY = "repository_id"
+    LATEST = ("removed_at",)
+
+    installation = models.ForeignKey(Installation, on_delete=models.CASCADE, related_name="grants", db_index=False)
+    repository = models.ForeignKey(Repository, on_delete=models.CASCADE, related_name="grants")
+    removed_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name_plural = "installation repositories"
+        constraints = [models.UniqueConstraint(fields=["installation", "repository"], name="grant_once")]
+
+    def __str__(self) -> str:
+        return f"repository {self.repository_id} in installation {self.installation_id}"
+
+
+class Hook(FromGitHub):
+    """A webhook that has reached us with a ping."""
+
+    LATEST = ("target_type", "target", "events", "active")
+
+    target_type = models.CharField(max_length=50, help_text="App, Repository or Organization.")
+    target = models.CharField(max_length=255, blank=True, help_text="Full name, login or the App's id.")
+    events = models.JSONField(help_text="What it subscribes to.")
+    active = models.BooleanField()
+
+    def __str__(self) -> str:
+        return f"{self.target_type} hook {self.github_id}"
+
+
+class ScanRequestQuerySet(models.QuerySet["ScanRequest"]):
+    def request(self, wanted: list["ScanRequest"]) -> None:
+        """Store the requests that nobody has made yet."""
+        for scan in wanted:
+            scan.key = scan.content_key()
+        self.bulk_create(wanted, ignore_conflicts=True, batch_size=500)
+
+
+class ScanRequest(models.Model):
+    """A dependency manifest to scan, as it stands at one commit."""
+
+    key = models.CharField(max_length=64, unique=True, help_text="SHA-256 of what there is to scan.")
+    source = models.SlugField(db_index=False, help_text="The source's name.")
+    repository_github_id = models.BigIntegerField("repository's GitHub id")
+    repository = models.CharField(max_length=255, db_index=True, help_text="Full name at the time of the push.")
+    ref = models.TextField(help_text="The ref whose push asked first.")
+    commit_sha = models.CharField("commit", max_length=64)
+    path = models.TextField()
+    ecosystem = models.CharField(max_length=20, choices=[(one.value, one.value) for one in Ecosystem])
+    requested_at = models.DateTimeField(db_default=Now())
+
+    objects = ScanRequestQuerySet.as_manager()
+
+    class Meta:
+        indexes = [
+            models.Index(fields=["ecosystem", "id"], name="scanrequest_ecosystem"),
+            models.Index(fields=["repository_github_id", "id"], name="scanrequest_repository"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.path} of {self.repository}"
+
+    def content_key(self) -> str:
+        """Return what names the content to scan: the same commit on two branches, or from two hooks, is one scan.
+
+        A digest, since a path in Git may be longer than an index entry in PostgreSQL.
+        """
+        content = "\0".join([self.source, str(self.repository_github_id), self.commit_sha, self.path])
+        return hashlib.sha256(content.encode()).hexdigest()
