@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from kombu.exceptions import OperationalError
 from prometheus_client import Counter
 
-from webhooks.apps import installed_subscriptions
 from webhooks.broker import Broker
 from webhooks.inbox import JobToPublish
+from webhooks.subscriptions import Subscriptions
 
 CAPACITY = 5_000
 QUIET_SECONDS = 60.0
@@ -31,8 +31,9 @@ logger = logging.getLogger(__name__)
 class Publisher:
     """One thread that publishes what it is offered, while there is room and the broker answers."""
 
-    def __init__(self, broker: Broker | None = None, *, capacity: int = CAPACITY) -> None:
-        self._broker = broker or Broker()
+    def __init__(self, subscriptions: Subscriptions, *, capacity: int = CAPACITY) -> None:
+        self._subscriptions = subscriptions
+        self._broker = Broker()
         self._queue: queue.Queue[JobToPublish | None] = queue.Queue(capacity)
         self._paused_until = 0.0
         self._quiet_until = 0.0
@@ -64,9 +65,8 @@ class Publisher:
                     self._thread.start()
 
     def _run(self) -> None:
-        subscriptions = installed_subscriptions()
         while (job := self._queue.get()) is not None:
-            subscription = subscriptions.get(job.handler)
+            subscription = self._subscriptions.get(job.handler)
             if subscription is None or time.monotonic() < self._paused_until:
                 self._defer("broker")
                 continue

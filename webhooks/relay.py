@@ -51,6 +51,7 @@ class Relay:
 
     def run(self) -> None:
         """Work round after round until stopped; outages of the database and the broker are waited out."""
+        logger.info("relay started", extra={"queues": ",".join(self._subscriptions.queues)})
         while not self._stop.is_set():
             try:
                 tally, pause = self.round()

@@ -33,7 +33,7 @@ def committer() -> Committer:
 
 @cache
 def publisher() -> Publisher:
-    return Publisher()
+    return Publisher(installed_subscriptions())
 
 
 @csrf_exempt  # Signed, which is more than a CSRF token says.

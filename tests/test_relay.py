@@ -1,0 +1,239 @@
+"""The relay: what it publishes and when, the window, outages, and its stop. Against each real broker."""
+
+import logging
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import current_app
+from django.db import connection
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
+
+from tests import services
+from tests.celery_app import celery_on
+from tests.forwarding import forwarding
+from tests.stack import Stack, empty_broker, free_port, running_stack, wait_for
+from webhooks.broker import Broker, job_queue
+from webhooks.inbox import JobToPublish
+from webhooks.models import Delivery, Job, JobState, Source
+from webhooks.publisher import PAUSE_SECONDS, Publisher
+from webhooks.relay import Relay
+from webhooks.subscriptions import Backoff, Subscription, Subscriptions
+from webhooks.wake import Alarm, wake_relay
+
+QUEUE = "trial"
+SUBSCRIPTION = Subscription(
+    name="app.handle",
+    handler=lambda _event: None,
+    events=frozenset({"push"}),
+    actions=None,
+    where={},
+    queue=QUEUE,
+    time_limit=30,
+    soft_time_limit=20,
+    max_attempts=3,
+    backoff=Backoff(),
+    takes_run=False,
+)
+BROKERS = [
+    "filesystem",
+    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
+    pytest.param("redis", marks=pytest.mark.redis),
+]
+database = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """An empty broker, with the settings it has in production."""
+    with celery_on("filesystem://" if request.param == "filesystem" else services.URLS[request.param]):
+        empty_broker(request.param)
+        broker = Broker()
+        broker.room(QUEUE)  # Declares the queue.
+        messages()
+        broker.close()  # Forgets the depth it has seen.
+        yield broker
+        broker.close()
+
+
+def messages() -> list[Any]:
+    """Take every message from the queue."""
+    taken = []
+    with current_app.connection_for_read() as read:
+        queue = job_queue(QUEUE)(read.channel())
+        while message := queue.get(no_ack=True):
+            taken.append(message)
+    return taken
+
+
+def new_job(*, queue: str = QUEUE, handler: str = "app.handle", **values: Any) -> Job:
+    source, _ = Source.objects.get_or_create(name="github")
+    delivery = Delivery.objects.create(
+        source=source, hook_id=1, guid=uuid.uuid4(), event="push", secret_fingerprint="0" * 12, headers={}, body_bytes=2
+    )
+    values = {"publish_at": Now() - timedelta(seconds=1)} | values
+    return Job.objects.create(delivery=delivery, handler=handler, queue=queue, max_attempts=3, **values)
+
+
+def new_relay(broker: Broker | None = None) -> Relay:
+    return Relay(Subscriptions([SUBSCRIPTION]), stop=threading.Event(), broker=broker)
+
+
+@database
+def test_a_due_job_becomes_one_message_under_its_handlers_name_with_its_time_limits(broker: Broker) -> None:
+    job = new_job()
+    tally, _ = new_relay(broker).round()
+    assert (tally.published, tally.again) == (1, 0)
+    (message,) = messages()
+    assert message.headers["task"] == "app.handle"
+    assert message.headers["timelimit"] == [30, 20]
+    assert message.headers["hookline"] == 1
+    assert message.payload[0] == [job.pk]
+
+
+@database
+def test_a_job_is_published_again_only_after_its_interval(broker: Broker) -> None:
+    new_job()
+    relay = new_relay(broker)
+    assert relay.round()[0].published == 1
+    assert relay.round()[0].published == 0
+    Job.objects.update(publish_at=Now())
+    assert relay.round()[0].again == 1
+
+
+@database
+def test_no_more_is_published_than_the_window_has_room_for(broker: Broker, settings: Any) -> None:
+    settings.HOOKLINE_QUEUE_WINDOW = 3
+    for _ in range(5):
+        new_job()
+    relay = new_relay(broker)
+    assert relay.round()[0].published == 3
+    assert relay.round()[0].published == 0
+    assert len(messages()) == 3
+    # Its view of the depth is a second old at most.
+    wait_for(lambda: relay.round()[0].published, what="the rest to be published")
+    assert len(messages()) == 2
+
+
+@database
+def test_a_full_queue_does_not_hold_up_another(broker: Broker, settings: Any) -> None:
+    settings.HOOKLINE_QUEUE_WINDOW = 1
+    for _ in range(3):
+        new_job()
+    new_job(queue="default")
+    assert new_relay(broker).round()[0].published == 2
+
+
+@database
+def test_a_job_whose_handler_is_unknown_waits_for_a_release_to_roll_out_and_is_then_dead() -> None:
+    job = new_job(handler="app.renamed")
+    relay = new_relay()
+    assert relay.round()[0].buried == 0
+    Job.objects.update(publish_at=Now(), due_at=Now() - timedelta(hours=1))
+    assert relay.round()[0].buried == 1
+    job.refresh_from_db()
+    assert (job.state, job.error) == (JobState.DEAD, "No installed app has a handler named app.renamed.")
+
+
+@database
+def test_the_relay_sleeps_no_longer_than_until_the_next_job_is_due() -> None:
+    relay = new_relay()
+    assert relay.round()[1] == 1.0
+    new_job(publish_at=Now() + timedelta(seconds=0.4))
+    assert 0 < relay.round()[1] <= 0.4
+
+
+@database
+@pytest.mark.both_databases
+def test_a_notification_ends_the_relays_sleep() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL notifies")
+    alarm = Alarm(threading.Event())
+    alarm.sleep(0.01)  # Listens from here on.
+    wake_relay()
+    began = time.monotonic()
+    alarm.sleep(30)
+    assert time.monotonic() - began < 15
+
+
+def test_a_broker_that_refuses_is_an_operational_error() -> None:
+    for url in (f"amqp://guest:guest@127.0.0.1:{free_port()}//", f"redis://127.0.0.1:{free_port()}/0"):
+        with celery_on(url), pytest.raises(OperationalError):
+            Broker().publish(JobToPublish(1, "app.handle", QUEUE), SUBSCRIPTION)
+
+
+@pytest.mark.parametrize("scheme", ["amqp://guest:guest@", "redis://"])
+def test_a_broker_that_accepts_and_never_replies_is_an_operational_error(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}127.0.0.1:{silent.getsockname()[1]}/"
+        with celery_on(url), pytest.raises(OperationalError):
+            Broker().room(QUEUE)
+
+
+def test_offering_to_a_publisher_whose_broker_is_silent_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """One log line says so; the rest is the relay's work."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, celery_on(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"), caplog.at_level(logging.WARNING):
+        publisher = Publisher(Subscriptions([SUBSCRIPTION]), capacity=5)
+        began = time.monotonic()
+        publisher.offer([JobToPublish(number, "app.handle", QUEUE) for number in range(1000)])
+        assert time.monotonic() - began < PAUSE_SECONDS
+        publisher.stop(timeout_seconds=30)
+    assert [record.getMessage() for record in caplog.records] == ["jobs are left to the relay"]
+
+
+class TestProcess:
+    """`manage.py relay` as a process."""
+
+    @pytest.fixture
+    def stack(self, tmp_path: Path) -> Iterator[Stack]:
+        with running_stack(tmp_path, database="sqlite", broker="filesystem") as stack:
+            stack.manage("migrate", "-v0")
+            yield stack
+
+    def test_it_stops_on_term_with_exit_0(self, stack: Stack) -> None:
+        relay = stack.start("relay")
+        wait_for(lambda: "relay started" in stack.logs(), what="the relay to start")
+        relay.send_signal(signal.SIGTERM)
+        assert relay.wait(timeout=10) == 0
+
+    def test_it_stops_although_the_broker_never_replies(self, stack: Stack) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            stack.broker_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+            insert_waiting_job(stack)
+            relay = stack.start("relay")
+            talking, _ = silent.accept()
+            with talking:
+                relay.send_signal(signal.SIGTERM)
+                assert relay.wait(timeout=10) == 0
+
+    @pytest.mark.redis
+    def test_it_waits_a_broker_outage_out(self, stack: Stack) -> None:
+        empty_broker("redis")
+        insert_waiting_job(stack)
+        port = free_port()
+        stack.broker_url = f"redis://127.0.0.1:{port}/15"
+        stack.start("relay")
+        wait_for(lambda: "relay waits" in stack.logs(), what="the relay to notice")
+        with forwarding(port, to=services.REDIS_URL):
+            wait_for(lambda: "published=1" in stack.logs(), what="the relay to publish")
+        empty_broker("redis")
+
+
+def insert_waiting_job(stack: Stack) -> None:
+    stack.manage(
+        "shell", "-v0", "-c",
+        "from webhooks import inbox, models; import uuid; from webhooks.apps import installed_subscriptions as s;"
+        "inbox.store(inbox.NewDelivery(source='github', hook_id=1, guid=uuid.uuid4(), event='ping', action='',"
+        "repository='', installation_id=None, sender='', secret_fingerprint='', headers={}, body=b'{}',"
+        "subscriptions=[s().get('trial.work')]));"
+        "models.Job.objects.update(publish_at='2020-01-01T00:00:00Z')",
+    )  # fmt: skip
