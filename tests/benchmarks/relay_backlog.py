@@ -25,8 +25,8 @@ FILL = """
 INSERT INTO webhooks_source (name, url) VALUES ('github', 'https://github.com');
 INSERT INTO webhooks_delivery (source_id, hook_id, guid, event, action, repository, sender, secret_fingerprint, headers,
                                body_bytes, repeats)
-SELECT (SELECT id FROM webhooks_source), 1, gen_random_uuid(), 'repository_dispatch', 'work', 'acme/widgets', 'octo', '',
-       '{{"Content-Type": "application/json"}}', 40, 0
+SELECT (SELECT id FROM webhooks_source), 1, gen_random_uuid(), 'repository_dispatch', 'work', 'acme/widgets', 'octo',
+       '', '{{"Content-Type": "application/json"}}', 40, 0
 FROM generate_series(1, {rows});
 INSERT INTO webhooks_payload (delivery_id, body)
 SELECT id, convert_to('{{"action": "work", "client_payload": {{}}}}', 'UTF8') FROM webhooks_delivery;
