@@ -110,6 +110,9 @@ _RULES: tuple[Callable[[Subscription], str | None], ...] = (
 )
 """Each returns what is wrong, or None; its place is its number, so new ones go to the end."""
 
+_LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+"""What a call of such a function returns has run nothing yet."""
+
 
 def _is_expected(expected: Any) -> bool:
     if isinstance(expected, (list, tuple)):
@@ -118,8 +121,12 @@ def _is_expected(expected: Any) -> bool:
 
 
 def _takes_an_event(subscription: Subscription) -> bool:
-    if inspect.iscoroutinefunction(subscription.handler):
+    function = subscription.handler
+    if any(is_lazy(function) for is_lazy in _LAZY):
         return False
-    parameters = list(inspect.signature(subscription.handler).parameters.values())
-    names = [parameter.name for parameter in parameters if parameter.default is parameter.empty]
-    return len(names) in (1, 2) and names[0] != "run" and (len(names) == 1 or names[1] == "run")
+    given = ("event", "run") if subscription.takes_run else ("event",)
+    try:
+        taken = inspect.signature(function).bind(*given).arguments
+    except TypeError:
+        return False
+    return not subscription.takes_run or taken.get("run") == "run"

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand
-from granian.constants import Interfaces
+from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
@@ -24,6 +24,8 @@ class Command(BaseCommand):
             address=settings.HOOKLINE_HOST,
             port=settings.HOOKLINE_PORT,
             interface=Interfaces.RSGI,
+            # Over HTTP/2, Granian fails HEAD, drops an early 413, and a stalled body outlasts the stop.
+            http=HTTPModes.http1,
             websockets=False,
             backlog=CONNECTIONS,
             backpressure=CONNECTIONS,

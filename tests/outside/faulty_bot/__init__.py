@@ -1,0 +1,1 @@
+"""An app whose subscriptions have every fault that the system checks know, one each."""
