@@ -1,0 +1,61 @@
+"""Rows of the inbox, and users who look at them in the admin."""
+
+import uuid
+from typing import Any
+
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+from django.utils import timezone
+
+from webhooks.models import Delivery, Job, JobState, Payload, Source
+
+JOBS = "/admin/webhooks/job/"
+DELIVERIES = "/admin/webhooks/delivery/"
+EVIL = "</pre><script>alert('x')</script>"
+
+
+def make_delivery(body: bytes = b'{"zen": "Keep it"}', **columns: Any) -> Delivery:
+    source, _ = Source.objects.get_or_create(name="github")
+    told = {"event": "push", "repository": "acme/widgets", "headers": {"Content-Type": "application/json"}} | columns
+    delivery = Delivery.objects.create(source=source, hook_id=1, guid=uuid.uuid4(), body_bytes=len(body), **told)
+    Payload.objects.create(delivery=delivery, body=body)
+    return delivery
+
+
+def make_job(state: str = JobState.SUCCEEDED, *, delivery: Delivery | None = None, **columns: Any) -> Job:
+    ended = timezone.now() if state in (JobState.SUCCEEDED, JobState.DEAD, JobState.SKIPPED) else None
+    told = {"handler": "shop.count", "queue": "default", "max_attempts": 5, "finished_at": ended} | columns
+    return Job.objects.create(delivery=delivery or make_delivery(), state=state, **told)
+
+
+def client_of(*permissions: str) -> Client:
+    """Return a client logged in as staff with these permissions of the inbox, and no others."""
+    user = User.objects.create_user(f"user{User.objects.count()}", is_staff=True)
+    found = Permission.objects.filter(content_type__app_label="webhooks", codename__in=permissions)
+    assert len(found) == len(permissions)
+    user.user_permissions.set(found)
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def act(client: Client, action: str, *jobs: Any, url: str = JOBS, across: bool = False) -> str:
+    """Carry out an action of a list; return the messages that the operator reads."""
+    form = {"action": action, "index": "0", "select_across": "1" if across else "0"}
+    response = client.post(url, form | {"_selected_action": [job.pk for job in jobs]}, follow=True)
+    return messages_of(response)
+
+
+def messages_of(response: Any) -> str:
+    assert response.status_code == 200
+    return " ".join(str(message) for message in response.context["messages"])
+
+
+def page(client: Client, url: str) -> str:
+    response = client.get(url)
+    assert response.status_code == 200, url
+    return str(response.content.decode())
+
+
+def state_of(job: Job) -> str:
+    return Job.objects.values_list("state", flat=True).get(pk=job.pk)

@@ -1,0 +1,224 @@
+"""The inbox's pages in the admin, as an operator uses them: did we get it, did it run, why not, run it again."""
+
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+from django.utils.html import escape
+from pytest_django import DjangoAssertNumQueries
+
+from tests.inbox_rows import DELIVERIES, EVIL, JOBS, act, make_delivery, make_job, messages_of, page, state_of
+from webhooks import transitions
+from webhooks.admin.operations import OPERATIONS, Operation
+from webhooks.ages import relative, took
+from webhooks.models import Attempt, AttemptOutcome, Job, JobState
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+
+# --- Did we get it? ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", ["{}", "  {} ", "upper"])
+def test_a_delivery_is_found_by_its_guid_in_any_case_and_with_blanks(admin_client: Client, shape: str) -> None:
+    wanted, other = make_delivery(), make_delivery()
+    term = str(wanted.guid).upper() if shape == "upper" else shape.format(wanted.guid)
+    found = admin_client.get(DELIVERIES, {"q": term})
+    assert [row.pk for row in found.context["cl"].result_list] == [wanted.pk]
+    assert str(other.guid) not in found.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("term", "repositories"),
+    [
+        ("acme/widget", {"acme/widget"}),
+        ("acme/", {"acme/widget", "acme/widgets"}),
+        ("acme/widgets", {"acme/widgets"}),
+        ("zen", {"zen/zen"}),
+        ("widget", set()),
+    ],
+)
+def test_deliveries_are_found_by_a_repository_or_the_start_of_one(
+    admin_client: Client, term: str, repositories: set[str]
+) -> None:
+    for name in ("acme/widget", "acme/widgets", "zen/zen"):
+        make_delivery(repository=name)
+    found = admin_client.get(DELIVERIES, {"q": term}).context["cl"].result_list
+    assert {delivery.repository for delivery in found} == repositories
+
+
+def test_deliveries_are_found_by_their_event(admin_client: Client) -> None:
+    make_delivery(event="push")
+    release = make_delivery(event="release")
+    assert [row.pk for row in admin_client.get(DELIVERIES, {"q": "release"}).context["cl"].result_list] == [release.pk]
+
+
+def test_a_search_without_a_match_says_so_and_an_empty_list_says_otherwise(admin_client: Client) -> None:
+    assert "There are none yet." in page(admin_client, DELIVERIES)
+    assert "None match." in page(admin_client, f"{DELIVERIES}?q=nobody/")
+
+
+def test_a_delivery_in_the_list_tells_its_jobs_states_with_the_dead_first(admin_client: Client) -> None:
+    delivery = make_delivery()
+    for number, state in enumerate([JobState.SUCCEEDED, JobState.SUCCEEDED, JobState.DEAD]):
+        make_job(state, delivery=delivery, handler=f"shop.{number}")
+    assert "1 dead, 2 succeeded" in page(admin_client, DELIVERIES)
+
+
+def test_a_redelivery_is_counted_and_its_last_moment_told(admin_client: Client) -> None:
+    delivery = make_delivery(repeats=2, last_repeat_at=timezone.now() - timedelta(hours=2))
+    text = page(admin_client, f"{DELIVERIES}{delivery.pk}/change/")
+    assert "2, last" in text
+    assert "2 h ago" in text
+
+
+def test_a_delivery_that_nobody_subscribes_to_says_that_there_was_nothing_to_run(admin_client: Client) -> None:
+    assert "No handler is subscribed" in page(admin_client, f"{DELIVERIES}{make_delivery().pk}/change/")
+
+
+# --- Did it run, and why not? -----------------------------------------------------------------------------------------
+
+
+def test_the_page_of_a_job_shows_its_attempts_newest_first(admin_client: Client) -> None:
+    job = make_job(JobState.DEAD, attempt=2, error="ValueError: no")
+    for number in (1, 2):
+        Attempt.objects.create(
+            job=job, number=number, worker=f"worker-{number}", pid=7, started_at=timezone.now() - timedelta(seconds=9),
+            finished_at=timezone.now(), outcome=AttemptOutcome.FAILED, message="ValueError: no", traceback="line 41",
+        )  # fmt: skip
+    text = page(admin_client, f"{JOBS}{job.pk}/change/")
+    assert text.index("worker-2") < text.index("worker-1")
+    assert "9.0 s" in text
+    assert "line 41" in text
+    assert "2 of 5" in text
+
+
+def test_the_page_of_a_job_says_where_its_older_attempts_are(admin_client: Client) -> None:
+    job = make_job(JobState.DEAD)
+    Attempt.objects.bulk_create(Attempt(job=job, number=number, worker="w", pid=7) for number in range(1, 52))
+    assert "Only the newest 50 are shown" in page(admin_client, f"{JOBS}{job.pk}/change/")
+    assert admin_client.get(f"/admin/webhooks/attempt/?q={job.pk}").context["cl"].result_count == 51
+
+
+@pytest.mark.parametrize("state", JobState)
+def test_each_state_has_its_filter_and_its_page(admin_client: Client, state: JobState) -> None:
+    job = make_job(state, lease_until=timezone.now())
+    make_job(JobState.DEAD if state != JobState.DEAD else JobState.QUEUED)
+    found = admin_client.get(JOBS, {"state": state.value})
+    assert [row.pk for row in found.context["cl"].result_list] == [job.pk]
+    assert f" {state.value}</span>" in found.content.decode()
+    assert f" {state.value}</span>" in page(admin_client, f"{JOBS}{job.pk}/change/")
+
+
+def test_jobs_are_found_by_their_number_or_by_their_deliverys_guid(admin_client: Client) -> None:
+    job = make_job()
+    make_job()
+    for term in (str(job.pk), f" #{job.pk} ", str(job.delivery.guid).upper()):
+        assert [row.pk for row in admin_client.get(JOBS, {"q": term}).context["cl"].result_list] == [job.pk]
+    assert "found by its number" in messages_of(admin_client.get(JOBS, {"q": "ValueError"}))
+
+
+def test_moments_are_absolute_with_their_zone_and_relative(admin_client: Client) -> None:
+    job = make_job(created_at=timezone.now() - timedelta(minutes=3, seconds=5))
+    text = page(admin_client, f"{JOBS}{job.pk}/change/")
+    assert f"{job.created_at:%Y-%m-%d %H:%M:%S} UTC" in text
+    assert "3 min ago" in text
+
+
+def test_attempts_have_a_list_and_a_page(admin_client: Client) -> None:
+    attempt = Attempt.objects.create(job=make_job(JobState.RUNNING), number=1, worker="w@host", pid=7, traceback=EVIL)
+    assert "running" in page(admin_client, "/admin/webhooks/attempt/")
+    assert escape(EVIL) in page(admin_client, f"/admin/webhooks/attempt/{attempt.pk}/change/")
+    assert "by the number" in messages_of(admin_client.get("/admin/webhooks/attempt/?q=w@host"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(0.4, "now"), (5, "5 s ago"), (200, "3 min ago"), (7300, "2 h ago"), (200_000, "2 d ago"), (-61, "in 1 min")],
+)
+def test_a_moments_distance_is_told_in_its_largest_unit(seconds: float, words: str) -> None:
+    now = timezone.now()
+    assert relative(now - timedelta(seconds=seconds), now=now) == words
+
+
+@pytest.mark.parametrize(("seconds", "words"), [(-1, "0 ms"), (0.42, "420 ms"), (1.23, "1.2 s"), (3700, "1 h")])
+def test_a_runs_duration_is_told_as_finely_as_it_matters(seconds: float, words: str) -> None:
+    assert took(timedelta(seconds=seconds)) == words
+
+
+# --- Run it again -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.name)
+@pytest.mark.parametrize("state", JobState)
+def test_a_button_is_offered_exactly_where_the_state_allows_it(
+    admin_client: Client, operation: Operation, state: JobState
+) -> None:
+    job = make_job(state)
+    is_offered = f"/{operation.name}/" in page(admin_client, f"{JOBS}{job.pk}/change/")
+    assert is_offered == bool(getattr(transitions, operation.name)(Job.objects.all()))
+
+
+@pytest.mark.parametrize(
+    ("operation", "state", "expected"),
+    [("run_again", JobState.DEAD, JobState.QUEUED), ("give_up", JobState.QUEUED, JobState.SKIPPED)],
+)
+def test_a_button_changes_the_job_and_the_history_tells_who_did(
+    admin_client: Client, operation: str, state: str, expected: str
+) -> None:
+    job = make_job(state)
+    filtered = "?_changelist_filters=state%3Ddead"
+    response = admin_client.post(f"{JOBS}{job.pk}/{operation}/{filtered}", follow=True)
+    assert response.redirect_chain == [(f"{JOBS}{job.pk}/change/{filtered}", 302)]
+    assert messages_of(response).startswith("1 job ")
+    assert state_of(job) == expected
+    history = page(admin_client, f"{JOBS}{job.pk}/history/")
+    assert {"run_again": "Run again.", "give_up": "Give up."}[operation] in history
+
+
+def test_a_button_that_comes_too_late_changes_nothing_and_says_why(admin_client: Client) -> None:
+    job = make_job(JobState.RUNNING)
+    told = messages_of(admin_client.post(f"{JOBS}{job.pk}/give_up/", follow=True))
+    assert told == "No job given up. 1 left as it was: 1 running (running now, and may still succeed)."
+    assert state_of(job) == JobState.RUNNING
+
+
+def test_an_action_says_how_many_changed_and_why_others_did_not(admin_client: Client) -> None:
+    jobs = [make_job(state) for state in (JobState.DEAD, JobState.SUCCEEDED, JobState.RUNNING)]
+    told = act(admin_client, "run_again", *jobs)
+    assert told == "2 jobs queued to run again. 1 left as it was: 1 running (running now)."
+    assert [state_of(job) for job in jobs] == ["queued", "queued", "running"]
+
+
+def test_an_action_on_every_page_of_a_state_is_one_update_for_each_state_that_allows_it(
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    delivery = make_delivery()
+    jobs = [make_job(JobState.DEAD, delivery=delivery, handler=f"shop.{number}") for number in range(60)]
+    with django_assert_max_num_queries(25) as captured:
+        told = act(admin_client, "run_again", jobs[0], url=f"{JOBS}?state=dead", across=True)
+    assert told == "60 jobs queued to run again."
+    assert sum(query["sql"].startswith('UPDATE "webhooks_job"') for query in captured.captured_queries) <= 3
+    assert {state_of(job) for job in jobs} == {"queued"}
+
+
+def test_an_action_on_every_page_is_refused_where_no_filter_narrows_it(admin_client: Client) -> None:
+    job = make_job(JobState.SUCCEEDED)
+    assert "filter by one state first" in act(admin_client, "run_again", job, across=True)
+    assert state_of(job) == JobState.SUCCEEDED
+
+
+def test_the_dead_jobs_of_deliveries_run_again_and_what_succeeded_does_not(admin_client: Client) -> None:
+    delivery = make_delivery()
+    dead = make_job(JobState.DEAD, delivery=delivery)
+    done = make_job(JobState.SUCCEEDED, delivery=delivery, handler="shop.other")
+    assert act(admin_client, "run_dead_again", delivery, url=DELIVERIES) == "1 job queued to run again."
+    assert (state_of(dead), state_of(done)) == ("queued", "succeeded")
+
+
+def test_deliveries_are_acted_on_one_page_at_a_time(admin_client: Client) -> None:
+    dead = make_job(JobState.DEAD)
+    told = act(admin_client, "run_dead_again", dead.delivery, url=DELIVERIES, across=True)
+    assert "one page of deliveries at a time" in told
+    assert state_of(dead) == JobState.DEAD

@@ -1,0 +1,141 @@
+"""Deliveries: did we get it, what became of it, what did it say."""
+
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Prefetch, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html, format_html_join
+
+from webhooks.admin import show
+from webhooks.admin.filters import EventFilter
+from webhooks.admin.lists import InboxAdmin
+from webhooks.admin.operations import RUN_AGAIN, operate
+from webhooks.admin.preview import content_type, preview
+from webhooks.admin.searching import guid_of
+from webhooks.github_events import EVENT_NAMES
+from webhooks.models import Delivery, Job, JobState, Payload
+from webhooks.payload import FORM, JSON
+
+_SUFFIXES = {JSON: "json", FORM: "txt"}
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(InboxAdmin):
+    list_display = ["job_states", "delivery", "repository", "received", "sender", "source", "repeats"]
+    list_display_links = ["delivery"]
+    list_filter = [EventFilter]
+    list_select_related = ["source"]
+    list_defer = ("headers",)
+    list_prefetch_related = (Prefetch("jobs", Job.objects.only("delivery_id", "state")),)
+    search_fields = ["guid"]
+    search_help_text = (
+        "A whole GUID; an event's name, such as push; or a repository's full name or, where none is called so, "
+        "the start of one, such as acme/."
+    )
+    ordering = ["-received_at", "-id"]
+    actions = ["run_dead_again"]
+    actions_selection_counter = False  # It would offer "all pages", which this action does not take.
+    change_form_template = "admin/webhooks/delivery/change_form.html"
+    fieldsets = [
+        (None, {"fields": ["event_shown", "repository", "received", "guid", "sender", "source", "repeated"]}),
+        (
+            "Headers and more",
+            {"classes": ["collapse"], "fields": ["header_table", "hook_id", "installation_id", "secret_fingerprint"]},
+        ),
+    ]
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
+    ) -> tuple[QuerySet[Delivery], bool]:
+        term = search_term.strip()
+        guid = guid_of(term)
+        if not term:
+            return queryset, False
+        if guid is not None:
+            return queryset.filter(guid=guid), False
+        if term in EVENT_NAMES:
+            return queryset.filter(event=term), False
+        exact = queryset.filter(repository=term)
+        return exact if exact.order_by().exists() else queryset.filter(repository__startswith=term), False
+
+    def has_operate_permission(self, request: HttpRequest) -> bool:
+        return request.user.has_perm("webhooks.change_job")
+
+    @admin.action(description="Run dead jobs again", permissions=["operate"])
+    def run_dead_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+        """Requeue what is dead, as GitHub's redelivery button does; what succeeded is not repeated."""
+        if request.POST.get("select_across") == "1":
+            messages.error(request, "Nothing was changed. This works on one page of deliveries at a time.")
+            return
+        jobs = Job.objects.filter(delivery_id__in=list(queryset.values_list("pk", flat=True)), state=JobState.DEAD)
+        operate(request, RUN_AGAIN, jobs)
+
+    def get_urls(self) -> list[URLPattern]:
+        download = self.admin_site.admin_view(self.payload_view)
+        return [path("<path:object_id>/payload/", download, name="webhooks_delivery_payload"), *super().get_urls()]
+
+    def payload_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Send the raw body, as it came, to be saved."""
+        if not (self.has_view_permission(request) and request.user.has_perm("webhooks.view_payload")):
+            raise PermissionDenied
+        delivery = self.get_object(request, unquote(object_id))
+        payload = Payload.objects.filter(pk=delivery.pk).first() if delivery else None
+        if delivery is None or payload is None:
+            raise Http404("There is no such delivery, or its payload was pruned.")
+        kind = content_type(delivery)
+        # Nothing else than these was accepted; a type that a browser would run is never repeated to it.
+        response = HttpResponse(
+            bytes(payload.body), content_type=kind if kind in _SUFFIXES else "application/octet-stream"
+        )
+        name = f"{delivery.event}-{delivery.guid}.{_SUFFIXES.get(kind, 'bin')}"
+        response["Content-Disposition"] = f'attachment; filename="{name}"'
+        return response
+
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **options: Any) -> Any:
+        delivery = context["original"]
+        context["jobs"] = [_shown(job) for job in delivery.jobs.order_by("id")]
+        context["may_view_payload"] = request.user.has_perm("webhooks.view_payload")
+        if context["may_view_payload"]:
+            context["payload"] = preview(delivery)
+        return super().render_change_form(request, context, *args, **options)
+
+    @admin.display(description="delivery")
+    def delivery(self, delivery: Delivery) -> str:
+        return format_html('{} <span class="quiet line guid">{}</span>', show.event(delivery), delivery.guid)
+
+    @admin.display(description="event")
+    def event_shown(self, delivery: Delivery) -> str:
+        return show.event(delivery)
+
+    @admin.display(description="jobs")
+    def job_states(self, delivery: Delivery) -> str:
+        return show.states_at_a_glance(delivery.jobs.all())
+
+    @admin.display(description="received")
+    def received(self, delivery: Delivery) -> str:
+        return show.moment(delivery.received_at)
+
+    @admin.display(description="repeats")
+    def repeated(self, delivery: Delivery) -> str:
+        if not delivery.repeats:
+            return "none"
+        return format_html("{}, last {}", delivery.repeats, show.moment(delivery.last_repeat_at))
+
+    @admin.display(description="headers")
+    def header_table(self, delivery: Delivery) -> str:
+        rows = format_html_join("", "<tr><th scope='row'>{}</th><td>{}</td></tr>", sorted(delivery.headers.items()))
+        return format_html('<table class="headers">{}</table>', rows)
+
+
+def _shown(job: Job) -> dict[str, Any]:
+    return {
+        "job": job,
+        "link": show.link(job, str(job)),
+        "state": show.state(job.state),
+        "attempts": show.attempts(job),
+        "next_or_end": show.next_or_end(job),
+    }

@@ -1,0 +1,52 @@
+"""The lists' filters. Their choices come from the code and the installed subscriptions, never from SELECT DISTINCT."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+
+from webhooks.apps import installed_subscriptions
+from webhooks.matching import EVERY_EVENT
+from webhooks.models import JobState
+
+
+class ColumnFilter(admin.SimpleListFilter):
+    """One value of the column that the address's parameter names. A value that is not offered works too."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(Q((str(self.parameter_name), value))) if value else queryset
+
+
+class StateFilter(ColumnFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(state.value, state.value) for state in JobState]
+
+
+class QueueFilter(ColumnFilter):
+    title = "queue"
+    parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(queue, queue) for queue in installed_subscriptions().queues]
+
+
+class HandlerFilter(ColumnFilter):
+    title = "handler"
+    parameter_name = "handler"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in sorted({subscription.name for subscription in installed_subscriptions()})]
+
+
+class EventFilter(ColumnFilter):
+    title = "event"
+    parameter_name = "event"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        subscribed = {event for subscription in installed_subscriptions() for event in subscription.events}
+        return [(event, event) for event in sorted(subscribed - {EVERY_EVENT} | {"ping"})]

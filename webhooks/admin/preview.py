@@ -1,0 +1,46 @@
+"""The first part of a delivery's payload, as text. Never the whole body: that is the download."""
+
+from dataclasses import dataclass
+
+import orjson
+from django.db.models import BinaryField, F, Func, Value
+
+from webhooks.models import Delivery, Payload
+from webhooks.payload import PayloadError, parse
+
+LONGEST = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What is shown of a body; `is_whole` where nothing is missing."""
+
+    text: str
+    is_whole: bool
+
+
+def preview(delivery: Delivery) -> Preview | None:
+    """Return the first 64 KB of the body, or None if the payload was pruned. The database sends no more than that."""
+    head = Func(F("body"), Value(1), Value(LONGEST), function="SUBSTR", output_field=BinaryField())
+    body = Payload.objects.filter(pk=delivery.pk).values_list(head, flat=True).first()
+    if body is None:
+        return None
+    raw = bytes(body)
+    if len(raw) < delivery.body_bytes:
+        return Preview(raw.decode(errors="replace"), is_whole=False)
+    return Preview(_indented(raw, content_type(delivery)) or raw.decode(errors="replace"), is_whole=True)
+
+
+def content_type(delivery: Delivery) -> str:
+    """Return the type that the body came with, without its parameters."""
+    stored = delivery.headers.get("Content-Type", "")
+    return str(stored).partition(";")[0].strip().lower()
+
+
+def _indented(raw: bytes, kind: str) -> str | None:
+    """Return the JSON in lines, where it is JSON and still fits."""
+    try:
+        text = orjson.dumps(parse(raw, content_type=kind), option=orjson.OPT_INDENT_2)
+    except (PayloadError, orjson.JSONEncodeError):
+        return None
+    return text.decode() if len(text) <= LONGEST else None

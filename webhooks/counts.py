@@ -1,0 +1,119 @@
+"""Counts of the whole inbox, for `manage.py inbox`: how much there is in each state, how long it waits, what is dead.
+
+One GROUP BY answers every count of jobs, so that they agree with each other. It reads the whole table, as any count of
+what succeeded must: 1.9 s at ten million jobs on PostgreSQL (two cores, warm), where grouping by state alone takes
+1.0 s; SQLite takes 1.3 s for each million. That is for a person or a script now and then, not for a probe or a page.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from django.db.models import Count, Min, Q
+from django.db.models.functions import Now
+from django.utils import timezone
+
+from webhooks.apps import installed_subscriptions
+from webhooks.models import Delivery, Job, JobState
+
+DEAD_SHOWN = 20
+UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.RETRYING)
+
+
+@dataclass(slots=True)
+class Tally:
+    """Jobs by state, and since when the longest waiting of them could have run (None if none waits)."""
+
+    states: dict[JobState, int] = field(default_factory=lambda: dict.fromkeys(JobState, 0))
+    waiting_since: datetime | None = None
+
+    def add(self, state: JobState, count: int, waiting_since: datetime | None) -> None:
+        self.states[state] += count
+        self.waiting_since = min(filter(None, (self.waiting_since, waiting_since)), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class DeadJob:
+    """A dead job, as far as a list of them tells."""
+
+    job: int
+    handler: str
+    delivery: str
+    attempts: int
+    error: str
+    finished_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """The inbox in numbers. Queues and handlers that are installed are there, with zeros too."""
+
+    at: datetime
+    """The database's clock."""
+    deliveries: int
+    jobs: Tally
+    queues: dict[str, Tally]
+    handlers: dict[str, Tally]
+    newest_errors: dict[str, str]
+    """For each handler with dead jobs, why the newest of them died."""
+    dead: Sequence[DeadJob]
+    """The newest DEAD_SHOWN."""
+
+    def waiting_seconds(self, tally: Tally) -> float | None:
+        """Return the age of the tally's oldest waiting job: queued, or retrying and due."""
+        if tally.waiting_since is None:
+            return None
+        return max(0.0, round((self.at - tally.waiting_since).total_seconds(), 3))
+
+
+def count_inbox() -> Counts:
+    """Read the counts from the database."""
+    total, queues, handlers = Tally(), _installed_queues(), _installed_handlers()
+    for handler, queue, state, count, waiting_since in _grouped():
+        for tally in (total, queues.setdefault(queue, Tally()), handlers.setdefault(handler, Tally())):
+            tally.add(JobState(state), count, waiting_since)
+    return Counts(
+        at=_database_time(),
+        deliveries=Delivery.objects.count(),
+        jobs=total,
+        queues=dict(sorted(queues.items())),
+        handlers=dict(sorted(handlers.items())),
+        newest_errors=_newest_errors(name for name, tally in handlers.items() if tally.states[JobState.DEAD]),
+        dead=_newest_dead(),
+    )
+
+
+def _installed_queues() -> dict[str, Tally]:
+    return {queue: Tally() for queue in installed_subscriptions().queues}
+
+
+def _installed_handlers() -> dict[str, Tally]:
+    return {subscription.name: Tally() for subscription in installed_subscriptions()}
+
+
+def _grouped() -> Iterable[tuple[str, str, str, int, datetime | None]]:
+    waits = Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now())
+    return (
+        Job.objects.order_by()
+        .values_list("handler", "queue", "state")
+        .annotate(count=Count("pk"), waiting_since=Min("due_at", filter=waits))
+    )
+
+
+def _database_time() -> datetime:
+    # Ages are of jobs: where there is none, whose clock it is does not matter.
+    return Job.objects.order_by("pk").values_list(Now(), flat=True).first() or timezone.now()
+
+
+def _newest_errors(handlers: Iterable[str]) -> dict[str, str]:
+    dead = Job.objects.filter(state=JobState.DEAD).order_by("-finished_at", "-id").values_list("error", flat=True)
+    return {handler: dead.filter(handler=handler).first() or "" for handler in handlers}
+
+
+def _newest_dead() -> list[DeadJob]:
+    newest = Job.objects.filter(state=JobState.DEAD).order_by("-finished_at", "-id")
+    columns = ("pk", "handler", "delivery__guid", "attempt", "error", "finished_at")
+    return [
+        DeadJob(job, handler, str(guid), attempts, error, finished_at)
+        for job, handler, guid, attempts, error, finished_at in newest.values_list(*columns)[:DEAD_SHOWN]
+    ]

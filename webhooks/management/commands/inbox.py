@@ -1,0 +1,182 @@
+"""`manage.py inbox`: what is in the inbox, in numbers, as text for a person or as JSON for a script."""
+
+import json
+from argparse import RawDescriptionHelpFormatter
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error, connection
+from django.db.migrations.executor import MigrationExecutor
+
+from webhooks.ages import relative, rough
+from webhooks.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
+from webhooks.models import JobState
+
+WIDTH = 100
+
+SHAPE = """\
+The JSON form is one object:
+
+  deliveries                 how many there are
+  jobs                       jobs by state: queued, running, retrying, succeeded, dead, skipped
+  oldest_waiting_seconds     age of the oldest waiting job, null if none waits
+  queues                     for each queue: queued, running, retrying, oldest_waiting_seconds
+  handlers                   for each handler: jobs by state, and newest_error, why the newest of its dead
+                             jobs died (null if none is dead)
+  dead                       the newest 20 dead jobs: job, handler, delivery (its GUID), attempts, error, finished_at
+
+A job waits if it is queued, or retrying and due. Its age is from when it was due, by the database's clock.
+Every job is counted, which takes PostgreSQL about two seconds at ten million.
+Exit status: 0, or 1 if the database does not answer or is not migrated."""
+
+
+class Command(BaseCommand):
+    help = "Print what is in the inbox: jobs by state, queue and handler, how long the oldest waits, and the dead."
+    requires_system_checks = ()
+    requires_migrations_checks = False
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=SHAPE, formatter_class=RawDescriptionHelpFormatter, **options
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--format", choices=["text", "json"], default="text", help="Default text.")
+
+    def handle(self, *, format: str, **options: Any) -> None:
+        counts = _count()
+        if format == "json":
+            self.stdout.write(json.dumps(as_json(counts), indent=2))
+            return
+        for line in as_text(counts):
+            self.stdout.write(line)
+
+
+def _count() -> Counts:
+    try:
+        if _is_migrated():
+            return count_inbox()
+    except Error as error:
+        raise CommandError(f"The database does not answer ({type(error).__name__}); {_place()}.") from None
+    raise CommandError("The database is not migrated; run manage.py migrate.")
+
+
+def _is_migrated() -> bool:
+    executor = MigrationExecutor(connection)
+    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+
+
+def _place() -> str:
+    """Say which database it is, without its user and password."""
+    told = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"it is the file {told['NAME']}"
+    return f"it is {told['NAME']} at {told['HOST'] or 'localhost'}:{told['PORT'] or 5432}"
+
+
+def as_json(counts: Counts) -> dict[str, Any]:
+    return {
+        "deliveries": counts.deliveries,
+        "jobs": {state.value: count for state, count in counts.jobs.states.items()},
+        "oldest_waiting_seconds": counts.waiting_seconds(counts.jobs),
+        "queues": {
+            name: {
+                **{state.value: tally.states[state] for state in UNFINISHED},
+                "oldest_waiting_seconds": counts.waiting_seconds(tally),
+            }
+            for name, tally in counts.queues.items()
+        },
+        "handlers": {
+            name: {
+                **{state.value: count for state, count in tally.states.items()},
+                "newest_error": counts.newest_errors.get(name),
+            }
+            for name, tally in counts.handlers.items()
+        },
+        "dead": [
+            {
+                "job": dead.job,
+                "handler": dead.handler,
+                "delivery": dead.delivery,
+                "attempts": dead.attempts,
+                "error": dead.error,
+                "finished_at": dead.finished_at.isoformat(),
+            }
+            for dead in counts.dead
+        ],
+    }
+
+
+def as_text(counts: Counts) -> Iterator[str]:
+    """Yield lines of at most WIDTH columns."""
+    yield from _headline(counts)
+    yield ""
+    yield from _table(["STATE", "JOBS"], [[state.value, f"{n:,}"] for state, n in counts.jobs.states.items()])
+    yield ""
+    yield from _table(["QUEUE", *_upper(UNFINISHED), "OLDEST WAITING"], list(_queue_rows(counts)))
+    yield ""
+    yield from _table(["HANDLER", *_upper(JobState)], list(_handler_rows(counts)))
+    if counts.dead:
+        yield ""
+        yield from _dead(counts)
+
+
+def _headline(counts: Counts) -> Iterator[str]:
+    states, waiting = counts.jobs.states, counts.waiting_seconds(counts.jobs)
+    age = "none waiting" if waiting is None else f"the oldest has waited {rough(timedelta(seconds=waiting))}"
+    yield f"The inbox at {counts.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC:"
+    yield f"{counts.deliveries:,} deliveries, {sum(states.values()):,} jobs; {age}; {states[JobState.DEAD]:,} dead."
+
+
+def _queue_rows(counts: Counts) -> Iterator[list[str]]:
+    for name, tally in counts.queues.items():
+        waiting = counts.waiting_seconds(tally)
+        age = "-" if waiting is None else rough(timedelta(seconds=waiting))
+        yield [name, *(f"{tally.states[state]:,}" for state in UNFINISHED), age]
+
+
+def _handler_rows(counts: Counts) -> Iterator[list[str]]:
+    for name, tally in counts.handlers.items():
+        yield [name, *(f"{count:,}" for count in tally.states.values())]
+
+
+def _dead(counts: Counts) -> Iterator[str]:
+    """Yield the newest dead jobs, each with its error on a line of its own."""
+    total = counts.jobs.states[JobState.DEAD]
+    yield f"DEAD: all {total}" if total <= DEAD_SHOWN else f"DEAD: the newest {DEAD_SHOWN} of {total:,}"
+    rows = [_dead_row(dead, counts.at) for dead in counts.dead]
+    header, *lines = _table(["HANDLER", "JOB", "RUNS", "ENDED", "DELIVERY"], rows)
+    yield header
+    for line, dead in zip(lines, counts.dead, strict=True):
+        yield line
+        yield _shortened(f"    {_printable(dead.error)}", WIDTH)
+
+
+def _dead_row(dead: DeadJob, now: datetime) -> list[str]:
+    return [dead.handler, f"#{dead.job}", f"{dead.attempts:,}", relative(dead.finished_at, now=now), dead.delivery]
+
+
+def _upper(states: Iterable[JobState]) -> list[str]:
+    return [state.value.upper() for state in states]
+
+
+def _table(header: list[str], rows: Sequence[list[str]]) -> Iterator[str]:
+    """Yield aligned lines: names to the left, shortened if they must be, and numbers to the right."""
+    columns = list(zip(header, *rows, strict=True))
+    widths = [max(map(len, column)) for column in columns[1:]]
+    room = WIDTH - sum(widths) - 2 * len(widths)
+    names = [_shortened(_printable(name), room) for name in columns[0]]
+    longest = max(map(len, names))
+    for name, cells in zip(names, zip(*columns[1:], strict=True), strict=True):
+        yield "  ".join([name.ljust(longest), *map(str.rjust, cells, widths)])
+
+
+def _shortened(text: str, width: int) -> str:
+    return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def _printable(text: str) -> str:
+    """Return the text without what would move a terminal's cursor: an error may hold anything."""
+    return "".join(character if character.isprintable() else "·" for character in text)
