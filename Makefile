@@ -1,0 +1,92 @@
+# `make run` needs make and Python 3.11 or newer, and nothing else. `make` alone says what there is.
+
+PYTHON ?=
+export PYTHON
+
+VENV := .venv
+RUN := $(VENV)/.installed
+DEV := $(VENV)/.installed-dev
+
+# The suite's second run, on PostgreSQL, is of the tests marked `both_databases`.
+HOOKLINE_TEST_POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/postgres
+export HOOKLINE_TEST_POSTGRES_URL
+
+# Who gets in, what matches and how a job's state changes: every branch of these is tested.
+WHOLLY_COVERED := webhooks/signature.py,webhooks/matching.py,webhooks/transitions.py
+
+# Which sample `make send` sends, and further options of `manage.py send_webhook`.
+EVENT ?= all
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format types contracts check lock send inbox clean
+
+help: ## Say what there is
+	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+
+run: $(RUN) ## Start everything on the embedded default, send samples, say where to look; Ctrl-C stops it
+	@$(VENV)/bin/python -m deploy.quickstart
+
+send: $(RUN) ## Send signed samples to what `make run` started; EVENT=push, ARGS="--count 100"
+	@$(VENV)/bin/python manage.py send_webhook $(EVENT) $(ARGS)
+
+inbox: $(RUN) ## Print what is in the inbox: jobs by state, queue and handler
+	@$(VENV)/bin/python manage.py inbox $(ARGS)
+
+# --- Engineering -----------------------------------------------------------------------------------------------------
+
+test: $(DEV) ## Run the whole suite with its coverage; ARGS="-k signature" runs a part of it without
+ifneq ($(strip $(ARGS)),)
+	@$(VENV)/bin/python -m pytest $(ARGS)
+else
+	@$(VENV)/bin/coverage erase
+	@$(VENV)/bin/coverage run -m pytest
+	@if $(VENV)/bin/python -m tests.services postgres || [ "$$HOOKLINE_REQUIRE_SERVICES" = 1 ]; then \
+		echo "Once more on PostgreSQL, the tests marked both_databases:"; \
+		HOOKLINE_TEST_DATABASE_URL="$$HOOKLINE_TEST_POSTGRES_URL" $(VENV)/bin/coverage run -m pytest -m both_databases; \
+	else \
+		echo "not run for want of a service: postgres (the tests marked both_databases, a second time)"; \
+	fi
+	@$(VENV)/bin/coverage combine --quiet
+	@$(VENV)/bin/coverage report
+	@$(VENV)/bin/coverage report --fail-under=100 --include=$(WHOLLY_COVERED) >/dev/null \
+		|| { echo "Every branch of $(WHOLLY_COVERED) must be covered."; exit 1; }
+endif
+
+lint: $(DEV) ## Check style and formatting with ruff
+	@$(VENV)/bin/ruff check
+	@$(VENV)/bin/ruff format --check
+
+format: $(DEV) ## Format the code and fix what ruff can
+	@$(VENV)/bin/ruff check --fix
+	@$(VENV)/bin/ruff format
+
+types: $(DEV) ## Check types with mypy
+	@$(VENV)/bin/mypy
+
+contracts: $(DEV) ## Check the import arrows
+	@$(VENV)/bin/lint-imports
+
+check: lint types contracts ## Lint, types and contracts
+
+lock: $(DEV) ## Compile the lock files from requirements.in and requirements-dev.in
+	@$(UV_COMPILE) requirements.in -o requirements.lock
+	@$(UV_COMPILE) -c requirements.lock requirements-dev.in -o requirements-dev.lock
+
+UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+	--no-emit-index-url --no-annotate
+
+clean: ## Remove the environment and what tools left; never the data directory
+	@rm -rf $(VENV) .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- The environment: a stamp for each lock file, so that an unchanged one costs nothing -----------------------------
+
+$(RUN): requirements.lock
+	@deploy/install.sh requirements.lock
+	@touch $@
+
+# The tests' lock file holds the other one's packages too.
+$(DEV): requirements-dev.lock requirements.lock
+	@deploy/install.sh requirements-dev.lock
+	@touch $(RUN) $@

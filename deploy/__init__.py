@@ -1,0 +1,1 @@
+"""Running Hookline: the quickstart behind `make run`, with its supervisor's configuration."""

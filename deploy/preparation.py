@@ -1,0 +1,134 @@
+"""What `make run` does before it starts anything: lock, ports, migrations, the operator's account, leftovers."""
+
+import errno
+import fcntl
+import io
+import math
+import os
+import socket
+from pathlib import Path
+from typing import IO
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import call_command
+from django.core.management.base import SystemCheckError
+
+from deploy.leftovers import remove_leftovers
+from project.celery import app
+from project.embedded import generated_secrets
+from webhooks.apps import installed_subscriptions
+
+_EXIT_SECONDS = 30
+"""What a worker has for itself after its last handler has ended."""
+
+
+class QuickstartError(Exception):
+    """Why `make run` cannot go on: a sentence or two for the person who ran it."""
+
+
+def load_settings() -> None:
+    """Set Django up, and refuse what this command is not made for."""
+    import django
+
+    try:
+        django.setup()
+    except ImproperlyConfigured as error:
+        raise QuickstartError(str(error)) from None
+    if settings.HOOKLINE_ENVIRONMENT != "embedded":
+        raise QuickstartError(
+            "HOOKLINE_ENVIRONMENT: `make run` sends samples to itself and is for the embedded environment alone."
+        )
+    if not settings.HOOKLINE_OPERATOR_PASSWORD:
+        raise QuickstartError("HOOKLINE_OPERATOR_PASSWORD: is empty; give one, or leave the variable out.")
+
+
+def lock_data_directory(directory: Path) -> IO[str]:
+    """Return the open lock file, which holds the process id of the supervisor that runs there."""
+    lock = (directory / "run.lock").open("a+")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.seek(0)
+        raise QuickstartError(
+            f"Hookline already runs on {shown(directory)} (process {lock.read().strip() or 'unknown'}): "
+            "stop that one with Ctrl-C, or give another HOOKLINE_DATA_DIR."
+        ) from None
+    return lock
+
+
+def note_process(lock: IO[str], pid: int) -> None:
+    """Write into the lock file who holds it."""
+    lock.truncate(0)
+    lock.write(str(pid))
+    lock.flush()
+
+
+def check_ports() -> None:
+    """Refuse ports that are taken or cannot be had."""
+    if settings.HOOKLINE_PORT == settings.HOOKLINE_FLOWER_PORT:
+        raise QuickstartError(f"HOOKLINE_PORT and HOOKLINE_FLOWER_PORT are both {settings.HOOKLINE_PORT}.")
+    for name in ("HOOKLINE_PORT", "HOOKLINE_FLOWER_PORT"):
+        _check_port(name, getattr(settings, name))
+
+
+def _check_port(name: str, port: int) -> None:
+    host = settings.HOOKLINE_HOST
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as candidate:
+        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            candidate.bind((host, port))
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise QuickstartError(f"Port {port} is in use: give another one in {name}.") from None
+            raise QuickstartError(
+                f"Port {port} on {host} ({name}, HOOKLINE_HOST): {os.strerror(error.errno or 0)}."
+            ) from None
+
+
+def prepare() -> bool:
+    """Bring database, account and broker folder up to date; return whether the operator's account is new."""
+    _check_and_migrate()
+    _clean_broker()
+    return _create_operator()
+
+
+def _check_and_migrate() -> None:
+    try:
+        call_command("check", stdout=io.StringIO())
+    except SystemCheckError as error:
+        raise QuickstartError(str(error)) from None
+    call_command("migrate", verbosity=0, interactive=False)
+
+
+def _create_operator() -> bool:
+    users = get_user_model().objects
+    if users.filter(username=settings.HOOKLINE_OPERATOR_USER).exists():
+        return False
+    users.create_superuser(settings.HOOKLINE_OPERATOR_USER, password=settings.HOOKLINE_OPERATOR_PASSWORD)
+    return True
+
+
+def password_is_generated() -> bool:
+    """Whether the operator's password is ours, not one that was given."""
+    generated = generated_secrets(settings.HOOKLINE_DATA_DIR)
+    return bool(generated["HOOKLINE_OPERATOR_PASSWORD"] == settings.HOOKLINE_OPERATOR_PASSWORD)
+
+
+def _clean_broker() -> None:
+    options = app.conf.broker_transport_options
+    if "control_folder" in options:
+        remove_leftovers(messages=Path(options["data_folder_in"]), control=Path(options["control_folder"]))
+
+
+def stop_seconds() -> int:
+    """Return how long a warm stop may take: the longest handler's limit, and some for the worker itself."""
+    limits = [subscription.time_limit for subscription in installed_subscriptions()]
+    return math.ceil(max(limits, default=settings.HOOKLINE_TIME_LIMIT)) + _EXIT_SECONDS
+
+
+def shown(path: Path) -> str:
+    """Return the path as a person here would write it."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -1,0 +1,89 @@
+"""The sample deliveries of `make run`: is there anybody to send them to, send them, are their jobs done."""
+
+import http.client
+import io
+import time
+from collections import Counter
+from dataclasses import dataclass
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import CommandError
+
+from deploy.preparation import QuickstartError
+
+FINAL = frozenset({"succeeded", "dead", "skipped"})
+
+
+def receiver_is_ready() -> bool:
+    return _status(settings.HOOKLINE_PORT, "/readyz") == http.client.OK
+
+
+def flower_answers() -> bool:
+    return _status(settings.HOOKLINE_FLOWER_PORT, "/healthcheck") == http.client.OK
+
+
+def _status(port: int, path: str) -> int | None:
+    connection = http.client.HTTPConnection(reachable_host(), port, timeout=2)
+    try:
+        connection.request("GET", path)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+
+
+def reachable_host() -> str:
+    """Return a host to connect to, where HOOKLINE_HOST may be every address there is."""
+    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(settings.HOOKLINE_HOST, settings.HOOKLINE_HOST)  # noqa: S104
+
+
+def base_url(port: int) -> str:
+    host = reachable_host()
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """Samples that were sent. What was in the inbox before them does not count."""
+
+    after_delivery_id: int
+    sent_at: float
+
+    def deliveries(self) -> int:
+        from webhooks.models import Delivery
+
+        return Delivery.objects.filter(id__gt=self.after_delivery_id).count()
+
+    def jobs(self) -> Counter[str]:
+        """Return how many of their jobs are in each state."""
+        from webhooks.models import Job
+
+        return Counter(Job.objects.filter(delivery_id__gt=self.after_delivery_id).values_list("state", flat=True))
+
+    def are_done(self) -> bool:
+        return not set(self.jobs()) - FINAL
+
+    def told(self, seconds: float) -> str:
+        """Return one line on them, for a person."""
+        jobs = self.jobs()
+        states = ", ".join(f"{count} {state}" for state, count in sorted(jobs.items()))
+        line = f"{self.deliveries()} signed deliveries sent and stored; their {jobs.total()} jobs: {states}"
+        if self.are_done():
+            return f"{line}, within {time.monotonic() - self.sent_at:.1f} s"
+        return f"{line}. Not all were done after {seconds:.0f} s: see `manage.py inbox` and the worker's log"
+
+
+def send() -> Samples:
+    """Send one signed sample of each kind to the receiver."""
+    from webhooks.models import Delivery
+
+    newest = Delivery.objects.order_by("-id").values_list("id", flat=True).first()
+    samples = Samples(after_delivery_id=newest or 0, sent_at=time.monotonic())
+    answers = io.StringIO()
+    try:
+        call_command("send_webhook", "all", source=settings.HOOKLINE_SOURCES[0], stdout=answers)
+    except CommandError as error:
+        raise QuickstartError(f"the samples could not be sent: {error}") from None
+    return samples

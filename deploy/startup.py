@@ -1,0 +1,169 @@
+"""Starts everything on the embedded default, sends samples through it, and says where to look.
+
+It stays until told to stop. A stop is passed on once, and waited for: the worker's running handlers finish.
+"""
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from django.conf import settings
+from django.db import connections
+
+from deploy import preparation, samples
+from deploy.preparation import QuickstartError, shown
+from deploy.supervision import Exit, Supervisor
+from deploy.terminal import StopRequests
+
+START_SECONDS = 60
+SAMPLE_SECONDS = 30
+POLL_SECONDS = 0.2
+EXITS_AT_START = 2
+"""How often a program that has never stayed up may end before the start counts as failed."""
+
+
+def run(requests: StopRequests) -> int:
+    """Return the exit status: 0 after a stop that was asked for, else 1."""
+    try:
+        preparation.load_settings()
+        with preparation.lock_data_directory(settings.HOOKLINE_DATA_DIR) as lock:
+            preparation.check_ports()
+            say("Hookline starts the receiver, the relay, a worker and Flower ...")
+            is_new = preparation.prepare()
+            if requests.count:
+                return 0
+            supervisor = Supervisor(
+                data_directory=settings.HOOKLINE_DATA_DIR, stop_seconds=preparation.stop_seconds(), lock=lock
+            )
+            preparation.note_process(lock, supervisor.pid)
+            return Session(supervisor, requests).accompany(is_new=is_new)
+    except QuickstartError as error:
+        say(f"hookline: {error}")
+        return 1
+
+
+class _Ended(Exception):  # noqa: N818
+    """Somebody asked to stop, or the supervisor has ended."""
+
+
+class Session:
+    """The time from the supervisor's start to its end."""
+
+    def __init__(self, supervisor: Supervisor, requests: StopRequests) -> None:
+        self.supervisor = supervisor
+        self.requests = requests
+        self.early_exits: Counter[str] = Counter()
+        self.heard = 0
+
+    def accompany(self, *, is_new: bool) -> int:
+        try:
+            self.start(is_new=is_new)
+            while True:
+                for exited in self.pause():
+                    say(
+                        f"{exited.program} ended ({exited.how}) and is started again; see {self.log_of(exited.program)}"
+                    )
+        except _Ended:
+            return self.end()
+        except QuickstartError as error:
+            say(f"\nhookline: {error}\n\nstopping the rest")
+            return 1
+        finally:
+            # Whatever went wrong up here, no program stays behind.
+            self.stop()
+
+    def start(self, *, is_new: bool) -> None:
+        self.wait_until(samples.receiver_is_ready, "the receiver did not become ready", program="receiver")
+        self.wait_until(samples.flower_answers, "Flower did not answer", program="flower")
+        sent = samples.send()
+        deadline = time.monotonic() + SAMPLE_SECONDS
+        while not sent.are_done() and time.monotonic() < deadline:
+            self.pause()
+        while set(self.early_exits) - self.supervisor.settled:
+            self.pause()
+        say(summary(sent, is_new=is_new))
+        connections.close_all()
+
+    def wait_until(self, is_so: Callable[[], bool], otherwise: str, *, program: str) -> None:
+        deadline = time.monotonic() + START_SECONDS
+        while not is_so():
+            if time.monotonic() > deadline:
+                raise self.failure(f"{otherwise} within {START_SECONDS} s", program)
+            self.pause()
+
+    def pause(self) -> list[Exit]:
+        """Let a moment pass; return the programs that have ended meanwhile, or fail if one never stays up."""
+        if self.requests.count or self.supervisor.has_ended:
+            raise _Ended
+        time.sleep(POLL_SECONDS)
+        exits = self.supervisor.exits()
+        for exited in exits:
+            if exited.program in self.supervisor.settled:
+                continue
+            self.early_exits[exited.program] += 1
+            if self.early_exits[exited.program] >= EXITS_AT_START:
+                raise self.failure(f"{exited.program} does not stay up ({exited.how})", exited.program)
+        return exits
+
+    def failure(self, sentence: str, program: str) -> QuickstartError:
+        lines = [f"    {line}" for line in self.supervisor.last_lines(program)]
+        return QuickstartError("\n".join([f"{sentence}. The end of {self.log_of(program)}:", *lines]))
+
+    def log_of(self, program: str) -> str:
+        return shown(self.supervisor.logs / f"{program}.log")
+
+    def end(self) -> int:
+        """Return the exit status, having stopped what still runs."""
+        if not self.requests.count:
+            say(f"hookline: {self.failure('the supervisor has ended by itself', self.supervisor.own_log)}")
+            return 1
+        self.heard = self.requests.count
+        say("\nstopping: waiting for running handlers")
+        self.stop()
+        say("stopped; `make run` carries on where this was")
+        return 0
+
+    def stop(self) -> None:
+        """Ask for a warm stop once, and wait for it however often Ctrl-C comes."""
+        self.supervisor.stop()
+        while not self.supervisor.has_ended:
+            time.sleep(POLL_SECONDS)
+            if self.requests.count > self.heard:
+                self.heard = self.requests.count
+                say(f"still waiting for running handlers, {preparation.stop_seconds()} s at most")
+
+
+def summary(sent: samples.Samples, *, is_new: bool) -> str:
+    """Return what happened and where to look, aligned."""
+    url = samples.base_url(settings.HOOKLINE_PORT)
+    rows = [
+        ("Samples", sent.told(SAMPLE_SECONDS)),
+        ("", ""),
+        ("Webhooks", f"{url}/webhooks/{settings.HOOKLINE_SOURCES[0]}"),
+        ("Admin", f"{url}/admin/"),
+        ("Flower", f"{samples.base_url(settings.HOOKLINE_FLOWER_PORT)}/"),
+        ("User", settings.HOOKLINE_OPERATOR_USER),
+        ("Password", _password(is_new=is_new)),
+        ("Logs", f"{shown(settings.HOOKLINE_DATA_DIR / 'logs')}/"),
+        ("", ""),
+        ("Next", "make send     send more of them and watch the admin"),
+        ("", "make help     see the rest"),
+        ("", "Ctrl-C        stop, once running handlers are done"),
+    ]
+    return "\n".join(["", *(f"  {label:<10}{text}".rstrip() for label, text in rows), ""])
+
+
+def _password(*, is_new: bool) -> str:
+    if not preparation.password_is_generated():
+        return "as given in HOOKLINE_OPERATOR_PASSWORD"
+    kept = f"in {shown(settings.HOOKLINE_DATA_DIR / 'secrets.json')}"
+    return f"{settings.HOOKLINE_OPERATOR_PASSWORD}   (shown this once; kept {kept})" if is_new else kept
+
+
+def say(text: str) -> None:
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError:
+        return  # The terminal has gone; what was started still has to be stopped.

@@ -1,0 +1,95 @@
+"""The supervisor of `make run` as a child process: start it, read what its programs do, stop it once.
+
+It is Supervisor with deploy/supervisord.conf. Its log is read for what happens to the programs; the wording of those
+lines belongs to the release that requirements.lock pins.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+CONFIGURATION = Path(__file__).with_name("supervisord.conf")
+_SETTLED = re.compile(r" success: (?P<program>\w+) entered RUNNING state")
+_ERRORS = "supervisord-errors"
+"""Its log of what it could not write to its log: a faulty configuration, above all."""
+_EXITED = re.compile(r" exited: (?P<program>\w+) \((?P<how>.*); (?:not )?expected\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    """A program has ended without being told to."""
+
+    program: str
+    how: str
+
+
+class Supervisor:
+    """Starts with its construction. `lock` is its standard input, and so held for as long as a program may run."""
+
+    def __init__(self, *, data_directory: Path, stop_seconds: int, lock: IO[str]) -> None:
+        self.logs = data_directory / "logs"
+        self.logs.mkdir(exist_ok=True)
+        self._log = self.logs / "supervisord.log"
+        self._read_bytes = self._log.stat().st_size if self._log.exists() else 0
+        command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(CONFIGURATION)]
+        if os.geteuid() == 0:
+            command += ["--user", "0"]  # It warns of root unless that is said to be meant.
+        with (self.logs / f"{_ERRORS}.log").open("w") as errors:
+            self._process = subprocess.Popen(  # noqa: S603
+                command,
+                env={
+                    **os.environ,
+                    "QUICKSTART_DATA_DIR": str(data_directory),
+                    "QUICKSTART_PYTHON": sys.executable,
+                    "QUICKSTART_STOP_SECONDS": str(stop_seconds),
+                },
+                stdin=lock,
+                stdout=errors,
+                stderr=errors,
+                start_new_session=True,  # The terminal's signals are for the quickstart alone.
+            )
+        self.pid = self._process.pid
+        self.settled: set[str] = set()
+        """The programs that have once stayed up for their `startsecs`, as far as `exits` has read."""
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
+    def exits(self) -> list[Exit]:
+        """Return the programs' exits since the last call."""
+        lines = self._new_log_lines()
+        self.settled |= {match["program"] for match in map(_SETTLED.search, lines) if match}
+        return [Exit(match["program"], match["how"]) for match in map(_EXITED.search, lines) if match]
+
+    def _new_log_lines(self) -> list[str]:
+        if not self._log.exists():
+            return []
+        with self._log.open("rb") as log:
+            if self._log.stat().st_size < self._read_bytes:  # It was rotated.
+                self._read_bytes = 0
+            log.seek(self._read_bytes)
+            complete, newline, _rest = log.read().rpartition(b"\n")
+        self._read_bytes += len(complete) + len(newline)
+        return complete.decode(errors="replace").splitlines()
+
+    def stop(self) -> None:
+        """Ask for a warm stop of every program. Asking again is for the caller not to do."""
+        if not self.has_ended:
+            self._process.send_signal(signal.SIGTERM)
+
+    def last_lines(self, program: str, count: int = 6) -> list[str]:
+        """Return the end of a program's log."""
+        file = self.logs / f"{program}.log"
+        lines = file.read_text(errors="replace").splitlines() if file.exists() else []
+        return [line for line in lines if line.strip()][-count:]
+
+    @property
+    def own_log(self) -> str:
+        """The name of the log that says why the supervisor has ended."""
+        return _ERRORS if self.last_lines(_ERRORS) else "supervisord"
