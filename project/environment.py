@@ -6,6 +6,7 @@ named and no value shown, since a value may be a secret.
 
 import re
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
@@ -90,7 +91,26 @@ def source_names(value: str) -> list[str]:
 
 def app_names(value: str) -> list[str]:
     """Split comma-separated Django apps: importable modules, or their AppConfig classes."""
-    return [name.strip() for name in value.split(",") if name.strip()]
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    for name in names:
+        module, _, last = name.rpartition(".")
+        if not _is_importable(module if last[:1].isupper() else name):
+            fail("every app must be an importable module, or the AppConfig class of one.")
+    if len(set(names)) != len(names):
+        fail("names an app twice.")
+    return names
+
+
+def _is_importable(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        # A package that is there, and fails to import something else, says so itself.
+        if error.name and f"{module}.".startswith(f"{error.name}."):
+            return False
+        raise
+    except ValueError:
+        return False
 
 
 def broker_url(value: str) -> str:

@@ -67,6 +67,8 @@ HOOKLINE_RECEIVER_THREADS = env.int("HOOKLINE_RECEIVER_THREADS", 8, validate=at_
 HOOKLINE_MAX_BODY_MB = env.int("HOOKLINE_MAX_BODY_MB", 25, validate=at_least(1))
 HOOKLINE_BODY_SECONDS = env.float("HOOKLINE_BODY_SECONDS", 10.0, validate=at_least(0.1))
 
+HOOKLINE_DRAIN_SECONDS = env.float("HOOKLINE_DRAIN_SECONDS", 5.0 if PRODUCTION else 0.0, validate=at_least(0))
+
 HOOKLINE_QUEUE_WINDOW = env.int("HOOKLINE_QUEUE_WINDOW", 2000, validate=at_least(1))
 HOOKLINE_WORKER_CONCURRENCY = env.int("HOOKLINE_WORKER_CONCURRENCY", 4, validate=at_least(1))
 HOOKLINE_CHILD_MAX_JOBS = env.int("HOOKLINE_CHILD_MAX_JOBS", 1000, validate=at_least(1))
@@ -103,6 +105,7 @@ INSTALLED_APPS = [
     *HOOKLINE_APPS,
 ]
 MIDDLEWARE = [
+    "webhooks.middleware.MachinePages",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -153,8 +156,6 @@ if PRODUCTION:
     SESSION_COOKIE_SECURE = True
     CSRF_COOKIE_SECURE = True
     SECURE_SSL_REDIRECT = True
-    # GitHub's POST cannot follow a redirect, and probes and scrapes come from inside the cluster.
-    SECURE_REDIRECT_EXEMPT = [r"^webhooks/", r"^livez$", r"^readyz$", r"^metrics$"]
 if HOOKLINE_BEHIND_PROXY:
     SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
 

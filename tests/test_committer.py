@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import DatabaseError, InterfaceError, OperationalError, connection
+from django.db import DataError, InterfaceError, OperationalError, connection
 
 from tests.processes import free_port, manage, wait_until
 from tests.receiver_process import THREADS, Receiver, Reply, receiver_in, request
@@ -80,7 +80,7 @@ def test_an_error_of_ours_is_raised_as_it_is_and_closes_nothing() -> None:
 
 
 @database
-@pytest.mark.parametrize("error", [OperationalError("cut off"), InterfaceError("closed"), DatabaseError("no table")])
+@pytest.mark.parametrize("error", [OperationalError("cut off"), InterfaceError("closed")])
 def test_after_a_failure_others_are_refused_at_once_and_unasked(error: Exception) -> None:
     with committing(retry_seconds=60) as committer:
         assert is_refused(committer, Work(error))
@@ -88,6 +88,13 @@ def test_after_a_failure_others_are_refused_at_once_and_unasked(error: Exception
         unasked = Work()
         assert all(is_refused(committer, unasked) for _ in range(20))
         assert unasked.runs == 0
+
+
+@database
+def test_a_transaction_that_the_database_will_not_take_does_not_refuse_the_next() -> None:
+    with committing(retry_seconds=60) as committer:
+        assert is_refused(committer, Work(DataError("integer out of range")))
+        assert committer.run(Work()) == 1
 
 
 @database

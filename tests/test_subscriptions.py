@@ -35,8 +35,13 @@ def only(function: Callable[..., Any]) -> Subscription:
     return subscription
 
 
-def handle(event: Event) -> str | None:
-    return event.name
+def handler() -> Callable[[Event], str]:
+    """Return a function of its own for each declaration: stacked ones would add up."""
+
+    def handle(event: Event) -> str:
+        return event.name
+
+    return handle
 
 
 def sentences(subscriptions: Subscriptions) -> list[str]:
@@ -125,7 +130,7 @@ def test_a_number_as_backoff_is_its_first_wait() -> None:
 
 
 def test_functions_without_a_declaration_are_no_handlers() -> None:
-    assert list(found(handle)) == []
+    assert list(found(handler())) == []
 
 
 def test_a_handler_that_stands_in_two_modules_is_one() -> None:
@@ -177,6 +182,25 @@ def test_matching_asks_for_event_action_and_payload() -> None:
     assert names("push", "opened", private=True) == ["acme.wide"]
 
 
+def test_stacked_declarations_are_a_subscription_each() -> None:
+    @on("issues", queue="slow", name="acme.slow")
+    @on("push")
+    def both(event: Event) -> None: ...
+
+    assert [(one.name, one.events, one.queue) for one in found(both)] == [
+        ("acme.slow", {"issues"}, "slow"),
+        ("acme.both", {"push"}, "default"),
+    ]
+
+
+def test_stacked_declarations_of_one_name_are_an_error() -> None:
+    @on("issues")
+    @on("push")
+    def both(event: Event) -> None: ...
+
+    assert sentences(found(both)) == ["2 subscriptions are named 'acme.both'."]
+
+
 # --- Judging ----------------------------------------------------------------------------------------------------------
 
 
@@ -193,7 +217,7 @@ def test_two_subscriptions_of_one_name_are_an_error() -> None:
 
 
 def test_an_unknown_event_is_a_warning_that_names_it() -> None:
-    misspelt = on(["pull_requests", "push"], name="acme.misspelt")(handle)
+    misspelt = on(["pull_requests", "push"], name="acme.misspelt")(handler())
     (message,) = judge(found(misspelt))
     assert isinstance(message, Warning)
     assert message.id == "webhooks.W001"
@@ -201,7 +225,7 @@ def test_an_unknown_event_is_a_warning_that_names_it() -> None:
 
 
 def test_every_event_is_no_unknown_event() -> None:
-    assert sentences(found(on("*")(handle))) == []
+    assert sentences(found(on("*")(handler()))) == []
 
 
 @pytest.mark.parametrize(
@@ -211,14 +235,25 @@ def test_every_event_is_no_unknown_event() -> None:
         ("E002", "its name must be", {"name": "a" * 101}),
         ("E003", "queue 'a/b' must be", {"queue": "a/b"}),
         ("E004", "it names no event.", {"event": []}),
-        ("E005", "time_limit is 0 s; it must be 1 or more.", {"time_limit": 0}),
-        ("E005", "time_limit is -1 s; it must be 1 or more.", {"time_limit": -1, "soft_time_limit": 5}),
-        ("E006", "soft_time_limit (0 s) must be above 0", {"soft_time_limit": 0}),
-        ("E006", "soft_time_limit (60 s) must be above 0 and below time_limit (60 s).", {"soft_time_limit": 60}),
-        ("E007", "max_attempts is 0; it must be 1 or more.", {"max_attempts": 0}),
-        ("E008", "backoff must have 0 <= first <= longest.", {"backoff": -1}),
-        ("E008", "backoff must have 0 <= first <= longest.", {"backoff": 3601}),
-        ("E008", "backoff must have 0 <= first <= longest.", {"backoff": Backoff(first=float("nan"))}),
+        ("E005", "time_limit is 0; it must be between 1 and 86,400 seconds.", {"time_limit": 0}),
+        (
+            "E005",
+            "time_limit is -1; it must be between 1 and 86,400 seconds.",
+            {"time_limit": -1, "soft_time_limit": 5},
+        ),
+        ("E005", "time_limit is inf", {"time_limit": float("inf"), "soft_time_limit": 5}),
+        ("E005", "time_limit is '60'", {"time_limit": "60"}),
+        ("E007", "max_attempts is 10000000000", {"max_attempts": 10**10}),
+        ("E006", "soft_time_limit (0) must be above 0", {"soft_time_limit": 0}),
+        (
+            "E006",
+            "soft_time_limit (60) must be above 0 and below time_limit (60.0), in seconds.",
+            {"soft_time_limit": 60},
+        ),
+        ("E007", "max_attempts is 0; it must be between 1 and 1,000.", {"max_attempts": 0}),
+        ("E008", "backoff must have 0 <= first <= longest, in seconds.", {"backoff": -1}),
+        ("E008", "backoff must have 0 <= first <= longest, in seconds.", {"backoff": 3601}),
+        ("E008", "backoff must have 0 <= first <= longest, in seconds.", {"backoff": Backoff(first=float("nan"))}),
         ("E009", "where[''] must map", {"where": {"": "a"}}),
         ("E009", "where['a..b'] must map", {"where": {"a..b": "a"}}),
         ("E009", "where['a'] must map", {"where": {"a": []}}),
@@ -230,14 +265,14 @@ def test_every_event_is_no_unknown_event() -> None:
 )
 def test_a_declaration_that_makes_no_sense_is_one_error(code: str, fault: str, declared: dict[str, Any]) -> None:
     declaration = {"event": "push", "name": "acme.faulty", **declared}
-    messages = list(judge(found(on(**declaration)(handle))))
+    messages = list(judge(found(on(**declaration)(handler()))))
     assert [message.id for message in messages] == [f"webhooks.{code}"]
     assert fault in messages[0].msg
 
 
 @pytest.mark.parametrize("expected", ["text", "glob*", 7, True, None, ["a", None, 1], ("a", False)])
 def test_a_condition_may_be_a_value_a_glob_or_a_list_of_them(expected: Any) -> None:
-    assert sentences(found(on("push", where={"a.b": expected})(handle))) == []
+    assert sentences(found(on("push", where={"a.b": expected})(handler()))) == []
 
 
 async def asynchronous(event: Event) -> None: ...
@@ -310,7 +345,7 @@ def with_event_by_position(event: Event, /) -> None: ...
 
 
 @pytest.mark.parametrize(
-    "function", [handle, with_run, with_optional_run, with_a_default_besides, with_event_by_position]
+    "function", [handler(), with_run, with_optional_run, with_a_default_besides, with_event_by_position]
 )
 def test_a_function_that_takes_the_event_and_perhaps_its_run_is_a_handler(function: Callable[..., Any]) -> None:
     assert sentences(found(on("push")(function))) == []
@@ -351,10 +386,10 @@ def test_the_system_check_says_each_fault_in_one_sentence(tmp_path: Path) -> Non
         "(webhooks.E002) Subscription 'two words': its name must be 1 to 100",
         "(webhooks.E003) Subscription 'faulty_bot.badly_queued': queue 'a/b' must be 1 to 100",
         "(webhooks.E004) Subscription 'faulty_bot.without_event': it names no event.",
-        "(webhooks.E005) Subscription 'faulty_bot.without_time': time_limit is 0 s; it must be 1 or more.",
-        "(webhooks.E006) Subscription 'faulty_bot.soft_as_hard': soft_time_limit (10 s) must be above 0",
-        "(webhooks.E007) Subscription 'faulty_bot.never_tried': max_attempts is 0; it must be 1 or more.",
-        "(webhooks.E008) Subscription 'faulty_bot.back_in_time': backoff must have 0 <= first <= longest.",
+        "(webhooks.E005) Subscription 'faulty_bot.without_time': time_limit is 0; it must be between 1 and 86,400 seconds.",
+        "(webhooks.E006) Subscription 'faulty_bot.soft_as_hard': soft_time_limit (10) must be above 0",
+        "(webhooks.E007) Subscription 'faulty_bot.never_tried': max_attempts is 0; it must be between 1 and 1,000.",
+        "(webhooks.E008) Subscription 'faulty_bot.back_in_time': backoff must have 0 <= first <= longest, in seconds.",
         "(webhooks.E009) Subscription 'faulty_bot.nowhere': where['repository..full_name'] must map",
         "(webhooks.E009) Subscription 'faulty_bot.matched_by_nothing': where['repository.full_name'] must map",
         "(webhooks.E010) Subscription 'faulty_bot.asynchronous': its function must be synchronous",

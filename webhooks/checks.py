@@ -1,6 +1,7 @@
 """System checks: what is wrong with a subscription is said at start, in one sentence, by its name."""
 
 import inspect
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,6 +13,9 @@ from webhooks.apps import installed_subscriptions
 from webhooks.github_events import EVENT_NAMES
 from webhooks.matching import EVERY_EVENT
 from webhooks.subscriptions import Subscription, Subscriptions
+
+LONGEST_SECONDS = 86_400
+MOST_ATTEMPTS = 1_000
 
 _WORD = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
@@ -64,24 +68,30 @@ def _events(subscription: Subscription) -> str | None:
 
 def _time_limit(subscription: Subscription) -> str | None:
     limit = subscription.time_limit
-    return None if limit >= 1 else f"time_limit is {limit:g} s; it must be 1 or more."
+    if _is_number(limit) and 1 <= limit <= LONGEST_SECONDS:
+        return None
+    return f"time_limit is {limit!r}; it must be between 1 and {LONGEST_SECONDS:,} seconds."
 
 
 def _soft_time_limit(subscription: Subscription) -> str | None:
     soft, hard = subscription.soft_time_limit, subscription.time_limit
-    if 0 < soft < hard or hard < 1:
+    if _time_limit(subscription) or (_is_number(soft) and 0 < soft < hard):
         return None
-    return f"soft_time_limit ({soft:g} s) must be above 0 and below time_limit ({hard:g} s)."
+    return f"soft_time_limit ({soft!r}) must be above 0 and below time_limit ({hard!r}), in seconds."
 
 
 def _max_attempts(subscription: Subscription) -> str | None:
     most = subscription.max_attempts
-    return None if most >= 1 else f"max_attempts is {most}; it must be 1 or more."
+    if isinstance(most, int) and 1 <= most <= MOST_ATTEMPTS:
+        return None
+    return f"max_attempts is {most!r}; it must be between 1 and {MOST_ATTEMPTS:,}."
 
 
 def _backoff(subscription: Subscription) -> str | None:
     backoff = subscription.backoff
-    return None if 0 <= backoff.first <= backoff.longest else "backoff must have 0 <= first <= longest."
+    if _is_number(backoff.first) and _is_number(backoff.longest) and 0 <= backoff.first <= backoff.longest:
+        return None
+    return "backoff must have 0 <= first <= longest, in seconds."
 
 
 def _where(subscription: Subscription) -> str | None:
@@ -112,6 +122,10 @@ _RULES: tuple[Callable[[Subscription], str | None], ...] = (
 
 _LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 """What a call of such a function returns has run nothing yet."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
 
 
 def _is_expected(expected: Any) -> bool:

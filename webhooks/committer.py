@@ -107,8 +107,14 @@ class Committer:
             if not future.cancel():
                 task.abandon()
             raise self._refusal("silent") from None
-        except Error as error:
+        except (OperationalError, InterfaceError) as error:
             raise self._refusal(type(error).__name__) from error
+        except Error as error:
+            # The database answers and will not take this one: no reason to refuse the next.
+            UNAVAILABLE.inc()
+            # Its message is not logged: it shows values of the row.
+            logger.error("transaction refused by the database", extra={"error": type(error).__name__})
+            raise InboxUnavailableError from error
         self._refuse_until = None
         return result
 

@@ -6,8 +6,10 @@ measurement. Each kind of page has threads of its own, so that slow admin pages 
 """
 
 import asyncio
+import contextlib
 import functools
 import io
+import signal
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,15 +21,19 @@ from granian._granian import RSGIHTTPProtocol as HTTPProtocol
 from granian._granian import RSGIProtocolClosed as ProtocolClosed
 from granian.rsgi import Scope
 
+from webhooks import lifecycle
 from webhooks.intake import Answer, Rules, refusal, refuse_unread
+from webhooks.middleware import PROBES, WEBHOOKS
 
-WEBHOOKS = "/webhooks/"
-PROBES = frozenset({"/livez", "/readyz", "/metrics"})
+DRAIN_SIGNAL = signal.SIGUSR2
+"""Sent by the launcher: serve on, say "not ready", and close connections with their next answer."""
 LARGEST_PAGE_BODY = 5 * 1024 * 1024
 """What a form of the admin may hold."""
 LARGE_BODY = 1024 * 1024
 LARGE_BODIES_AT_ONCE = 8
-"""How many bodies over LARGE_BODY are held at a time; the next ones wait, unread, for their turn."""
+"""How many bodies are held at a time of which more than LARGE_BODY has arrived; the next ones wait for their turn."""
+STALL_SECONDS = 2.0
+"""How long a body that holds a turn may go without sending anything."""
 
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -43,8 +49,9 @@ class Front:
         self._threads = threads
         self._body_seconds = body_seconds
 
-    def __rsgi_init__(self, _loop: asyncio.AbstractEventLoop) -> None:
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         platforms.set_pdeathsig("SIGTERM")  # type: ignore[attr-defined]  # A receiver whose launcher was killed must not go on holding the port.
+        loop.add_signal_handler(DRAIN_SIGNAL, lifecycle.stopping.set)
         self._large = asyncio.Semaphore(LARGE_BODIES_AT_ONCE)
         self._deliveries = ThreadPoolExecutor(self._threads, thread_name_prefix="deliveries")
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="probes")
@@ -59,6 +66,8 @@ class Front:
             status, headers, body = await self._respond(scope, proto)
         except ProtocolClosed:
             return  # The client is gone; there is nobody to answer.
+        if lifecycle.stopping.is_set():
+            headers = [*headers, ("connection", "close")]
         proto.response_bytes(status, headers, body)
 
     async def _respond(self, scope: Scope, proto: HTTPProtocol) -> Response:
@@ -67,23 +76,27 @@ class Front:
         if refused is not None:
             return _encoded(refused)
         length = int(headers.get("Content-Length", "0"))
-        try:
-            if length <= LARGE_BODY:
-                return await self._serve(scope, headers, await self._read(proto, length))
-            async with asyncio.timeout(self._body_seconds):
-                await self._large.acquire()
+        async with contextlib.AsyncExitStack() as held:
             try:
-                return await self._serve(scope, headers, await self._read(proto, length))
-            finally:
-                self._large.release()
-        except TimeoutError:
-            return _encoded(refusal(408, f"The body did not arrive within {self._body_seconds:g} s."))
+                async with asyncio.timeout(self._body_seconds):
+                    body = await self._read(proto, length, held)
+            except TimeoutError:
+                return _encoded(refusal(408, f"The body did not arrive within {self._body_seconds:g} s."))
+            return await self._serve(scope, headers, body)
 
-    async def _read(self, proto: HTTPProtocol, length: int) -> bytes:
-        if not length:
-            return b""
-        async with asyncio.timeout(self._body_seconds):
-            return await proto()
+    async def _read(self, proto: HTTPProtocol, length: int, held: contextlib.AsyncExitStack) -> bytes:
+        """Return the whole body. A large one takes a turn, for as long as `held`, once a part of it is here."""
+        if length <= LARGE_BODY:
+            return await proto() if length else b""
+        body = bytearray()
+        chunks = aiter(proto)
+        while len(body) <= LARGE_BODY:
+            body += await anext(chunks)
+        await held.enter_async_context(self._large)
+        while len(body) < length:
+            async with asyncio.timeout(STALL_SECONDS):
+                body += await anext(chunks)
+        return bytes(body)
 
     def _refuse(self, scope: Scope, headers: "_Headers") -> Answer | None:
         if scope.path.startswith(WEBHOOKS):

@@ -70,7 +70,12 @@ class Delivery(models.Model):
             models.Index(fields=["guid"], name="delivery_guid"),
             models.Index(fields=["received_at", "id"], name="delivery_received"),
             models.Index(fields=["event", "received_at", "id"], name="delivery_event"),
-            models.Index(fields=["repository", "received_at", "id"], name="delivery_repository"),
+            # Of patterns, so that it serves a search by the start of a name on PostgreSQL too, in any collation.
+            models.Index(
+                fields=["repository", "received_at", "id"],
+                name="delivery_repository",
+                opclasses=["varchar_pattern_ops", "timestamptz_ops", "int8_ops"],
+            ),
         ]
 
     def __str__(self) -> str:

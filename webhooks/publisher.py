@@ -3,6 +3,7 @@
 `offer` never blocks and never fails, so the answer to GitHub never waits for the broker.
 """
 
+import contextlib
 import logging
 import queue
 import threading
@@ -37,7 +38,7 @@ class Publisher:
         self._queue: queue.Queue[JobToPublish | None] = queue.Queue(capacity)
         self._paused_until = 0.0
         self._quiet_until = 0.0
-        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     def offer(self, jobs: Iterable[JobToPublish]) -> None:
@@ -54,15 +55,16 @@ class Publisher:
 
     def stop(self, *, timeout_seconds: float = 1.0) -> None:
         """Publish what is queued, for as long as that; the relay has the rest."""
-        if self._thread.is_alive():
-            self._queue.put(None)
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        if self._thread is not None:
             self._thread.join(timeout_seconds)
 
     def _start(self) -> None:
-        if not self._thread.ident:
-            with self._starting:
-                if not self._thread.ident:
-                    self._thread.start()
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+                self._thread.start()
 
     def _run(self) -> None:
         while (job := self._queue.get()) is not None:

@@ -15,7 +15,7 @@ from webhooks.matching import Expected, event_matches, payload_matches
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., str | None])
 
-_DECLARATION = "_hookline_declaration"
+_DECLARATIONS = "_hookline_declarations"
 SOFT_LIMIT_SHARE = 0.9
 """Where no soft limit is given, the handler has the last tenth of its time limit to clean up."""
 
@@ -112,7 +112,8 @@ def on(
             backoff=backoff if isinstance(backoff, Backoff) else Backoff() if backoff is None else Backoff(backoff),
             name=name,
         )
-        setattr(function, _DECLARATION, declaration)
+        # Stacked, each is a subscription; all but one then need a `name` of their own, which the checks say.
+        setattr(function, _DECLARATIONS, (declaration, *getattr(function, _DECLARATIONS, ())))
         return function
 
     return declare
@@ -141,14 +142,14 @@ class Subscriptions:
 
 def discover(modules: Iterable[tuple[str, ModuleType]], *, defaults: Defaults) -> Subscriptions:
     """Collect the declared handlers of `(app label, handlers module)` pairs, in the order they are written."""
-    found: dict[Callable[..., Any], Subscription] = {}
+    found: dict[Callable[..., Any], list[Subscription]] = {}
     for label, module in modules:
         for function in vars(module).values():
-            declaration = getattr(function, _DECLARATION, None)
+            declarations = getattr(function, _DECLARATIONS, None)
             # A handler imported into another handlers.py is still one handler.
-            if isinstance(declaration, Declaration) and function not in found:
-                found[function] = _subscription(label, function, declaration, defaults)
-    return Subscriptions(found.values())
+            if isinstance(declarations, tuple) and function not in found:
+                found[function] = [_subscription(label, function, told, defaults) for told in declarations]
+    return Subscriptions(subscription for subscriptions in found.values() for subscription in subscriptions)
 
 
 def _subscription(
@@ -163,10 +164,15 @@ def _subscription(
         where=declaration.where,
         queue=declaration.queue or defaults.queue,
         time_limit=time_limit,
-        soft_time_limit=(
-            time_limit * SOFT_LIMIT_SHARE if declaration.soft_time_limit is None else declaration.soft_time_limit
-        ),
+        soft_time_limit=_soft_time_limit(declaration, time_limit),
         max_attempts=defaults.max_attempts if declaration.max_attempts is None else declaration.max_attempts,
         backoff=declaration.backoff,
         takes_run="run" in inspect.signature(function).parameters,
     )
+
+
+def _soft_time_limit(declaration: Declaration, time_limit: float) -> float:
+    if declaration.soft_time_limit is not None:
+        return declaration.soft_time_limit
+    # What is no number is left for the checks to name.
+    return time_limit * SOFT_LIMIT_SHARE if isinstance(time_limit, (int, float)) else time_limit

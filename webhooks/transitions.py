@@ -21,6 +21,8 @@ from webhooks.wake import wake_relay
 
 logger = logging.getLogger(__name__)
 
+RUN_AGAIN_FROM = (JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED)
+GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
 PUBLISH_GRACE = timedelta(seconds=5)
 """How long a message published beside the commit has before the relay takes it for lost."""
 
@@ -133,7 +135,7 @@ def run_again(jobs: QuerySet[Job]) -> int:
     """Queue final jobs afresh, with a new budget of attempts; return how many. Others are left as they are."""
     started = 0
     with transaction.atomic():
-        for state in (JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED):
+        for state in RUN_AGAIN_FROM:
             started += jobs.filter(state=state).update(
                 state=JobState.QUEUED,
                 due_at=Now(),
@@ -155,7 +157,7 @@ def give_up(jobs: QuerySet[Job]) -> int:
     """Skip jobs that wait or are dead; return how many. A running one is left: its run may still succeed."""
     skipped = 0
     with transaction.atomic():
-        for state in (JobState.QUEUED, JobState.RETRYING, JobState.DEAD):
+        for state in GIVE_UP_FROM:
             skipped += jobs.filter(state=state).update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
     return skipped
 
