@@ -5,8 +5,10 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, LiteralString
 
+import psycopg
 import pytest
 
 from tests.stack import ROOT, Stack, running_stack, wait_for
@@ -135,6 +137,28 @@ def test_term_to_the_whole_process_group_cuts_no_handler_off(stack: Stack) -> No
     assert worker.wait(timeout=30) == 0
     assert stack.rows(f"SELECT state, attempt {of_delivery}") == [("succeeded", 1)]
     stack.start("worker", "--concurrency", "4")
+
+
+@pytest.mark.postgres
+def test_a_child_keeps_its_connection_from_job_to_job(tmp_path: Path) -> None:
+    with running_stack(tmp_path, database="postgres", broker="filesystem") as stack:
+        stack.manage("migrate", "-v0")
+        stack.start("receiver")
+        stack.start("worker", "--concurrency", "1")
+        stack.wait_until_ready()
+        job_after(stack, "work")
+        with psycopg.connect(stack.database_url, autocommit=True) as observer:
+
+            def number(query: LiteralString) -> int:
+                return int(observer.execute(query).fetchall()[0][0])
+
+            sessions: LiteralString = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
+            before = number(sessions)
+            for _ in range(20):
+                stack.send("work")
+            succeeded: LiteralString = "SELECT count(*) FROM webhooks_job WHERE state = 'succeeded'"
+            wait_for(lambda: number(succeeded) == 21, what="all jobs to succeed")
+            assert number(sessions) - before < 10
 
 
 def test_quit_after_term_hands_the_running_job_back_and_it_runs_again(stack: Stack) -> None:

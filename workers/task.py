@@ -15,7 +15,7 @@ from typing import Any
 
 from celery import Celery, Task
 from django.conf import settings
-from django.db import Error, connection
+from django.db import Error, InterfaceError, OperationalError, connection, connections
 
 from webhooks import transitions
 from webhooks.event import Event, Run
@@ -44,6 +44,9 @@ class HandlerTask(Task[[int], str]):
         try:
             return perform(self.subscription, job_id, worker=str(self.request.hostname), window=window)
         finally:
+            for used in connections.all(initialized_only=True):
+                if used.errors_occurred:
+                    used.close()
             window.leave()
 
 
@@ -68,7 +71,7 @@ def register(app: Celery, subscriptions: Subscriptions) -> None:
 def perform(subscription: Subscription, job_id: int, *, worker: str, window: HandlerWindow) -> str:
     """Claim a job, run its handler and record the outcome; return what happened, for Flower."""
     lease_seconds = subscription.time_limit + settings.HOOKLINE_LEASE_MARGIN_SECONDS
-    job = transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
+    job = _claim(job_id, worker=worker, lease_seconds=lease_seconds)
     if job is None:
         logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
         return "dropped"
@@ -90,6 +93,15 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
         },
     )
     return outcome.kind.value
+
+
+def _claim(job_id: int, *, worker: str, lease_seconds: float) -> Job | None:
+    try:
+        return transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
+    except (OperationalError, InterfaceError):
+        # A connection kept from the last run says only now that the database was restarted: one try on a new one.
+        connection.close()
+        return transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
 
 
 def _outcome(subscription: Subscription, job: Job, window: HandlerWindow) -> Outcome:
