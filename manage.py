@@ -3,16 +3,16 @@
 
 import os
 import sys
+from importlib import import_module
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
-    from django.conf import settings
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
     try:
-        settings._setup()  # type: ignore[attr-defined]
+        import_module(os.environ["DJANGO_SETTINGS_MODULE"])
     except ImproperlyConfigured as error:
         sys.exit(f"hookline: {error}")
     execute_from_command_line(sys.argv)

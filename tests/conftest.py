@@ -67,8 +67,7 @@ def django_db_modify_db_settings(
 
     if connection.vendor != "sqlite":
         return
-    worker = getattr(request.config, "workerinput", {}).get("workerid", "main")
-    connection.settings_dict.setdefault("TEST", {})["NAME"] = str(DATA_DIRECTORY / f"tests-{worker}.sqlite3")
+    connection.settings_dict.setdefault("TEST", {})["NAME"] = str(DATA_DIRECTORY / "tests.sqlite3")
 
 
 @pytest.hookimpl(tryfirst=True)

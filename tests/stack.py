@@ -5,17 +5,15 @@ import json
 import os
 import secrets
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import kombu
@@ -24,28 +22,11 @@ import redis
 import urllib3
 
 from tests import services
-from tests.conftest import environment_without_settings
+from tests.processes import ROOT, environment, free_port, wait_until
 from webhooks.signature import sign
 
-ROOT = Path(__file__).resolve().parent.parent
 QUEUES = ("default", "trial")
-T = TypeVar("T")
 http = urllib3.PoolManager(maxsize=32, retries=False)
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_for(condition: Callable[[], T], *, seconds: float = 60.0, what: str = "the condition") -> T:
-    """Return the first true value of `condition`; fail with what it last said."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds:g} s in vain for {what}; last: {value!r}"
-        time.sleep(0.05)
-    return value
 
 
 @dataclass(slots=True)
@@ -65,8 +46,7 @@ class Stack:
         return self.directory / "effects"
 
     def settings(self) -> dict[str, str]:
-        return {
-            **environment_without_settings(os.environ),
+        own = {
             "DJANGO_SETTINGS_MODULE": "project.settings",
             "HOOKLINE_DATA_DIR": str(self.directory),
             "HOOKLINE_APPS": "tests.trial",
@@ -77,6 +57,7 @@ class Stack:
             **({"BROKER_URL": self.broker_url} if self.broker_url else {}),
             **self.environment,
         }
+        return environment(**own)
 
     def manage(self, *arguments: str) -> str:
         """Run a command to its end and return what it printed."""
@@ -107,7 +88,7 @@ class Stack:
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        wait_for(self.is_ready, what="the receiver to be ready")
+        wait_until(self.is_ready, what="the receiver to be ready")
 
     def is_ready(self) -> bool:
         try:
@@ -168,7 +149,7 @@ class Stack:
         return not self.states().keys() & {"queued", "running", "retrying"}
 
     def wait_until_drained(self, *, seconds: float = 120.0) -> None:
-        wait_for(self.is_drained, seconds=seconds, what="every job to be final")
+        wait_until(self.is_drained, seconds=seconds, what="every job to be final")
 
     def marks(self, word: str = "begun") -> Counter[str]:
         """Return how often each job's handler left this mark, by idempotency key."""

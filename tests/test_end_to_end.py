@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.stack import Stack, running_stack, wait_for
+from tests.processes import wait_until
+from tests.stack import Stack, running_stack
 
 PAIRS = [
     pytest.param(("sqlite", "filesystem"), id="sqlite-filesystem"),
@@ -71,7 +72,7 @@ def test_every_accepted_delivery_ends_done_and_no_job_is_recorded_twice(stack: S
 def test_a_worker_killed_in_the_middle_loses_nothing(stack: Stack) -> None:
     with ThreadPoolExecutor(1) as sender:
         sending = sender.submit(send_mixed, stack, random.Random(2))
-        wait_for(lambda: stack.states()["succeeded"] >= 10, what="the first jobs to be done")
+        wait_until(lambda: stack.states()["succeeded"] >= 10, what="the first jobs to be done")
         os.killpg(stack.processes[2][1].pid, signal.SIGKILL)
         stack.start("worker", "--concurrency", "4")
         answers = sending.result()

@@ -20,7 +20,8 @@ from kombu.exceptions import OperationalError
 from tests import services
 from tests.celery_app import celery_on
 from tests.forwarding import forwarding
-from tests.stack import Stack, empty_broker, free_port, running_stack, wait_for
+from tests.processes import free_port, wait_until
+from tests.stack import Stack, empty_broker, running_stack
 from webhooks.broker import Broker, job_queue
 from webhooks.inbox import JobToPublish
 from webhooks.models import Delivery, Job, JobState, Source
@@ -119,7 +120,7 @@ def test_no_more_is_published_than_the_window_has_room_for(broker: Broker, setti
     assert relay.round()[0].published == 0
     assert len(messages()) == 3
     # Its view of the depth is a second old at most.
-    wait_for(lambda: relay.round()[0].published, what="the rest to be published")
+    wait_until(lambda: relay.round()[0].published, what="the rest to be published")
     assert len(messages()) == 2
 
 
@@ -201,7 +202,7 @@ class TestProcess:
 
     def test_it_stops_on_term_with_exit_0(self, stack: Stack) -> None:
         relay = stack.start("relay")
-        wait_for(lambda: "relay started" in stack.logs(), what="the relay to start")
+        wait_until(lambda: "relay started" in stack.logs(), what="the relay to start")
         relay.send_signal(signal.SIGTERM)
         assert relay.wait(timeout=10) == 0
 
@@ -222,9 +223,9 @@ class TestProcess:
         port = free_port()
         stack.broker_url = f"redis://127.0.0.1:{port}/15"
         stack.start("relay")
-        wait_for(lambda: "relay waits" in stack.logs(), what="the relay to notice")
+        wait_until(lambda: "relay waits" in stack.logs(), what="the relay to notice")
         with forwarding(port, to=services.REDIS_URL):
-            wait_for(lambda: "published=1" in stack.logs(), what="the relay to publish")
+            wait_until(lambda: "published=1" in stack.logs(), what="the relay to publish")
         empty_broker("redis")
 
 

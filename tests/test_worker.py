@@ -11,7 +11,8 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from tests.stack import ROOT, Stack, running_stack, wait_for
+from tests.processes import ROOT, wait_until
+from tests.stack import Stack, running_stack
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def job_after(stack: Stack, action: str, **client_payload: Any) -> dict[str, Any
     status, answer = stack.send(action, **client_payload)
     assert (status, answer["jobs"]) == (202, 1)
     delivery = answer["delivery"]
-    wait_for(
+    wait_until(
         lambda: stack.rows(
             f"SELECT 1 FROM webhooks_job WHERE delivery_id = {delivery} AND finished_at IS NOT NULL"
         ),
@@ -117,7 +118,7 @@ def test_a_message_too_many_is_dropped_quietly(stack: Stack) -> None:
 def test_term_lets_the_running_handler_finish_and_the_worker_exits_0(stack: Stack) -> None:
     _, answer = stack.send("work", seconds=2)
     running = f"SELECT 1 FROM webhooks_job WHERE delivery_id = {answer['delivery']} AND state = 'running'"
-    wait_for(lambda: stack.rows(running), what="the handler to run")
+    wait_until(lambda: stack.rows(running), what="the handler to run")
     worker = next(process for name, process in stack.processes if name == "worker")
     worker.send_signal(signal.SIGTERM)
     assert worker.wait(timeout=30) == 0
@@ -131,7 +132,7 @@ def test_term_lets_the_running_handler_finish_and_the_worker_exits_0(stack: Stac
 def test_term_to_the_whole_process_group_cuts_no_handler_off(stack: Stack) -> None:
     _, answer = stack.send("work", seconds=2)
     of_delivery = f"FROM webhooks_job WHERE delivery_id = {answer['delivery']}"
-    wait_for(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'running'"), what="the handler to run")
+    wait_until(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'running'"), what="the handler to run")
     worker = [process for name, process in stack.processes if name == "worker"][-1]
     os.killpg(worker.pid, signal.SIGTERM)
     assert worker.wait(timeout=30) == 0
@@ -157,14 +158,14 @@ def test_a_child_keeps_its_connection_from_job_to_job(tmp_path: Path) -> None:
             for _ in range(20):
                 stack.send("work")
             succeeded: LiteralString = "SELECT count(*) FROM webhooks_job WHERE state = 'succeeded'"
-            wait_for(lambda: number(succeeded) == 21, what="all jobs to succeed")
+            wait_until(lambda: number(succeeded) == 21, what="all jobs to succeed")
             assert number(sessions) - before < 10
 
 
 def test_quit_after_term_hands_the_running_job_back_and_it_runs_again(stack: Stack) -> None:
     _, answer = stack.send("work", seconds=5)
     of_delivery = f"FROM webhooks_job WHERE delivery_id = {answer['delivery']}"
-    wait_for(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'running'"), what="the handler to run")
+    wait_until(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'running'"), what="the handler to run")
     worker = [process for name, process in stack.processes if name == "worker"][-1]
     worker.send_signal(signal.SIGTERM)
     worker.send_signal(signal.SIGQUIT)
@@ -172,7 +173,7 @@ def test_quit_after_term_hands_the_running_job_back_and_it_runs_again(stack: Sta
     assert stack.rows(f"SELECT state, attempt, forgiven {of_delivery}") == [("retrying", 1, 1)]
 
     stack.start("worker", "--concurrency", "4")
-    wait_for(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'succeeded'"), what="the second run")
+    wait_until(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'succeeded'"), what="the second run")
 
 
 @pytest.mark.parametrize("pool", ["threads", "solo"])
@@ -197,5 +198,5 @@ def test_a_handler_that_kills_its_process_is_recorded_as_lost_and_the_others_go_
         "SELECT 1 FROM webhooks_attempt a JOIN webhooks_job j ON j.id = a.job_id"
         f" WHERE j.delivery_id = {answer['delivery']} AND a.number = 2 AND a.outcome = 'lost'"
     )
-    wait_for(lambda: stack.rows(lost), what="the relay to record the second run as lost")
+    wait_until(lambda: stack.rows(lost), what="the relay to record the second run as lost")
     assert job_after(stack, "work")["state"] == "succeeded"

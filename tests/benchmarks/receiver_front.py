@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
-from tests.stack import ROOT, free_port, wait_for
+from tests.processes import ROOT, free_port, wait_until
 
 THREADS = 4
 CLIENTS = 2
@@ -64,7 +64,7 @@ def serving(arguments: list[str], directory: str) -> Iterator[int]:
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "project.settings", "HOOKLINE_DATA_DIR": directory}
     process = subprocess.Popen(command, cwd=ROOT, env=environment, start_new_session=True)
     try:
-        wait_for(partial(answers, port), what="the server")
+        wait_until(partial(answers, port), what="the server")
         yield port
     finally:
         os.killpg(process.pid, signal.SIGKILL)

@@ -9,11 +9,13 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from webhooks.admin.lists import CappedPaginator
 from workers.catalog.latest import LatestRow
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # Django's own takes no parameter when it runs.
+    paginator = CappedPaginator
     ordering = ["-id"]
     show_full_result_count = False
     list_per_page = 50
