@@ -12,7 +12,7 @@ HOOKLINE_TEST_POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 export HOOKLINE_TEST_POSTGRES_URL
 
 # Who gets in, what matches and how a job's state changes: every branch of these is tested.
-WHOLLY_COVERED := webhooks/signature.py,webhooks/matching.py,webhooks/transitions.py
+WHOLLY_COVERED := webhooks/signature.py,webhooks/matching.py,webhooks/outcomes.py,webhooks/transitions.py
 
 # Which sample `make send` sends, and further options of `manage.py send_webhook`.
 EVENT ?= all
