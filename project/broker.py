@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from kombu.transport import TRANSPORT_ALIASES
+
 
 def broker_settings(url: str, *, data_directory: Path) -> dict[str, Any]:
     """Return Celery's settings for one broker URL."""
     scheme = urlsplit(url).scheme
     if scheme == "filesystem":
+        TRANSPORT_ALIASES["filesystem"] = "project.filesystem:Transport"
         return {
             "CELERY_BROKER_URL": "filesystem://localhost",
             "CELERY_BROKER_TRANSPORT_OPTIONS": _filesystem(data_directory / "broker"),

@@ -2,12 +2,24 @@
 
 import os
 import sys
+from typing import Any
 
 from celery import Celery
+from django.conf import settings
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 
+PREFIX = "CELERY_"
+
+
+def _configuration() -> dict[str, Any]:
+    """Return the settings that are Celery's, and no others: a worker tells its configuration to whoever asks."""
+    return {
+        name.removeprefix(PREFIX).lower(): getattr(settings, name) for name in dir(settings) if name.startswith(PREFIX)
+    }
+
+
 app = Celery("hookline")
-app.config_from_object("django.conf:settings", namespace="CELERY")
+app.add_defaults(_configuration)
 # Celery's Django fixup closes the database's connections before and after each task; workers/task.py keeps its own.
 app.conf["CELERY_DB_REUSE_MAX"] = sys.maxsize

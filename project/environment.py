@@ -114,9 +114,11 @@ def _is_importable(module: str) -> bool:
 
 
 def broker_url(value: str) -> str:
-    scheme = urlsplit(value).scheme
-    if scheme not in BROKER_SCHEMES:
+    parts = urlsplit(value)
+    if parts.scheme not in BROKER_SCHEMES:
         fail(f"must start with one of {', '.join(s + '://' for s in BROKER_SCHEMES)}.")
+    if parts.scheme == "filesystem" and (parts.netloc or parts.path):
+        fail("filesystem:// takes no path; HOOKLINE_DATA_DIR says where its folders are.")
     return value
 
 

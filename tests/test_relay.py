@@ -7,11 +7,14 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from amqp.exceptions import MessageNacked
 from celery import current_app
 from django.db import connection
 from django.db.models.functions import Now
@@ -129,19 +132,90 @@ def test_a_full_queue_does_not_hold_up_another(broker: Broker, settings: Any) ->
     settings.HOOKLINE_QUEUE_WINDOW = 1
     for _ in range(3):
         new_job()
-    new_job(queue="default")
-    assert new_relay(broker).round()[0].published == 2
+    new_job(queue="default", handler="app.other")
+    subscriptions = Subscriptions([SUBSCRIPTION, replace(SUBSCRIPTION, name="app.other", queue="default")])
+    assert Relay(subscriptions, stop=threading.Event(), broker=broker).round()[0].published == 2
 
 
 @database
 def test_a_job_whose_handler_is_unknown_waits_for_a_release_to_roll_out_and_is_then_dead() -> None:
     job = new_job(handler="app.renamed")
-    relay = new_relay()
-    assert relay.round()[0].buried == 0
-    Job.objects.update(publish_at=Now(), due_at=Now() - timedelta(hours=1))
-    assert relay.round()[0].buried == 1
+    assert new_relay().round()[0].buried == 0
+    Job.objects.update(publish_at=Now())
+    stop = threading.Event()
+    assert Relay(Subscriptions([SUBSCRIPTION]), stop=stop, gone_seconds=0).round()[0].buried == 1
     job.refresh_from_db()
     assert (job.state, job.error) == (JobState.DEAD, "No installed app has a handler named app.renamed.")
+
+
+@database
+def test_a_job_whose_handler_moved_to_another_queue_is_published_there(broker: Broker) -> None:
+    job = new_job(queue="left")
+    relay = new_relay(broker)
+    assert relay.round()[0].published == 0
+    assert relay.round()[0].published == 1
+    job.refresh_from_db()
+    assert (job.queue, len(messages())) == (QUEUE, 1)
+
+
+class FailingBroker(Broker):
+    """A broker that takes nothing for one queue, and for the others only so many messages."""
+
+    def __init__(self, *, bad_queue: str = "", takes: int = 1000) -> None:
+        super().__init__()
+        self.bad_queue, self.takes = bad_queue, takes
+
+    def room(self, queue: str) -> int:
+        return 1000
+
+    def publish(self, job: JobToPublish, subscription: Subscription) -> None:
+        if job.queue == self.bad_queue or not self.takes:
+            raise OperationalError("PreconditionFailed")
+        self.takes -= 1
+
+
+@database
+def test_a_queue_that_takes_nothing_does_not_stop_the_others() -> None:
+    trial, other = replace(SUBSCRIPTION, queue="a"), replace(SUBSCRIPTION, name="app.other", queue="b")
+    new_job(queue="a")
+    new_job(queue="b", handler="app.other")
+    subscriptions = Subscriptions([trial, other])
+    assert Relay(subscriptions, stop=threading.Event(), broker=FailingBroker(bad_queue="a")).round()[0].published == 1
+
+
+@database
+def test_jobs_that_could_not_be_published_are_due_again_in_a_second() -> None:
+    for _ in range(3):
+        new_job()
+    with pytest.raises(OperationalError):
+        new_relay(FailingBroker(takes=1)).round()
+    assert sorted(Job.objects.values_list("publications", flat=True)) == [0, 0, 1]
+    waits = [job.publish_at - job.at for job in Job.objects.filter(publications=0).annotate(at=Now())]  # type: ignore[operator]
+    assert all(wait <= timedelta(seconds=1) for wait in waits)
+
+
+def test_a_message_that_the_broker_will_not_confirm_is_an_operational_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: Any) -> None:
+        raise MessageNacked
+
+    monkeypatch.setattr(Broker, "_publish", refuse)
+    with celery_on("filesystem://"), pytest.raises(OperationalError):
+        Broker().publish(JobToPublish(1, "app.handle", QUEUE), SUBSCRIPTION)
+
+
+@database
+@pytest.mark.both_databases
+def test_a_cut_connection_ends_the_relays_sleep_and_not_the_relay() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL is listened to")
+    alarm = Alarm(threading.Event())
+    alarm.sleep(0.01)
+    pid = connection.connection.info.backend_pid
+    with psycopg.connect(services.POSTGRES_URL, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [pid])
+    alarm.sleep(0.2)
+    alarm.sleep(0.01)  # On a new connection.
+    assert connection.connection.info.backend_pid != pid
 
 
 @database

@@ -1,18 +1,21 @@
 """What a worker does with a message, in this process: the ways that a run in a real worker seldom takes."""
 
+import os
 import sys
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from celery import Celery
+from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from webhooks import transitions
 from webhooks.event import Event, Run
 from webhooks.models import Attempt, Delivery, Job, JobState, Payload, Source
-from webhooks.subscriptions import Defaults, discover, on
+from webhooks.subscriptions import Defaults, Subscription, Subscriptions, discover, on
 from workers import task
 from workers.run import HandlerWindow
 
@@ -117,3 +120,66 @@ def test_an_outcome_that_cannot_be_recorded_within_the_lease_is_left_to_it(
         perform(job, window)
     job.refresh_from_db()
     assert job.state == JobState.RUNNING
+
+
+def test_a_message_of_an_unknown_version_runs_nothing() -> None:
+    job = new_job()
+    handler_task = task_of(TELL)
+    handler_task.push_request(hookline=2, hostname="worker@test")  # type: ignore[call-arg]
+    assert handler_task.run(job.pk) == "dropped"
+    job.refresh_from_db()
+    assert job.state == JobState.QUEUED
+
+
+def task_of(subscription: Subscription) -> task.HandlerTask:
+    app = Celery("trial", set_as_current=False)
+    task.register(app, Subscriptions([subscription]))
+    registered = app.tasks[subscription.name]
+    assert isinstance(registered, task.HandlerTask)
+    return registered
+
+
+def test_the_limits_of_the_message_are_those_that_the_run_goes_by() -> None:
+    assert task.under_limits(TELL, None) == TELL
+    limited = task.under_limits(TELL, [7, 5])
+    assert (limited.time_limit, limited.soft_time_limit) == (7, 5)
+
+
+def performed(function: Any) -> Job:
+    subscription = replace(TELL, handler=function, takes_run=False)
+    window = HandlerWindow(subscription)
+    job = new_job()
+    try:
+        task.perform(subscription, job.pk, worker="worker@test", window=window)
+    finally:
+        window.leave()
+    job.refresh_from_db()
+    return job
+
+
+def test_an_exception_with_undecodable_bytes_is_recorded() -> None:
+    def fail(event: Event) -> None:
+        raise ValueError(os.fsdecode(b"\xff"))
+
+    job = performed(fail)
+    assert (job.state, job.error) == (JobState.RETRYING, "ValueError: ?")
+
+
+def test_a_handler_that_leaves_a_transaction_open_has_failed_and_spoils_nothing() -> None:
+    def leave_open(event: Event) -> None:
+        connection.set_autocommit(False)
+        Source.objects.create(name="rolled-back")
+
+    job = performed(leave_open)
+    assert (job.state, job.error) == (JobState.RETRYING, "The handler left a transaction open; it is rolled back.")
+    assert not Source.objects.filter(name="rolled-back").exists()
+    assert connection.get_autocommit()
+
+
+def test_a_handler_that_enters_a_block_and_never_leaves_it_has_failed_too() -> None:
+    def enter(event: Event) -> None:
+        transaction.atomic().__enter__()
+        Source.objects.create(name="rolled-back")
+
+    assert performed(enter).error == "The handler left a transaction open; it is rolled back."
+    assert not Source.objects.filter(name="rolled-back").exists()

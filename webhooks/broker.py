@@ -9,6 +9,7 @@ import uuid
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from amqp.exceptions import MessageNacked
 from celery import current_app
 from django.conf import settings
 from kombu import Connection, Exchange, Producer, Queue
@@ -77,9 +78,9 @@ class Broker:
             if self._connection is None:
                 self._connect(connection)
             return call(*args)
-        except connection.connection_errors + connection.channel_errors as error:
+        except (*connection.connection_errors, *connection.channel_errors, MessageNacked) as error:
             self.close()
-            raise OperationalError(type(error).__name__) from error
+            raise OperationalError(f"{type(error).__name__}: {error}") from error
 
     def _new_connection(self) -> Connection:
         connection = current_app.connection_for_write(

@@ -151,6 +151,18 @@ def take_due(queue: str, *, limit: int) -> Sequence[Job]:
     return due
 
 
+def put_back(job_ids: Sequence[int]) -> None:
+    """Undo `take_due` for jobs whose messages were not sent: they are due again in a second."""
+    Job.objects.filter(pk__in=job_ids, publish_at__isnull=False, publications__gt=0).update(
+        publish_at=Now() + timedelta(seconds=1), publications=F("publications") - 1
+    )
+
+
+def move(job_id: int, *, queue: str) -> None:
+    """Let a waiting job be published to another queue, now."""
+    Job.objects.filter(pk=job_id, publish_at__isnull=False).update(queue=queue, publish_at=Now(), publications=0)
+
+
 def publish_interval(publications: int) -> timedelta:
     """Return how long a message published for the nth time (from 0) has to be claimed before it is published again."""
     seconds = transitions.PUBLISH_GRACE.total_seconds() * 2 ** min(publications, 16)

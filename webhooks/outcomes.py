@@ -72,12 +72,17 @@ def next_step(outcome: Outcome, budget: Budget, *, backoff: Backoff, max_age_sec
         return Step(state=JobState.DEAD)
     if outcome.kind is AttemptOutcome.LOST:
         return _after_loss(budget)
-    if outcome.kind in HANDS_BACK and budget.forgiven < MOST_FORGIVEN and budget.age_seconds < max_age_seconds:
+    if outcome.kind in HANDS_BACK and _is_forgiven(outcome, budget, max_age_seconds=max_age_seconds):
         return Step(state=JobState.RETRYING, delay_seconds=_bounded(outcome.after_seconds), forgives=True)
     if budget.spent >= budget.max_attempts:
         return Step(state=JobState.DEAD, reason=f"All {budget.max_attempts} attempts are spent.")
     wait = outcome.after_seconds if outcome.kind in HANDS_BACK else backoff.seconds(budget.spent)
     return Step(state=JobState.RETRYING, delay_seconds=_bounded(wait))
+
+
+def _is_forgiven(outcome: Outcome, budget: Budget, *, max_age_seconds: float) -> bool:
+    age_at_next_run = budget.age_seconds + outcome.after_seconds
+    return budget.forgiven < MOST_FORGIVEN and age_at_next_run < max_age_seconds
 
 
 def _after_loss(budget: Budget) -> Step:
@@ -93,9 +98,14 @@ def _bounded(seconds: float) -> float:
 
 
 def one_line(text: str) -> str:
-    """Return `text` fit for a column: without the NUL that PostgreSQL refuses, and not too long."""
-    cleaned = text.replace("\0", "").encode(errors="replace").decode().strip()
+    """Return `text` fit for a column, and not too long."""
+    cleaned = storable(text).strip()
     return cleaned if len(cleaned) <= LONGEST_TEXT else cleaned[: LONGEST_TEXT - 1] + "…"
+
+
+def storable(text: str) -> str:
+    """Return `text` without what PostgreSQL or UTF-8 refuses: NUL, and the lone surrogates of undecodable bytes."""
+    return text.replace("\0", "").encode(errors="replace").decode()
 
 
 def fingerprint(handler: str, error: str, place: str) -> str:

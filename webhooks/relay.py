@@ -7,6 +7,7 @@ published, no lock is held while it talks to the broker, and a message too many 
 import logging
 import random
 import threading
+import time
 from dataclasses import dataclass
 
 from django.db import Error, connection
@@ -24,7 +25,7 @@ BATCH = 500
 LEASE_BATCH = 100
 LONGEST_PAUSE_SECONDS = 5.0
 HANDLER_GONE_SECONDS = 900.0
-"""How long a due job waits for its handler: while a release rolls out, an old relay does not know the new handlers."""
+"""How long a relay waits for a handler it does not know: in a roll-out, an old relay knows no new handlers."""
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +43,17 @@ class Tally:
 class Relay:
     """One relay. `run` returns within a second of `stop` being set, unless the database or the broker is silent."""
 
-    def __init__(self, subscriptions: Subscriptions, *, stop: threading.Event, broker: Broker | None = None) -> None:
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        *,
+        stop: threading.Event,
+        broker: Broker | None = None,
+        gone_seconds: float = HANDLER_GONE_SECONDS,
+    ) -> None:
         self._subscriptions = subscriptions
+        self._gone_seconds = gone_seconds
+        self._missed: dict[str, float] = {}
         self._stop = stop
         self._broker = broker or Broker()
         self._alarm = Alarm(stop)
@@ -69,10 +79,18 @@ class Relay:
         tally = Tally(expired=transitions.expire_leases(limit=LEASE_BATCH))
         queues = inbox.waiting_queues()
         is_behind = tally.expired == LEASE_BATCH
+        failures: dict[str, OperationalError] = {}
         for queue in queues:
             if self._stop.is_set():
                 break
-            is_behind |= self._relay(queue, tally)
+            try:
+                is_behind |= self._relay(queue, tally)
+            except OperationalError as error:  # Of one queue, it may be; the others are not to wait for it.
+                failures[queue] = error
+        if failures and len(failures) == len(queues):
+            raise failures[queues[0]]
+        for queue, error in failures.items():
+            logger.warning("queue not published to", extra={"queue": queue, "error": str(error)})
         until_due = inbox.seconds_until_due(queues)
         if is_behind:
             return tally, 0.0
@@ -84,8 +102,15 @@ class Relay:
         if not room:
             return False
         jobs = inbox.take_due(queue, limit=min(room, BATCH))
-        for job in jobs:
-            self._publish(job, tally)
+        sent, deadline = 0, time.monotonic() + TICK_SECONDS
+        try:
+            # A broker that is slow must not keep this relay from its other queues, the leases and a stop.
+            while sent < len(jobs) and time.monotonic() < deadline and not self._stop.is_set():
+                self._publish(jobs[sent], tally)
+                sent += 1
+        finally:
+            if sent < len(jobs):
+                inbox.put_back([job.pk for job in jobs[sent:]])
         return len(jobs) == BATCH and room > BATCH
 
     def _publish(self, job: Job, tally: Tally) -> None:
@@ -93,13 +118,16 @@ class Relay:
         if subscription is None:
             tally.buried += self._bury_if_gone(job)
             return
+        if subscription.queue != job.queue:  # Its handler has moved; no worker may consume from the old queue.
+            inbox.move(job.pk, queue=subscription.queue)
+            return
         self._broker.publish(JobToPublish(job.pk, job.handler, job.queue), subscription)
         tally.published += 1
         tally.again += bool(job.publications)
 
     def _bury_if_gone(self, job: Job) -> int:
-        waited = (job.seen_at - job.due_at).total_seconds()  # type: ignore[attr-defined]  # Annotated by take_due.
-        if waited < HANDLER_GONE_SECONDS:
+        first_missed = self._missed.setdefault(job.handler, time.monotonic())
+        if time.monotonic() - first_missed < self._gone_seconds:
             return 0
         return transitions.bury([job.pk], reason=f"No installed app has a handler named {job.handler}.")
 

@@ -15,7 +15,7 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from webhooks.models import Attempt, AttemptOutcome, Job, JobState
-from webhooks.outcomes import Budget, Outcome, Step, next_step, one_line
+from webhooks.outcomes import Budget, Outcome, Step, next_step, one_line, storable
 from webhooks.subscriptions import Backoff
 from webhooks.wake import wake_relay
 
@@ -80,7 +80,7 @@ def record(job: Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) 
             finished_at=Now(),
             outcome=outcome.kind,
             message=one_line(outcome.message),
-            traceback=outcome.traceback.replace("\0", ""),
+            traceback=storable(outcome.traceback),
         )
     return step.state
 

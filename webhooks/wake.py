@@ -30,10 +30,13 @@ class Alarm:
             return
         try:
             self._listen()
-            # One notification is enough to wake; those that came with it have nothing more to say.
-            for _ in connection.connection.notifies(timeout=seconds, stop_after=1):
-                break
+            # psycopg's own method raises psycopg's own errors, which nobody else here expects.
+            with connection.wrap_database_errors:
+                # One notification is enough to wake; those that came with it have nothing more to say.
+                for _ in connection.connection.notifies(timeout=seconds, stop_after=1):
+                    break
         except Error as error:
+            connection.close()
             logger.warning("relay cannot listen", extra={"error": type(error).__name__})
             self._stop.wait(seconds)
 

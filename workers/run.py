@@ -116,8 +116,10 @@ def _told(subscription: Subscription, error: BaseException, kind: AttemptOutcome
 
 def _place(subscription: Subscription, error: BaseException) -> str:
     """Return the function of the handler's own module that was left last; libraries below it vary more."""
-    handler = inspect.unwrap(subscription.handler)
-    file = inspect.getsourcefile(handler)
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(subscription.handler))
+    except TypeError:  # A handler that is no plain function.
+        return ""
     own = [frame.name for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return own[-1] if own else ""
 

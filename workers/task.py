@@ -10,14 +10,17 @@ Every subscription is a Celery task of its own name, so that Flower, time limits
 import logging
 import os
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 from celery import Celery, Task
 from django.conf import settings
-from django.db import Error, InterfaceError, OperationalError, connection, connections
+from django.db import DataError, Error, InterfaceError, OperationalError, connection, connections
 
 from webhooks import transitions
+from webhooks.broker import MESSAGE_VERSION
 from webhooks.event import Event, Run
 from webhooks.models import AttemptOutcome, Job, Payload
 from webhooks.outcomes import Outcome
@@ -40,14 +43,30 @@ class HandlerTask(Task[[int], str]):
     subscription: Subscription
 
     def run(self, job_id: int) -> str:
-        window = HandlerWindow(self.subscription)
+        version = self.request.get("hookline", MESSAGE_VERSION)
+        if version != MESSAGE_VERSION:
+            # Its job waits in the inbox; the relay publishes it again, for a worker that reads this version.
+            logger.warning("message dropped: unknown version", extra={"job": job_id, "version": version})
+            return "dropped"
+        subscription = under_limits(self.subscription, self.request.get("timelimit"))
+        window = HandlerWindow(subscription)
         try:
-            return perform(self.subscription, job_id, worker=str(self.request.hostname), window=window)
+            return perform(subscription, job_id, worker=str(self.request.hostname), window=window)
         finally:
-            for used in connections.all(initialized_only=True):
-                if used.errors_occurred:
-                    used.close()
             window.leave()
+
+
+def under_limits(subscription: Subscription, limits: Sequence[float | None] | None) -> Subscription:
+    """Return the subscription under the time limits that the parent enforces: the message's (hard, soft), if any.
+
+    Another release, or another pod, may have put other limits into the message than this worker's own.
+    """
+    hard, soft = limits or (None, None)
+    return replace(
+        subscription,
+        time_limit=hard or subscription.time_limit,
+        soft_time_limit=soft or subscription.soft_time_limit,
+    )
 
 
 def register(app: Celery, subscriptions: Subscriptions) -> None:
@@ -80,6 +99,8 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
         outcome = Outcome(kind=AttemptOutcome.GAVE_UP, message=f"The message named {subscription.name}.")
     else:
         outcome = _outcome(subscription, job, window)
+    if close_spoilt_connections() and outcome.kind is AttemptOutcome.SUCCEEDED:
+        outcome = Outcome(kind=AttemptOutcome.FAILED, message="The handler left a transaction open; it is rolled back.")
     state = _record(subscription, job, outcome, claimed=claimed, lease_seconds=lease_seconds)
     logger.info(
         "attempt ended",
@@ -132,14 +153,40 @@ def event_of(job: Job) -> Event:
     )
 
 
+def close_spoilt_connections() -> bool:
+    """Close the connections on which the handler has failed, or has left a transaction open; tell if one was open."""
+    was_open = False
+    for used in connections.all(initialized_only=True):
+        if used.connection is None:
+            continue
+        if used.in_atomic_block or not used.autocommit:
+            was_open = True
+            # As a connection that was never used: `close` alone would leave it in the middle of the block.
+            used.in_atomic_block, used.needs_rollback = False, False
+            used.savepoint_ids, used.atomic_blocks = [], []
+            used.close()
+        elif used.errors_occurred:
+            used.close()
+    return was_open
+
+
 def _record(subscription: Subscription, job: Job, outcome: Outcome, *, claimed: float, lease_seconds: float) -> Any:
     """Record the outcome, trying for as long as the lease gives; then the relay records the run as lost."""
     claimed_at = job.claimed_at  # type: ignore[attr-defined]  # Annotated by claim.
+    is_bare = False
     while True:
         held = time.monotonic() - claimed
         age = claimed_at - job.budget_from_at + timedelta(seconds=held)
         try:
             return transitions.record(job, outcome, age_seconds=age.total_seconds(), backoff=subscription.backoff)
+        except (DataError, ValueError) as error:
+            if is_bare:
+                raise
+            # Whatever it is that cannot be stored, that the run has failed can.
+            is_bare = True
+            outcome = Outcome(
+                kind=AttemptOutcome.FAILED, message=f"The outcome was unfit to record: {type(error).__name__}"
+            )
         except Error as error:
             connection.close()
             if held + RECORD_PAUSE_SECONDS >= lease_seconds:

@@ -22,11 +22,12 @@ class Command(BaseCommand):
         stop = threading.Event()
 
         def on_signal(_number: int, _frame: FrameType | None) -> None:
-            stop.set()
-            # A database or broker that does not answer must not hold the stop, and nothing is lost by leaving now.
+            # First of all, since a database or broker that does not answer must not hold the stop, nor may a lock
+            # that this very thread holds. Nothing is lost by leaving at any moment.
             timer = threading.Timer(STOP_SECONDS, os._exit, args=(0,))
             timer.daemon = True
             timer.start()
+            stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
