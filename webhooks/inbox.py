@@ -152,9 +152,9 @@ def take_due(queue: str, *, limit: int) -> Sequence[Job]:
 
 
 def put_back(job_ids: Sequence[int]) -> None:
-    """Undo `take_due` for jobs whose messages were not sent: they are due again in a second."""
+    """Undo `take_due` for jobs whose messages were not sent: they are due at once, before all that came later."""
     Job.objects.filter(pk__in=job_ids, publish_at__isnull=False, publications__gt=0).update(
-        publish_at=Now() + timedelta(seconds=1), publications=F("publications") - 1
+        publish_at=F("due_at"), publications=F("publications") - 1
     )
 
 

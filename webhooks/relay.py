@@ -89,8 +89,8 @@ class Relay:
                 failures[queue] = error
         if failures and len(failures) == len(queues):
             raise failures[queues[0]]
-        for queue, error in failures.items():
-            logger.warning("queue not published to", extra={"queue": queue, "error": str(error)})
+        for queue, failure in failures.items():
+            logger.warning("queue not published to", extra={"queue": queue, "error": str(failure)})
         until_due = inbox.seconds_until_due(queues)
         if is_behind:
             return tally, 0.0
