@@ -4,6 +4,7 @@ Code logs a fixed sentence and puts what varies into `extra`; both formats show 
 """
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
@@ -16,6 +17,11 @@ class FieldsFormatter(logging.Formatter):
         line, _, trace = super().format(record).partition("\n")
         fields = " ".join(f"{name}={value}" for name, value in vars(record).items() if name not in _STANDARD)
         return "\n".join(part for part in (f"{line}  {fields}".rstrip(), trace) if part)
+
+
+def _is_unintended(record: logging.LogRecord) -> bool:
+    """Leave out our own 503s: whoever decides on them says why, once, and not for each request."""
+    return getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def logging_settings(*, style: str, level: str) -> dict[str, Any]:
@@ -34,12 +40,13 @@ def logging_settings(*, style: str, level: str) -> dict[str, Any]:
                 "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
             },
         },
+        "filters": {"unintended": {"()": "django.utils.log.CallbackFilter", "callback": _is_unintended}},
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": style}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             # Celery's own line for each received and finished message; the inbox holds the same, by job.
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
-            "django.request": {"level": "ERROR"},
+            "django.request": {"level": "ERROR", "filters": ["unintended"]},
         },
     }

@@ -257,6 +257,22 @@ def test_sigterm_does_not_wait_for_a_stalled_body_longer_than_its_time(tmp_path:
         assert own.complaints() == []
 
 
+def test_after_sigterm_it_serves_on_for_a_while_not_ready_and_closes_connections(tmp_path: Path) -> None:
+    with receiver_in(tmp_path, HOOKLINE_DRAIN_SECONDS=3) as own:
+        kept = own.connect()
+        assert kept.send(request()).reply().status == 202
+        own.process.send_signal(signal.SIGTERM)
+        wait_until(
+            lambda: b'"faults": ["stopping"]' in own.ask(request("GET", "/readyz", b"")).body,
+            what="the receiver says that it is not ready",
+        )
+        assert kept.send(request()).reply().status == 202
+        assert kept.ends()
+        assert own.ask(request()).status == 202
+        assert own.process.wait(PATIENCE) == 0
+        assert own.complaints() == []
+
+
 def test_sigterm_ends_an_idle_receiver_with_idle_connections_at_once(tmp_path: Path) -> None:
     with receiver_in(tmp_path) as own:
         idle = own.connect()

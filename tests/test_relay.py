@@ -265,6 +265,22 @@ def test_offering_to_a_publisher_whose_broker_is_silent_does_not_wait(caplog: py
     assert [record.getMessage() for record in caplog.records] == ["jobs are left to the relay"]
 
 
+@pytest.mark.rabbitmq
+def test_a_queue_that_nobody_has_declared_becomes_a_quorum_queue() -> None:
+    name = f"new-{uuid.uuid4()}"
+    moved = replace(SUBSCRIPTION, queue=name)
+    with celery_on(services.RABBITMQ_URL), current_app.connection_for_write() as write:
+        broker = Broker()
+        broker.room(name)
+        broker.publish(JobToPublish(1, "app.handle", name), moved)
+        broker.close()
+        channel: Any = write.channel()
+        with pytest.raises(write.channel_errors, match=r"inequivalent arg 'x-queue-type'.*classic.*quorum"):
+            channel.queue_declare(name, durable=True, auto_delete=False, arguments={"x-queue-type": "classic"})
+        cleaner: Any = write.channel()
+        cleaner.queue_delete(name)
+
+
 class TestProcess:
     """`manage.py relay` as a process."""
 

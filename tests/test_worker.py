@@ -140,6 +140,17 @@ def test_term_to_the_whole_process_group_cuts_no_handler_off(stack: Stack) -> No
     stack.start("worker", "--concurrency", "4")
 
 
+def test_a_child_is_replaced_after_its_number_of_jobs(tmp_path: Path) -> None:
+    with running_stack(tmp_path, database="sqlite", broker="filesystem", HOOKLINE_CHILD_MAX_JOBS="1") as stack:
+        stack.manage("migrate", "-v0")
+        stack.start("receiver")
+        stack.start("worker", "--concurrency", "1")
+        stack.wait_until_ready()
+        for _ in range(3):
+            job_after(stack, "work")
+        assert stack.rows("SELECT count(DISTINCT pid) FROM webhooks_attempt") == [(3,)]
+
+
 @pytest.mark.postgres
 def test_a_child_keeps_its_connection_from_job_to_job(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="postgres", broker="filesystem") as stack:
