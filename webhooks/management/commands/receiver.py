@@ -1,7 +1,10 @@
 """`manage.py receiver`: serves the webhooks, the probes and the admin, under Granian."""
 
+import contextlib
 import os
+import signal
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
@@ -30,11 +33,25 @@ class DrainingServer(Server):  # type: ignore[misc, valid-type]  # Which class i
         if self.is_draining:
             return
         self.is_draining = True
+        self._signal_workers(DRAIN_SIGNAL)
+        drain_seconds = settings.HOOKLINE_DRAIN_SECONDS
+        _later(drain_seconds, super().signal_handler_interrupt)
+        # A body that stalls is given up after its time; nothing holds the stop longer. Granian's own time limit takes a
+        # worker that has just ended for one that refuses to, now and then, and complains of it.
+        _later(
+            drain_seconds + settings.HOOKLINE_BODY_SECONDS + STOP_MARGIN_SECONDS, self._signal_workers, signal.SIGKILL
+        )
+
+    def _signal_workers(self, number: int) -> None:
         for worker in self.wrks:
-            os.kill(worker.inner.pid, DRAIN_SIGNAL)
-        stop = threading.Timer(settings.HOOKLINE_DRAIN_SECONDS, super().signal_handler_interrupt)
-        stop.daemon = True
-        stop.start()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker.inner.pid, number)
+
+
+def _later(seconds: float, call: Callable[..., None], *args: Any) -> None:
+    timer = threading.Timer(seconds, call, args)
+    timer.daemon = True
+    timer.start()
 
 
 class Command(BaseCommand):
@@ -53,7 +70,5 @@ class Command(BaseCommand):
             backlog=CONNECTIONS,
             backpressure=CONNECTIONS,
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
-            # A body that stalls is given up after its time; nothing holds the stop longer.
-            workers_kill_timeout=int(settings.HOOKLINE_BODY_SECONDS) + STOP_MARGIN_SECONDS,
             log_level=LogLevels.warning,
         ).serve()
