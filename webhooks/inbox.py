@@ -137,8 +137,7 @@ def take_due(queue: str, *, limit: int) -> Sequence[Job]:
     with transaction.atomic():
         due = list(
             transitions.skip_locked(Job.objects.filter(queue=queue, publish_at__lte=Now()))
-            .only("id", "handler", "queue", "publications", "due_at")
-            .annotate(seen_at=Now())
+            .only("id", "handler", "queue", "publications")
             .order_by("publish_at", "id")[:limit]
         )
         by_publications: dict[int, list[int]] = {}

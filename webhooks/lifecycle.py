@@ -20,7 +20,7 @@ def faults(committer: Committer) -> list[str]:
         found.append("stopping")
     if not _migrated.is_set():
         try:
-            if committer.run(_is_migrated):
+            if committer.run(is_migrated):
                 _migrated.set()
             else:
                 found.append("not migrated; run manage.py migrate")
@@ -29,6 +29,7 @@ def faults(committer: Committer) -> list[str]:
     return found
 
 
-def _is_migrated() -> bool:
+def is_migrated() -> bool:
+    """Ask the database whether every migration of this release has been applied."""
     executor = MigrationExecutor(connection)
     return not executor.migration_plan(executor.loader.graph.leaf_nodes())

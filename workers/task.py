@@ -22,6 +22,7 @@ from django.db import DataError, Error, InterfaceError, OperationalError, connec
 from webhooks import transitions
 from webhooks.broker import MESSAGE_VERSION
 from webhooks.event import Event, Run
+from webhooks.intake import content_type_of
 from webhooks.models import AttemptOutcome, Job, Payload
 from webhooks.outcomes import Outcome
 from webhooks.payload import parse
@@ -136,12 +137,10 @@ def _outcome(subscription: Subscription, job: Job, window: HandlerWindow) -> Out
 def event_of(job: Job) -> Event:
     """Return what the handler of a claimed job is given. Raises Payload.DoesNotExist."""
     delivery = job.delivery
-    headers: dict[str, Any] = delivery.headers
-    content_type = str(headers.get("Content-Type", "")).partition(";")[0].strip().lower()
     return Event(
         name=delivery.event,
         action=delivery.action,
-        payload=parse(bytes(delivery.payload.body), content_type=content_type),
+        payload=parse(bytes(delivery.payload.body), content_type=content_type_of(delivery.headers)),
         delivery=str(delivery.guid),
         source=delivery.source.name,
         hook_id=delivery.hook_id,

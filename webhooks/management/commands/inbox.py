@@ -8,10 +8,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
-from django.db.migrations.executor import MigrationExecutor
 
 from webhooks.ages import relative, rough
 from webhooks.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
+from webhooks.lifecycle import is_migrated
 from webhooks.models import JobState
 
 WIDTH = 100
@@ -56,16 +56,11 @@ class Command(BaseCommand):
 
 def _count() -> Counts:
     try:
-        if _is_migrated():
+        if is_migrated():
             return count_inbox()
     except Error as error:
         raise CommandError(f"The database does not answer ({type(error).__name__}); {_place()}.") from None
     raise CommandError("The database is not migrated; run manage.py migrate.")
-
-
-def _is_migrated() -> bool:
-    executor = MigrationExecutor(connection)
-    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
 
 
 def _place() -> str:
