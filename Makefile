@@ -19,10 +19,10 @@ EVENT ?= all
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format types contracts check lock send inbox clean
+.PHONY: help run test faults drain fuzz lint format types contracts check lock send inbox clean
 
 help: ## Say what there is
-	@grep -hE '^[a-z]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
 run: $(RUN) ## Start everything on the embedded default, send samples, say where to look; Ctrl-C stops it
 	@$(VENV)/bin/python -m deploy.quickstart
@@ -52,6 +52,26 @@ else
 	@$(VENV)/bin/coverage report --fail-under=100 --include=$(WHOLLY_COVERED) >/dev/null \
 		|| { echo "Every branch of $(WHOLLY_COVERED) must be covered."; exit 1; }
 endif
+
+# Servers of its own, on free ports; at 100 deliveries a second, or half of what this machine carries if that is less.
+faults: $(DEV) ## Kill, stop, freeze, empty and fill everything under load; ARGS="10 14 --broker redis" runs a part
+	@$(VENV)/bin/python -m tests.faults $(ARGS)
+
+# Servers of its own too. With ARGS=--containers the image that `make image` made, and the tests' servers.
+drain: $(DEV) ## Stop workers as Kubernetes does while they work; ARGS="storm --broker redis --workers 10" runs a part
+	@HOOKLINE_TEST_IMAGE=$(IMAGE) $(VENV)/bin/python -m tests.drain $(ARGS)
+
+fuzz: $(DEV) ## Send the receiver 100,000 inputs that nobody should send; ARGS="--seed 7 --count 5000"
+	@$(VENV)/bin/python -m tests.fuzz $(ARGS)
+
+# Neither belongs to `make test`: a fresh machine has no podman, and building takes minutes.
+IMAGE ?= localhost/hookline:latest
+.PHONY: image image-test
+image: ## Build the container image, IMAGE=name; BASE_IMAGE=name is what to build it on
+	@deploy/image/build.sh $(IMAGE)
+
+image-test: image $(DEV) ## Run the image's roles in containers, and stop the worker's pod in mid-work
+	@HOOKLINE_TEST_IMAGE=$(IMAGE) $(VENV)/bin/python -m pytest -s tests/test_image.py tests/test_pods.py $(ARGS)
 
 lint: $(DEV) ## Check style and formatting with ruff
 	@$(VENV)/bin/ruff check

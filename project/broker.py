@@ -17,8 +17,15 @@ def broker_settings(url: str, *, data_directory: Path) -> dict[str, Any]:
             "CELERY_BROKER_TRANSPORT_OPTIONS": _filesystem(data_directory / "broker"),
         }
     if scheme in ("redis", "rediss"):
+        TRANSPORT_ALIASES[scheme] = "project.redis:Transport"
         return {"CELERY_BROKER_URL": url, "CELERY_BROKER_TRANSPORT_OPTIONS": _redis()}
-    return {"CELERY_BROKER_URL": url, "CELERY_BROKER_TRANSPORT_OPTIONS": {"confirm_publish": True}, **_QUORUM}
+    return {
+        "CELERY_BROKER_URL": url,
+        "CELERY_BROKER_TRANSPORT_OPTIONS": {"confirm_publish": True},
+        # Two of these without a sign of life, and a node that has gone without a word is given up.
+        "CELERY_BROKER_HEARTBEAT": 30,
+        **_QUORUM,
+    }
 
 
 # Every queue is a quorum queue, whether it is declared or created on the way: Celery's default is classic, twice.
@@ -43,8 +50,6 @@ def _filesystem(folder: Path) -> dict[str, Any]:
 
 def _redis() -> dict[str, Any]:
     return {
-        # Messages are acknowledged as a run starts, so this covers the wait in a worker's prefetch buffer alone.
-        "visibility_timeout": 3600,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,
         "health_check_interval": 25,

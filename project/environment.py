@@ -60,7 +60,13 @@ def at_least(minimum: float) -> Callable[[Any], Any]:
     return validate.Range(min=minimum, error=f"must be {minimum:g} or more.")
 
 
-def port() -> Callable[[Any], Any]:
+def days(minimum: int) -> Callable[[Any], Any]:
+    return validate.Range(min=minimum, max=36_500, error=f"must be a number of days, from {minimum} to 36500.")
+
+
+def port(*, or_none: bool = False) -> Callable[[Any], Any]:
+    if or_none:
+        return validate.Range(min=0, max=65535, error="must be a port, from 1 to 65535, or 0 for none.")
     return validate.Range(min=1, max=65535, error="must be a port, from 1 to 65535.")
 
 

@@ -24,6 +24,13 @@ def _is_unintended(record: logging.LogRecord) -> bool:
     return getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE
 
 
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Make a line of it: anybody can send a request with a wrong host, and it is no error of ours."""
+    record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
+    record.exc_info = None
+    return True
+
+
 def logging_settings(*, style: str, level: str) -> dict[str, Any]:
     """Return Django's LOGGING for `style` "text" or "json", on standard error."""
     return {
@@ -40,7 +47,10 @@ def logging_settings(*, style: str, level: str) -> dict[str, Any]:
                 "rename_fields": {"asctime": "at", "levelname": "level", "name": "logger"},
             },
         },
-        "filters": {"unintended": {"()": "django.utils.log.CallbackFilter", "callback": _is_unintended}},
+        "filters": {
+            "unintended": {"()": "django.utils.log.CallbackFilter", "callback": _is_unintended},
+            "without_traceback": {"()": "django.utils.log.CallbackFilter", "callback": _without_traceback},
+        },
         "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": style}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
@@ -48,5 +58,6 @@ def logging_settings(*, style: str, level: str) -> dict[str, Any]:
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
             "django.request": {"level": "ERROR", "filters": ["unintended"]},
+            "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         },
     }

@@ -10,6 +10,7 @@ from project.environment import (
     ENVIRONMENTS,
     at_least,
     database,
+    days,
     one_of,
     open_environment,
     port,
@@ -69,14 +70,26 @@ HOOKLINE_BODY_SECONDS = env.float("HOOKLINE_BODY_SECONDS", 10.0, validate=at_lea
 
 HOOKLINE_DRAIN_SECONDS = env.float("HOOKLINE_DRAIN_SECONDS", 5.0 if PRODUCTION else 0.0, validate=at_least(0))
 
+HOOKLINE_GRACE_SECONDS = env.float("HOOKLINE_GRACE_SECONDS", 90.0, validate=at_least(5))
+HOOKLINE_WORKER_MAX_SECONDS = env.float("HOOKLINE_WORKER_MAX_SECONDS", 3600.0, validate=at_least(0))
+# Off where several processes share a machine; in a pod each has an address of its own.
+HOOKLINE_PROBE_PORT = env.int("HOOKLINE_PROBE_PORT", 8001 if PRODUCTION else 0, validate=port(or_none=True))
+HOOKLINE_STALLED_SECONDS = env.float("HOOKLINE_STALLED_SECONDS", 60.0, validate=at_least(10))
+
 HOOKLINE_QUEUE_WINDOW = env.int("HOOKLINE_QUEUE_WINDOW", 2000, validate=at_least(1))
 HOOKLINE_WORKER_CONCURRENCY = env.int("HOOKLINE_WORKER_CONCURRENCY", 4, validate=at_least(1))
 HOOKLINE_CHILD_MAX_JOBS = env.int("HOOKLINE_CHILD_MAX_JOBS", 1000, validate=at_least(1))
-HOOKLINE_CHILD_RECYCLE_MB = env.int("HOOKLINE_CHILD_RECYCLE_MB", 300, validate=at_least(50))
+HOOKLINE_CHILD_RECYCLE_MB = env.int("HOOKLINE_CHILD_RECYCLE_MB", 300, validate=at_least(100))
+HOOKLINE_CHILD_MAX_MB = env.int("HOOKLINE_CHILD_MAX_MB", 1024, validate=at_least(100))
 HOOKLINE_TIME_LIMIT = env.float("HOOKLINE_TIME_LIMIT", 60.0, validate=at_least(1))
 HOOKLINE_MAX_ATTEMPTS = env.int("HOOKLINE_MAX_ATTEMPTS", 5, validate=at_least(1))
 HOOKLINE_MAX_AGE_HOURS = env.float("HOOKLINE_MAX_AGE_HOURS", 24.0, validate=at_least(0.01))
 HOOKLINE_LEASE_MARGIN_SECONDS = env.float("HOOKLINE_LEASE_MARGIN_SECONDS", 15.0, validate=at_least(1))
+
+HOOKLINE_KEEP_PAYLOADS_DAYS = env.int("HOOKLINE_KEEP_PAYLOADS_DAYS", 14, validate=days(1))
+# GitHub Enterprise Server redelivers for seven days, and a redelivery is recognised by the row that it meets.
+HOOKLINE_KEEP_DAYS = env.int("HOOKLINE_KEEP_DAYS", 30, validate=days(8))
+HOOKLINE_KEEP_DEAD_DAYS = env.int("HOOKLINE_KEEP_DEAD_DAYS", 90, validate=days(8))
 
 HOOKLINE_LOG_FORMAT = env.str(
     "HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json"))
@@ -86,6 +99,13 @@ HOOKLINE_LOG_LEVEL = env.str("HOOKLINE_LOG_LEVEL", "INFO", validate=one_of(("DEB
 stop_on_errors(env)
 if PRODUCTION and DEBUG:
     raise ImproperlyConfigured("DEBUG: must be off where HOOKLINE_ENVIRONMENT is production.")
+if not HOOKLINE_KEEP_PAYLOADS_DAYS <= HOOKLINE_KEEP_DAYS <= HOOKLINE_KEEP_DEAD_DAYS:
+    raise ImproperlyConfigured(
+        "HOOKLINE_KEEP_DAYS: must be HOOKLINE_KEEP_PAYLOADS_DAYS (14 unless set) or more, and "
+        "HOOKLINE_KEEP_DEAD_DAYS (90 unless set) or fewer."
+    )
+if HOOKLINE_CHILD_MAX_MB <= HOOKLINE_CHILD_RECYCLE_MB:
+    raise ImproperlyConfigured("HOOKLINE_CHILD_MAX_MB: must be above HOOKLINE_CHILD_RECYCLE_MB.")
 HOOKLINE_VARIABLES = sorted(env.dump())
 """The name of every variable that was read; a test holds the README's table against it."""
 
@@ -177,4 +197,6 @@ CELERY_WORKER_MAX_TASKS_PER_CHILD = HOOKLINE_CHILD_MAX_JOBS
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = HOOKLINE_CHILD_RECYCLE_MB * 1024
 CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+# Where the pool has no event loop (filesystem://), how long it takes for a child's end to be believed.
+CELERY_WORKER_LOST_WAIT = 1.0
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False

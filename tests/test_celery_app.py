@@ -2,14 +2,21 @@
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+import redis
 from celery import current_app
 from celery.worker import control
 from django.conf import settings
 from kombu import Connection, Queue
+from kombu.transport import TRANSPORT_ALIASES
 
+import project.redis
 from tests.celery_app import celery_on
+from webhooks.apps import installed_subscriptions
+from workers.lifecycle import configure
 
 
 def test_a_worker_that_is_asked_for_its_configuration_tells_no_secret() -> None:
@@ -48,3 +55,20 @@ def test_a_message_on_the_filesystem_transport_is_whole_or_not_there(tmp_path: P
                 assert message.payload == body
                 taken += 1
     sender.join()
+
+
+def test_a_redis_channel_whose_connection_has_gone_says_so_as_a_connection_error() -> None:
+    """What Celery passes over as it closes a lost connection; anything else ends the worker."""
+    channel: Any = project.redis.Channel.__new__(project.redis.Channel)
+    for connection in (None, SimpleNamespace(client=None)):
+        channel.connection = connection
+        with pytest.raises(redis.exceptions.ConnectionError):
+            channel._connparams()
+
+
+def test_redis_leaves_a_message_to_a_worker_for_longer_than_two_runs_take() -> None:
+    with celery_on("redis://127.0.0.1:6379/15"):
+        configure(current_app._get_current_object())  # type: ignore[attr-defined]
+        longest = max(subscription.time_limit for subscription in installed_subscriptions())
+        assert current_app.conf.broker_transport_options["visibility_timeout"] > 2 * longest
+        assert TRANSPORT_ALIASES["redis"] == "project.redis:Transport"

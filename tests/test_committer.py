@@ -153,6 +153,34 @@ def test_a_wait_is_bounded_whatever_the_work_does() -> None:
 
 
 @database
+def test_one_slow_transaction_is_given_up_alone_while_others_are_committed() -> None:
+    let_go = threading.Event()
+    with committing(threads=2, wait_seconds=0.5, retry_seconds=60) as committer, ThreadPoolExecutor(1) as senders:
+        slow = senders.submit(is_refused, committer, lambda: let_go.wait(10))
+        while not slow.done():
+            assert committer.run(Work()) == 1
+        assert slow.result()
+        assert committer.is_available
+        assert committer.run(Work()) == 1
+        let_go.set()
+
+
+@database
+def test_waiting_for_a_turn_is_no_fault_of_a_database_that_commits() -> None:
+    with committing(threads=1, wait_seconds=0.5, retry_seconds=60) as committer, ThreadPoolExecutor(8) as senders:
+        # The last waits for two seconds in all.
+        refused = list(senders.map(lambda _: is_refused(committer, lambda: time.sleep(0.25)), range(8)))
+        assert refused == [False] * 8
+
+
+@database
+def test_what_stores_much_may_take_longer() -> None:
+    with committing(threads=1, wait_seconds=0.3, retry_seconds=0.01) as committer:
+        assert committer.run(lambda: time.sleep(0.6), stored_bytes=100_000_000) is None
+        assert is_refused(committer, lambda: time.sleep(0.6))
+
+
+@database
 def test_a_connection_that_was_open_before_gets_a_second_try_on_a_new_one() -> None:
     with committing(threads=1) as committer:
         failing = Work(OperationalError("server closed the connection unexpectedly"))

@@ -69,6 +69,26 @@ def test_a_body_of_many_small_pieces_is_put_together(receiver: Receiver) -> None
     assert connection.reply().status == 202
 
 
+def test_a_large_body_that_is_cut_off_is_no_error_of_ours(tmp_path: Path) -> None:
+    with receiver_in(tmp_path) as own:
+        for bytes_sent in (100, 3_000_000):
+            connection = own.stalled(length=20_000_000)
+            connection.send(b"a" * bytes_sent)
+            connection.close()
+        assert own.ask(request()).status == 202
+        assert own.stop() == 0
+        assert own.complaints() == []
+
+
+def test_a_wrong_host_is_one_line_in_the_log(tmp_path: Path) -> None:
+    with receiver_in(tmp_path) as own:
+        assert own.ask(request("GET", "/admin/", b"", headers={"Host": "elsewhere.example"})).status == 400
+        assert own.stop() == 0
+        [line] = own.complaints()
+        assert " WARNING " in line
+        assert "Invalid HTTP_HOST header: 'elsewhere.example'" in line
+
+
 def test_a_large_body_is_accepted_whole(receiver: Receiver) -> None:
     body = body_of(text="a" * 20_000_000)
     assert receiver.ask(request(body=body)).status == 202

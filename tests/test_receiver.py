@@ -424,10 +424,11 @@ def test_livez_asks_nothing() -> None:
     assert (response.status_code, response.json()) == (200, {"status": "live"})
 
 
-def test_readyz_tells_of_the_database_in_its_body() -> None:
+def test_readyz_tells_of_database_and_broker_in_its_body() -> None:
     response = Client().get("/readyz")
     assert response.status_code == 200
-    assert response.json() == {"status": "ready", "faults": [], "database": "available"}
+    told = {"status": "ready", "faults": [], "database": "available", "broker": "available"}
+    assert response.json() == told
 
 
 def test_metrics_are_prometheus_text() -> None:

@@ -126,7 +126,7 @@ class CountingCommitter(Committer):
         self.runs = 0
         self._has_database = is_available
 
-    def run(self, work: Callable[[], Any]) -> Any:
+    def run(self, work: Callable[[], Any], *, stored_bytes: int = 0) -> Any:
         self.runs += 1
         if not self._has_database:
             raise InboxUnavailableError

@@ -1,5 +1,6 @@
 """The relay: what it publishes and when, the window, outages, and its stop. Against each real broker."""
 
+import errno
 import logging
 import signal
 import socket
@@ -165,7 +166,7 @@ class FailingBroker(Broker):
         super().__init__()
         self.bad_queue, self.takes = bad_queue, takes
 
-    def room(self, queue: str) -> int:
+    def room(self, queue: str, *, share: float = 1.0) -> int:
         return 1000
 
     def publish(self, job: JobToPublish, subscription: Subscription) -> None:
@@ -328,3 +329,13 @@ def insert_waiting_job(stack: Stack) -> None:
         "subscriptions=[s().get('trial.work')]));"
         "models.Job.objects.update(publish_at='2020-01-01T00:00:00Z')",
     )  # fmt: skip
+
+
+def test_a_full_disk_under_the_embedded_broker_is_a_broker_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_queue: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    broker = Broker()
+    monkeypatch.setattr(broker, "_read_depth", full)
+    with pytest.raises(OperationalError):
+        broker.room("q")

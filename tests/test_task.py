@@ -72,6 +72,29 @@ def test_a_job_whose_payload_was_pruned_is_dead_and_says_so(window: HandlerWindo
     assert (job.state, job.error) == (JobState.DEAD, "The payload has been pruned.")
 
 
+@pytest.mark.parametrize(
+    ("fault", "outcome", "message"),
+    [
+        ("out of memory for query result", "failed", "MemoryError: The payload takes more memory than"),
+        ("server closed the connection", "retry_later", "The database was away as the payload was read."),
+    ],
+)
+def test_a_payload_that_cannot_be_read_ends_a_run_that_is_counted(
+    fault: str, outcome: str, message: str, window: HandlerWindow
+) -> None:
+    def fail(execute: Any, sql: str, *rest: Any) -> Any:
+        if 'FROM "webhooks_payload"' in sql:
+            raise OperationalError(fault)
+        return execute(sql, *rest)
+
+    job = new_job()
+    with connection.execute_wrapper(fail):
+        assert perform(job, window) == outcome
+    attempt = Attempt.objects.get(job=job)
+    assert (attempt.number, attempt.outcome) == (1, outcome)
+    assert attempt.message.startswith(message)
+
+
 def test_a_message_under_another_handlers_name_runs_nothing(window: HandlerWindow) -> None:
     job = new_job(handler="app.other")
     assert perform(job, window) == "gave_up"

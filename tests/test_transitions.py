@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from tests.processes import wait_until
 from webhooks import inbox, transitions
 from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState, Source
 from webhooks.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
@@ -235,7 +236,7 @@ def test_taking_due_jobs_moves_them_forward_by_a_growing_interval() -> None:
         waits.append(round((moved.publish_at - moved.at).total_seconds()))
         every(job).update(publish_at=Now())
     assert waits == [5, 10, 20]
-    assert inbox.publish_interval(60) == timedelta(seconds=600)
+    assert inbox.publish_interval(60) == timedelta(seconds=20)
 
 
 def test_two_relays_never_take_the_same_job() -> None:
@@ -260,3 +261,38 @@ def test_how_long_until_the_next_job_is_due() -> None:
     assert 28 < (inbox.seconds_until_due(["q", "none"]) or 0) <= 30
     every(job).update(publish_at=F("publish_at") - timedelta(seconds=60))
     assert (inbox.seconds_until_due(["q"]) or 0) < 0
+
+
+@pytest.mark.parametrize("change", [transitions.run_again, transitions.give_up])
+def test_a_selection_locks_its_jobs_in_the_order_of_their_ids(change: Callable[[Any], int]) -> None:
+    """So that two operators with overlapping selections wait for each other, and never in a circle."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    first, *others = [new_job(state=JobState.DEAD, publish_at=None) for _ in range(3)]
+    every(first).update(error="moves its row behind the others'")
+    changed: list[int] = []
+
+    def choose_all() -> None:
+        changed.append(change(Job.objects.all()))
+        connection.close()
+
+    operator = threading.Thread(target=choose_all)
+    with transaction.atomic():
+        every(first).select_for_update().get()
+        operator.start()
+        wait_until(is_anybody_waiting, what="the operator waits for the first job")
+        # Nothing behind it is locked yet: this would fail.
+        behind = Job.objects.filter(pk__in=[job.pk for job in others]).select_for_update(nowait=True)
+        assert {job.pk for job in behind} == {job.pk for job in others}
+    operator.join(30)
+    assert changed == [3]
+
+
+def is_anybody_waiting() -> bool:
+    with connection.cursor() as cursor:
+        # Unlike pg_stat_activity, this view changes within a transaction.
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE datname = current_database() AND NOT granted"
+        )
+        return bool(cursor.fetchone()[0])

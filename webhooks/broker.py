@@ -4,6 +4,7 @@ A message is a hint that names its job; it carries no payload. It goes to the jo
 name, with the handler's time limits, which is what Celery, Flower and the metrics go by.
 """
 
+import math
 import time
 import uuid
 from collections.abc import Callable
@@ -22,6 +23,8 @@ T = TypeVar("T")
 
 MESSAGE_VERSION = 1
 """What a message's `hookline` header says: its only argument is the job's id."""
+DELIVERY_LIMIT = 20
+"""How often RabbitMQ delivers a message that comes back unacknowledged. What it drops, the relay publishes again."""
 DEPTH_SECONDS = 1.0
 TIMEOUT_SECONDS = 2.0
 _PATIENCE: dict[str, dict[str, Any]] = {
@@ -39,7 +42,7 @@ def job_queue(name: str) -> Queue:
         name,
         Exchange(name, type="direct"),
         routing_key=name,
-        queue_arguments={"x-queue-type": "quorum"} if is_quorum else None,
+        queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT} if is_quorum else None,
     )
 
 
@@ -51,13 +54,17 @@ class Broker:
         self._producer: Any = None
         self._depths: dict[str, tuple[float, int]] = {}
 
-    def room(self, queue: str) -> int:
-        """Return how many messages more the queue's window has room for, by its depth at most a second ago."""
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
+        return self._guarded(self._read_depth, queue)
+
+    def room(self, queue: str, *, share: float = 1.0) -> int:
+        """Return for how many messages more a share of the queue's window has room, by a depth read within a second."""
         read_at, depth = self._depths.get(queue, (0.0, 0))
         if not read_at or time.monotonic() - read_at >= DEPTH_SECONDS:
-            depth = self._guarded(self._read_depth, queue)
+            depth = self.depth(queue)
             self._depths[queue] = (time.monotonic(), depth)
-        return max(0, int(settings.HOOKLINE_QUEUE_WINDOW) - depth)
+        return max(0, math.ceil(settings.HOOKLINE_QUEUE_WINDOW * share) - depth)
 
     def publish(self, job: JobToPublish, subscription: Subscription) -> None:
         """Put a job's message on its queue; on RabbitMQ, return once the broker has confirmed it."""
@@ -78,7 +85,8 @@ class Broker:
             if self._connection is None:
                 self._connect(connection)
             return call(*args)
-        except (*connection.connection_errors, *connection.channel_errors, MessageNacked) as error:
+        # OSError: the embedded broker is a folder, and its disk may be full.
+        except (*connection.connection_errors, *connection.channel_errors, MessageNacked, OSError) as error:
             self.close()
             raise OperationalError(f"{type(error).__name__}: {error}") from error
 

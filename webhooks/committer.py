@@ -1,8 +1,11 @@
 """Runs transactions beside the request, and bounds how long the request waits for one.
 
 Socket options cannot promise that: a connection to a PostgreSQL that is up but silent blocks past every timeout. So the
-transaction runs on a thread of its own, and the request waits for it for a bounded time. While the last try failed,
-requests are refused at once; one of them a moment tries again.
+transaction runs on a thread of its own, and the request waits for it for a bounded time: `WAIT_SECONDS` without any
+sign of life from the database, or as long for its own transaction. Time in the queue alone is no fault of the
+database's: while others are committed, a request waits for its turn, up to `LONGEST_SECONDS`.
+
+While the database was last seen down or silent, requests are refused at once; one of them a moment tries again.
 """
 
 import contextlib
@@ -12,15 +15,18 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as WaitTimeoutError
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
 from django.db import Error, InterfaceError, OperationalError, connection
 from prometheus_client import Counter
 
-WAIT_SECONDS = 1.5
+WAIT_SECONDS = 2.0
 RETRY_SECONDS = 0.5
+LONGEST_SECONDS = 8.0
+"""GitHub hangs up after ten: https://docs.github.com/en/webhooks/using-webhooks/best-practices-for-using-webhooks"""
+BYTES_PER_SECOND = 5_000_000
+"""How slowly a transaction may take in what it stores, beside `WAIT_SECONDS`."""
 
 UNAVAILABLE = Counter("hookline_inbox_unavailable_total", "Transactions refused or failed for want of the database.")
 
@@ -32,6 +38,10 @@ class InboxUnavailableError(Exception):
     """The database is down, silent or not ready; whether the transaction landed is not known."""
 
 
+class _WaitedTooLongError(Exception):
+    """The request waits no longer."""
+
+
 class _Task:
     """One transaction and the connection it runs on, so that whoever stops waiting can cut it off."""
 
@@ -41,8 +51,11 @@ class _Task:
         self._lock = threading.Lock()
         self._raw: Any = None
         self._is_abandoned = False
+        self.began: float | None = None
+        """Since when it has a thread, by the monotonic clock."""
 
     def run(self) -> Any:
+        self.began = time.monotonic()
         try:
             is_reused = connection.connection is not None
             try:
@@ -90,23 +103,26 @@ class Committer:
         self._retry_seconds = retry_seconds
         self._lock = threading.Lock()
         self._refuse_until: float | None = None
+        self._last_success = 0.0
 
     @property
     def is_available(self) -> bool:
         """Whether the last try succeeded; true before the first."""
         return self._refuse_until is None
 
-    def run(self, work: Callable[[], T]) -> T:
-        """Run `work` on a committer thread and return its result, waiting for it for a bounded time."""
+    def run(self, work: Callable[[], T], *, stored_bytes: int = 0) -> T:
+        """Run `work`, which stores so much, on a committer thread and return its result; wait for it a bounded time."""
         self._enter()
+        submitted = time.monotonic()
+        wait_seconds = self._wait_seconds + stored_bytes / BYTES_PER_SECOND
         task = _Task(work, wait_seconds=self._wait_seconds)
-        future: Future[T] = self._pool.submit(task.run)
+        future: Future[T] = self._pool.submit(self._perform, task)
         try:
-            result = future.result(self._wait_seconds)
-        except WaitTimeoutError:
+            return self._result(future, task, submitted=submitted, wait_seconds=wait_seconds)
+        except _WaitedTooLongError:
             if not future.cancel():
                 task.abandon()
-            raise self._refusal("silent") from None
+            raise self._timeout(submitted) from None
         except (OperationalError, InterfaceError) as error:
             raise self._refusal(type(error).__name__) from error
         except Error as error:
@@ -115,8 +131,34 @@ class Committer:
             # Its message is not logged: it shows values of the row.
             logger.error("transaction refused by the database", extra={"error": type(error).__name__})
             raise InboxUnavailableError from error
+
+    def _perform(self, task: _Task) -> Any:
+        result = task.run()
+        self._last_success = time.monotonic()
         self._refuse_until = None
         return result
+
+    def _result(self, future: "Future[T]", task: _Task, *, submitted: float, wait_seconds: float) -> T:
+        """Return the result, or raise _WaitedTooLongError once the database or this transaction seems silent."""
+        while True:
+            deadline = min(submitted + LONGEST_SECONDS, max(submitted, self._last_success) + wait_seconds)
+            if task.began is not None:
+                deadline = min(deadline, task.began + wait_seconds)
+            left_seconds = deadline - time.monotonic()
+            if left_seconds <= 0:
+                raise _WaitedTooLongError
+            # Not all of it at once: a success of another, or the own turn, moves the deadline.
+            wait([future], min(left_seconds, wait_seconds))
+            if future.done():
+                return future.result()
+
+    def _timeout(self, submitted: float) -> InboxUnavailableError:
+        """Refuse one request. Only where nothing at all was committed meanwhile is it the database that is silent."""
+        if self._last_success < submitted:
+            return self._refusal("silent")
+        UNAVAILABLE.inc()
+        logger.error("transaction abandoned", extra={"reason": "took too long"})
+        return InboxUnavailableError()
 
     def _enter(self) -> None:
         """Refuse at once while the last try failed, but for one request a moment, which tries again."""

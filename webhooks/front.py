@@ -50,7 +50,7 @@ class Front:
         self._body_seconds = body_seconds
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        platforms.set_pdeathsig("SIGTERM")  # type: ignore[attr-defined]  # A receiver whose launcher was killed must not go on holding the port.
+        platforms.set_pdeathsig("SIGKILL")  # type: ignore[attr-defined]  # A receiver whose launcher was killed must not go on holding the port.
         loop.add_signal_handler(DRAIN_SIGNAL, lifecycle.stopping.set)
         self._large = asyncio.Semaphore(LARGE_BODIES_AT_ONCE)
         self._deliveries = ThreadPoolExecutor(self._threads, thread_name_prefix="deliveries")
@@ -64,8 +64,8 @@ class Front:
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         try:
             status, headers, body = await self._respond(scope, proto)
-        except ProtocolClosed:
-            return  # The client is gone; there is nobody to answer.
+        except (ProtocolClosed, StopAsyncIteration):
+            return  # The client is gone, be it in the middle of a large body; there is nobody to answer.
         if lifecycle.stopping.is_set():
             headers = [*headers, ("connection", "close")]
         proto.response_bytes(status, headers, body)

@@ -123,7 +123,7 @@ def receive(
         return refusal(400, str(error))
     new = _new_delivery(source, headers, body, payload=payload, rules=rules, secret=secret)
     try:
-        stored = committer.run(lambda: store(new))
+        stored = committer.run(lambda: store(new), stored_bytes=len(body))
     except InboxUnavailableError:
         return refusal(503, "The inbox is not available; try again later.", **{"Retry-After": str(RETRY_AFTER_SECONDS)})
     publisher.offer(stored.to_publish)

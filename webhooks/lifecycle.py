@@ -1,4 +1,8 @@
-"""Whether this receiver is ready: migrated, and not stopping."""
+"""Whether this receiver has started, and is ready: migrated, and not stopping.
+
+A database that does not answer is no fault of the receiver's: a restart would not bring it back, and meanwhile our 503
+is a better answer than an ingress's error.
+"""
 
 import threading
 
@@ -14,19 +18,20 @@ _migrated = threading.Event()
 
 
 def faults(committer: Committer) -> list[str]:
-    """Return why this receiver is not ready; empty if it is. A database that does not answer is no fault of ours."""
-    found = []
-    if stopping.is_set():
-        found.append("stopping")
+    """Return why this receiver is not ready; empty if it is."""
+    return [*(["stopping"] if stopping.is_set() else []), *startup_faults(committer)]
+
+
+def startup_faults(committer: Committer) -> list[str]:
+    """Return why this receiver has not started: the database answers, and has not been migrated."""
     if not _migrated.is_set():
         try:
-            if committer.run(is_migrated):
-                _migrated.set()
-            else:
-                found.append("not migrated; run manage.py migrate")
+            if not committer.run(is_migrated):
+                return ["not migrated; run manage.py migrate"]
         except InboxUnavailableError:
-            pass
-    return found
+            return []
+        _migrated.set()
+    return []
 
 
 def is_migrated() -> bool:

@@ -28,6 +28,7 @@ class AttemptOutcome(models.TextChoices):
     RETRY_LATER = "retry_later", "retry later"
     GAVE_UP = "gave_up", "gave up"
     HANDED_BACK = "handed_back", "handed back"
+    CRASHED = "crashed"
     LOST = "lost"
 
 

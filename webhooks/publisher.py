@@ -6,6 +6,7 @@
 import contextlib
 import logging
 import queue
+import random
 import threading
 import time
 from collections.abc import Iterable
@@ -21,7 +22,10 @@ CAPACITY = 5_000
 QUIET_SECONDS = 60.0
 """At most one log line in this time says that jobs are left to the relay."""
 PAUSE_SECONDS = 2.0
-"""After a failure the broker is left alone for this long."""
+"""After a failure the broker is left alone for about this long."""
+WINDOW_SHARE = 0.5
+"""What is new goes to the broker directly only while this share of the window is free of it. The rest is the relay's,
+which goes by age: were there none, the newest would take all the room, and a backlog would wait for ever."""
 
 PUBLISHED = Counter("hookline_receiver_jobs_published_total", "Jobs the receiver put on the broker itself.")
 DEFERRED = Counter("hookline_receiver_jobs_deferred_total", "Jobs the receiver left to the relay.", ["reason"])
@@ -36,6 +40,8 @@ class Publisher:
         self._subscriptions = subscriptions
         self._broker = Broker()
         self._queue: queue.Queue[JobToPublish | None] = queue.Queue(capacity)
+        self.is_available = True
+        """Whether the last try on the broker succeeded; true before the first."""
         self._paused_until = 0.0
         self._quiet_until = 0.0
         self._thread: threading.Thread | None = None
@@ -73,13 +79,16 @@ class Publisher:
                 self._defer("broker")
                 continue
             try:
-                if not self._broker.room(job.queue):
+                if not self._broker.room(job.queue, share=WINDOW_SHARE):
                     self._defer("window")
                     continue
                 self._broker.publish(job, subscription)
+                self.is_available = True
                 PUBLISHED.inc()
             except OperationalError as error:
-                self._paused_until = time.monotonic() + PAUSE_SECONDS
+                self.is_available = False
+                # Not all receivers at once.
+                self._paused_until = time.monotonic() + PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
                 self._defer("broker", str(error))
         self._broker.close()
 

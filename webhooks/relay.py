@@ -8,15 +8,17 @@ import logging
 import random
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from django.db import Error, connection
 from kombu.exceptions import OperationalError
 
-from webhooks import inbox, transitions
+from webhooks import inbox, retention, transitions
 from webhooks.broker import Broker
 from webhooks.inbox import JobToPublish
 from webhooks.models import Job
+from webhooks.queue_gauges import QueueGauges
+from webhooks.relay_pulse import Pulse
 from webhooks.subscriptions import Subscriptions
 from webhooks.wake import Alarm
 
@@ -50,23 +52,32 @@ class Relay:
         stop: threading.Event,
         broker: Broker | None = None,
         gone_seconds: float = HANDLER_GONE_SECONDS,
+        pulse: Pulse | None = None,
+        gauges: QueueGauges | None = None,
     ) -> None:
         self._subscriptions = subscriptions
+        self._pulse = pulse or Pulse(stop)
+        self._gauges = gauges
         self._gone_seconds = gone_seconds
         self._missed: dict[str, float] = {}
         self._stop = stop
         self._broker = broker or Broker()
         self._alarm = Alarm(stop)
+        self._retention = retention.Schedule()
         self._failures = 0
 
     def run(self) -> None:
         """Work round after round until stopped; outages of the database and the broker are waited out."""
         logger.info("relay started", extra={"queues": ",".join(self._subscriptions.queues)})
         while not self._stop.is_set():
+            self._pulse.beat()
             try:
                 tally, pause = self.round()
                 self._failures = 0
-                _log(tally)
+                self._tell(tally)
+                if self._gauges is not None:
+                    self._gauges.step()
+                self._retention.step()
                 if pause > 0:
                     self._alarm.sleep(pause)
             except (Error, OperationalError) as error:
@@ -83,6 +94,7 @@ class Relay:
         for queue in queues:
             if self._stop.is_set():
                 break
+            self._pulse.beat()
             try:
                 is_behind |= self._relay(queue, tally)
             except OperationalError as error:  # Of one queue, it may be; the others are not to wait for it.
@@ -136,22 +148,17 @@ class Relay:
         self._failures += 1
         connection.close()
         pause = min(LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+        outage = "broker" if isinstance(error, OperationalError) else "database"
+        self._pulse.failed(outage)
         if self._failures & (self._failures - 1) == 0:  # The 1st, 2nd, 4th, 8th … time in a row.
-            outage = "the broker" if isinstance(error, OperationalError) else "the database"
             logger.warning(
-                "relay waits", extra={"for": outage, "error": type(error).__name__, "failures": self._failures}
+                "relay waits", extra={"for": f"the {outage}", "error": type(error).__name__, "failures": self._failures}
             )
+        self._pulse.beat()
         self._stop.wait(pause)
 
-
-def _log(tally: Tally) -> None:
-    if tally.published or tally.expired or tally.buried:
-        logger.info(
-            "relayed",
-            extra={
-                "published": tally.published,
-                "again": tally.again,
-                "expired": tally.expired,
-                "buried": tally.buried,
-            },
-        )
+    def _tell(self, tally: Tally) -> None:
+        told = asdict(tally)
+        self._pulse.relayed(**told)
+        if tally.published or tally.expired or tally.buried:
+            logger.info("relayed", extra=told)

@@ -6,18 +6,22 @@ the database's clock.
 """
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, Model, Q, QuerySet
 from django.db.models.functions import Now
 
 from webhooks.models import Attempt, AttemptOutcome, Job, JobState
 from webhooks.outcomes import Budget, Outcome, Step, next_step, one_line, storable
 from webhooks.subscriptions import Backoff
 from webhooks.wake import wake_relay
+
+Row = TypeVar("Row", bound=Model)
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +34,9 @@ PUBLISH_GRACE = timedelta(seconds=5)
 def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> Job | None:
     """Start an attempt, or return None if the job is taken, final, not due yet or gone.
 
-    The job comes with its delivery, source and payload, and with `claimed_at`, the database's time of the claim. The
-    attempt is counted and committed here, before any code of the handler runs.
+    The job comes with its delivery and source, and with `claimed_at`, the database's time of the claim. The attempt is
+    counted and committed here, before any code of the handler runs, and before the payload is read: one that takes more
+    memory than a process may have must not undo the count.
     """
     with transaction.atomic():
         claimed = Job.objects.filter(
@@ -45,11 +50,7 @@ def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> Job | 
         )
         if not claimed:
             return None
-        job = (
-            Job.objects.select_related("delivery__source", "delivery__payload")
-            .annotate(claimed_at=Now())
-            .get(pk=job_id)
-        )
+        job = Job.objects.select_related("delivery__source").annotate(claimed_at=Now()).get(pk=job_id)
         Attempt.objects.create(job_id=job_id, number=job.attempt, worker=worker[:255], pid=pid)
     return job
 
@@ -105,6 +106,28 @@ def _take_step(job: Job, outcome: Outcome, step: Step) -> bool:
     )
 
 
+def record_ended_process(job_id: int, outcome: Outcome, *, worker: str, pid: int, backoff: Backoff) -> JobState | None:
+    """Record for a run whose process has ended; return the job's new state.
+
+    None if the job's current attempt is not that process's, or has recorded.
+    """
+    job = (
+        Job.objects.filter(
+            pk=job_id,
+            state=JobState.RUNNING,
+            attempts__number=F("attempt"),
+            attempts__worker=worker[:255],
+            attempts__pid=pid,
+        )
+        .annotate(seen_at=Now())
+        .first()
+    )
+    if job is None:
+        return None
+    age_seconds = (job.seen_at - job.budget_from_at).total_seconds()
+    return record(job, outcome, age_seconds=age_seconds, backoff=backoff)
+
+
 def expire_leases(*, limit: int = 100) -> int:
     """Take back jobs whose run did not record before its lease ran out; return how many."""
     with transaction.atomic():
@@ -135,6 +158,7 @@ def run_again(jobs: QuerySet[Job]) -> int:
     """Queue final jobs afresh, with a new budget of attempts; return how many. Others are left as they are."""
     started = 0
     with transaction.atomic():
+        _lock(jobs)
         for state in RUN_AGAIN_FROM:
             started += jobs.filter(state=state).update(
                 state=JobState.QUEUED,
@@ -157,9 +181,20 @@ def give_up(jobs: QuerySet[Job]) -> int:
     """Skip jobs that wait or are dead; return how many. A running one is left: its run may still succeed."""
     skipped = 0
     with transaction.atomic():
+        _lock(jobs)
         for state in GIVE_UP_FROM:
             skipped += jobs.filter(state=state).update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
     return skipped
+
+
+def _lock(jobs: QuerySet[Job]) -> None:
+    """Lock the jobs' rows in the order of their ids.
+
+    Two operators whose selections overlap then wait for each other, where updates in any order could deadlock.
+    """
+    if connection.features.has_select_for_update:
+        ids = jobs.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True)
+        deque(ids.iterator(), maxlen=0)  # However many they are, none of them is kept.
 
 
 def bury(job_ids: Sequence[int], *, reason: str) -> int:
@@ -177,8 +212,8 @@ def bury(job_ids: Sequence[int], *, reason: str) -> int:
     return buried
 
 
-def skip_locked(jobs: QuerySet[Job]) -> QuerySet[Job]:
+def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:
     """Lock the rows that nobody else has locked. SQLite has one writer at a time and needs no row locks."""
     if not connection.features.has_select_for_update_skip_locked:
-        return jobs
-    return jobs.select_for_update(skip_locked=True, of=("self",))
+        return rows
+    return rows.select_for_update(skip_locked=True, of=("self",))

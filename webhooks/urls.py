@@ -10,5 +10,6 @@ urlpatterns = [
     path("webhooks/<slug:source>", views.webhook, name="webhook"),
     path("livez", views.livez),
     path("readyz", views.readyz),
+    path("startupz", views.startupz),
     path("metrics", views.metrics),
 ]

@@ -4,13 +4,17 @@ from functools import cache
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from webhooks import lifecycle
 from webhooks.apps import installed_subscriptions
 from webhooks.committer import Committer
 from webhooks.intake import Answer, Rules, receive, refuse_unread
 from webhooks.publisher import Publisher
+
+DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the last try on the database succeeded.")
+BROKER_AVAILABLE = Gauge("hookline_receiver_broker_available", "Whether the last try on the broker succeeded.")
+STOPPING = Gauge("hookline_receiver_stopping", "Whether this receiver has been told to stop.")
 
 
 @cache
@@ -51,7 +55,7 @@ def livez(_request: HttpRequest) -> HttpResponse:
 
 
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """Answer 503 while stopping or not migrated. The database's state is told, and never changes the status.
+    """Answer 503 while stopping or not migrated. What database and broker do is told, and never changes the status.
 
     Were it otherwise, one blip would take every receiver away, and GitHub would get the ingress's error, not our 503.
     """
@@ -59,14 +63,30 @@ def readyz(_request: HttpRequest) -> HttpResponse:
     body = {
         "status": "not ready" if faults else "ready",
         "faults": faults,
-        "database": "available" if committer().is_available else "unavailable",
+        "database": _in_words(committer().is_available),
+        "broker": _in_words(publisher().is_available),
     }
     return JsonResponse(body, status=503 if faults else 200)
 
 
+def startupz(_request: HttpRequest) -> HttpResponse:
+    """Answer 503 while the database is not migrated."""
+    faults = lifecycle.startup_faults(committer())
+    return JsonResponse(
+        {"status": "not started" if faults else "started", "faults": faults}, status=503 if faults else 200
+    )
+
+
 def metrics(_request: HttpRequest) -> HttpResponse:
     """Answer in Prometheus' text format."""
+    DATABASE_AVAILABLE.set(committer().is_available)
+    BROKER_AVAILABLE.set(publisher().is_available)
+    STOPPING.set(lifecycle.stopping.is_set())
     return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _in_words(is_available: bool) -> str:
+    return "available" if is_available else "unavailable"
 
 
 def _response(answer: Answer) -> HttpResponse:

@@ -7,6 +7,6 @@ class WorkersConfig(AppConfig):
     name = "workers"
 
     def ready(self) -> None:
-        from workers import lifecycle
+        from workers import checks, lifecycle  # noqa: F401  Importing the checks registers them.
 
         lifecycle.connect()

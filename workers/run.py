@@ -9,6 +9,7 @@ import inspect
 import signal
 import time
 import traceback
+from collections.abc import Callable
 from types import FrameType
 
 from billiard.exceptions import SoftTimeLimitExceeded
@@ -17,6 +18,7 @@ from webhooks.event import Event, GiveUp, RetryLater, Run
 from webhooks.models import AttemptOutcome
 from webhooks.outcomes import Outcome, fingerprint
 from webhooks.subscriptions import Subscription
+from workers.stopping import is_stopping
 
 LONGEST_TRACEBACK = 20_000
 LIMIT_TOLERANCE = 0.95
@@ -56,10 +58,13 @@ class HandlerWindow:
         return time.monotonic() - self._started
 
     def leave(self) -> None:
-        """Give the signals back; if SIGTERM came, it takes its effect now."""
+        """Give the signals back. A SIGTERM that came takes its effect now, unless the worker stops and had sent it.
+
+        Then the run is recorded, and the child tells its parent so, and ends as it would have without.
+        """
         signal.signal(signal.SIGUSR1, self._on_soft_limit)
         signal.signal(signal.SIGTERM, self._on_term)
-        if self._term_came:
+        if self._term_came and not is_stopping():
             signal.raise_signal(signal.SIGTERM)
 
     def _soft_limit(self, _number: int, _frame: FrameType | None) -> None:
@@ -72,11 +77,12 @@ class HandlerWindow:
             raise Terminated
 
 
-def run_handler(subscription: Subscription, event: Event, run: Run, window: HandlerWindow) -> Outcome:
-    """Call the handler inside the window and return how it ended, whatever it raised."""
+def run_handler(subscription: Subscription, event: Callable[[], Event], run: Run, window: HandlerWindow) -> Outcome:
+    """Make the event and call the handler with it, inside the window; return how it ended, whatever it raised."""
     try:
         with window:
-            result = subscription.handler(event, run) if subscription.takes_run else subscription.handler(event)
+            given = (event(), run) if subscription.takes_run else (event(),)
+            result = subscription.handler(*given)
             message = "" if result is None else str(result)
     except RetryLater as later:
         return Outcome(kind=AttemptOutcome.RETRY_LATER, message=str(later), after_seconds=later.after_seconds)

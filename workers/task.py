@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from celery import Celery, Task
@@ -21,7 +22,7 @@ from django.db import DataError, Error, InterfaceError, OperationalError, connec
 
 from webhooks import transitions
 from webhooks.broker import MESSAGE_VERSION
-from webhooks.event import Event, Run
+from webhooks.event import Event, GiveUp, RetryLater, Run
 from webhooks.intake import content_type_of
 from webhooks.models import AttemptOutcome, Job, Payload
 from webhooks.outcomes import Outcome
@@ -31,6 +32,7 @@ from workers.run import HandlerWindow, run_handler
 from workers.stopping import is_stopping
 
 RECORD_PAUSE_SECONDS = 1.0
+PAYLOAD_AGAIN_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +43,7 @@ class HandlerTask(Task[[int], str]):
     abstract = True
     typing = False
     ignore_result = True
+    Request = "workers.ended:RunRequest"
     subscription: Subscription
 
     def run(self, job_id: int) -> str:
@@ -49,10 +52,16 @@ class HandlerTask(Task[[int], str]):
             # Its job waits in the inbox; the relay publishes it again, for a worker that reads this version.
             logger.warning("message dropped: unknown version", extra={"job": job_id, "version": version})
             return "dropped"
+        if is_stopping():
+            # It was on its way to this child at the word to stop. Its job waits in the inbox; the relay publishes it.
+            return "handed back"
         subscription = under_limits(self.subscription, self.request.get("timelimit"))
         window = HandlerWindow(subscription)
         try:
             return perform(subscription, job_id, worker=str(self.request.hostname), window=window)
+        except MemoryError:
+            # Of our own code, after handlers have left no memory. Celery would end the whole worker for it.
+            raise RuntimeError("The process has no memory left.") from None
         finally:
             window.leave()
 
@@ -93,13 +102,18 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
     lease_seconds = subscription.time_limit + settings.HOOKLINE_LEASE_MARGIN_SECONDS
     job = _claim(job_id, worker=worker, lease_seconds=lease_seconds)
     if job is None:
+        from workers.ended import settle  # Celery's own worker comes with it, which no other process needs.
+
+        if settle(job_id, worker=worker):
+            return "settled"
         logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
         return "dropped"
     claimed = time.monotonic()
     if job.handler != subscription.name:
         outcome = Outcome(kind=AttemptOutcome.GAVE_UP, message=f"The message named {subscription.name}.")
     else:
-        outcome = _outcome(subscription, job, window)
+        run = Run(attempt=job.attempt, stopping=is_stopping)
+        outcome = run_handler(subscription, partial(event_of, job), run, window)
     if close_spoilt_connections() and outcome.kind is AttemptOutcome.SUCCEEDED:
         outcome = Outcome(kind=AttemptOutcome.FAILED, message="The handler left a transaction open; it is rolled back.")
     state = _record(subscription, job, outcome, claimed=claimed, lease_seconds=lease_seconds)
@@ -126,21 +140,14 @@ def _claim(job_id: int, *, worker: str, lease_seconds: float) -> Job | None:
         return transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
 
 
-def _outcome(subscription: Subscription, job: Job, window: HandlerWindow) -> Outcome:
-    try:
-        event = event_of(job)
-    except Payload.DoesNotExist:
-        return Outcome(kind=AttemptOutcome.GAVE_UP, message="The payload has been pruned.")
-    return run_handler(subscription, event, Run(attempt=job.attempt, stopping=is_stopping), window)
-
-
 def event_of(job: Job) -> Event:
-    """Return what the handler of a claimed job is given. Raises Payload.DoesNotExist."""
+    """Return what the handler of a claimed job is given. Raises what ends the run where there is nothing to give."""
     delivery = job.delivery
+    body = _body_of(job)
     return Event(
         name=delivery.event,
         action=delivery.action,
-        payload=parse(bytes(delivery.payload.body), content_type=content_type_of(delivery.headers)),
+        payload=parse(body, content_type=content_type_of(delivery.headers)),
         delivery=str(delivery.guid),
         source=delivery.source.name,
         hook_id=delivery.hook_id,
@@ -150,6 +157,18 @@ def event_of(job: Job) -> Event:
         received_at=delivery.received_at,
         idempotency_key=f"{delivery.source.name}:{delivery.hook_id}:{delivery.guid}:{job.handler}",
     )
+
+
+def _body_of(job: Job) -> bytes:
+    try:
+        return bytes(Payload.objects.values_list("body", flat=True).get(pk=job.delivery_id))
+    except Payload.DoesNotExist:
+        raise GiveUp("The payload has been pruned.") from None
+    except (OperationalError, InterfaceError) as error:
+        connection.close()
+        if "out of memory" in str(error):  # So libpq says it.
+            raise MemoryError("The payload takes more memory than the process may have.") from None
+        raise RetryLater("The database was away as the payload was read.", after=PAYLOAD_AGAIN_SECONDS) from None
 
 
 def close_spoilt_connections() -> bool:

@@ -1,6 +1,7 @@
 """One handler for each way to end. All of them take `repository_dispatch`, told apart by the action."""
 
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -15,6 +16,16 @@ def leave_a_mark(event: Event, attempt: int, word: str) -> None:
     line = f"{event.idempotency_key} {attempt} {word} {os.getpid()}\n"
     with Path(os.environ["TRIAL_EFFECTS"]).open("a") as effects:
         effects.write(line)
+
+
+def swallow_for(seconds: float, swallowed: type[BaseException], event: Event, run: Run) -> None:
+    """Sleep on in spite of what is raised, as a broad except around a blocking call does."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            time.sleep(seconds)
+        except swallowed:
+            leave_a_mark(event, run.attempt, "swallowed")
 
 
 @on("repository_dispatch", actions=["work"], queue="trial", time_limit=8, backoff=QUICK)
@@ -62,14 +73,9 @@ def overrun_the_soft_limit(event: Event, run: Run) -> None:
 
 @on("repository_dispatch", actions=["hard"], queue="trial", time_limit=2, soft_time_limit=1, max_attempts=1)
 def overrun_the_hard_limit(event: Event, run: Run) -> None:
-    """Swallow the soft limit, as a broad except in a handler would."""
+    """Swallow the soft limit."""
     leave_a_mark(event, run.attempt, "begun")
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
-            time.sleep(60)
-        except Exception:
-            leave_a_mark(event, run.attempt, "swallowed")
+    swallow_for(60, Exception, event, run)
 
 
 @on("repository_dispatch", actions=["exit"], queue="trial", time_limit=10, max_attempts=2, backoff=QUICK)
@@ -84,7 +90,39 @@ def run_out_of_memory(event: Event, run: Run) -> None:
     raise MemoryError
 
 
-@on("repository_dispatch", actions=["die"], queue="trial", time_limit=1, soft_time_limit=0.5, max_attempts=1)
+@on("repository_dispatch", actions=["die"], queue="trial", time_limit=60, max_attempts=2, backoff=QUICK)
 def kill_the_process(event: Event, run: Run) -> None:
     leave_a_mark(event, run.attempt, "begun")
     os._exit(1)
+
+
+@on("repository_dispatch", actions=["deaf"], queue="trial", time_limit=2, soft_time_limit=1, max_attempts=1)
+def hear_no_signal(event: Event, run: Run) -> None:
+    """Overrun both limits where no signal gets through, as a call into C may."""
+    leave_a_mark(event, run.attempt, "begun")
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1, signal.SIGTERM})
+    time.sleep(60)
+
+
+@on("repository_dispatch", actions=["hoard"], queue="trial", time_limit=30, max_attempts=2, backoff=QUICK)
+def hoard(event: Event, run: Run) -> None:
+    """Ask for more memory than any child may have."""
+    leave_a_mark(event, run.attempt, "begun")
+    bytearray(int(event.payload["client_payload"]["megabytes"]) * 1024 * 1024)
+
+
+@on("repository_dispatch", actions=["watch"], queue="trial", time_limit=60, backoff=QUICK)
+def watch(event: Event, run: Run) -> str:
+    """Run until the worker is to stop, and for as long after that as the payload says."""
+    leave_a_mark(event, run.attempt, "begun")
+    while not run.stopping():
+        time.sleep(0.05)
+    time.sleep(float(event.payload["client_payload"].get("seconds", 0)))
+    return "told to stop"
+
+
+@on("repository_dispatch", actions=["stubborn"], queue="trial", time_limit=60, backoff=QUICK)
+def swallow_the_stop(event: Event, run: Run) -> None:
+    """Go on, whatever is raised."""
+    leave_a_mark(event, run.attempt, "begun")
+    swallow_for(55, BaseException, event, run)

@@ -1,17 +1,25 @@
-"""`manage.py relay`: puts on the broker what is due in the inbox. Stops on SIGTERM within a second."""
+"""`manage.py relay`: puts on the broker what is due in the inbox. Stops on SIGTERM within a second.
+
+Its probes and metrics are served on a thread, for its loop may be held by a database that does not answer.
+"""
 
 import os
 import signal
 import threading
-from types import FrameType
+import time
 from typing import Any
 
-from django.core.management.base import BaseCommand
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
 
 from webhooks.apps import installed_subscriptions
+from webhooks.probes import Probes, ProbeServer
+from webhooks.queue_gauges import QueueGauges
 from webhooks.relay import Relay
+from webhooks.relay_pulse import Pulse
 
 STOP_SECONDS = 0.8
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Command(BaseCommand):
@@ -20,15 +28,40 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
+        hear_stop(stop)
+        subscriptions, pulse = installed_subscriptions(), Pulse(stop)
+        gauges = QueueGauges({settings.CELERY_TASK_DEFAULT_QUEUE, *subscriptions.queues})
+        if settings.HOOKLINE_PROBE_PORT:
+            _serve_probes(pulse, gauges)
+        Relay(subscriptions, stop=stop, pulse=pulse, gauges=gauges if settings.HOOKLINE_PROBE_PORT else None).run()
 
-        def on_signal(_number: int, _frame: FrameType | None) -> None:
-            # First of all, since a database or broker that does not answer must not hold the stop, nor may a lock
-            # that this very thread holds. Nothing is lost by leaving at any moment.
-            timer = threading.Timer(STOP_SECONDS, os._exit, args=(0,))
-            timer.daemon = True
-            timer.start()
-            stop.set()
 
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, on_signal)
-        Relay(installed_subscriptions(), stop=stop).run()
+def hear_stop(stop: threading.Event) -> None:
+    """Set `stop` at the first SIGTERM or SIGINT, and have the process exit with 0 soon after, whatever holds it.
+
+    A database or broker that does not answer must not hold the stop, nor may a lock that the interrupted thread holds:
+    that of `stop` itself, say. So a thread is there before, woken by the interpreter's own handler, which takes no lock
+    and runs even while the main thread waits in C. Nothing is lost by leaving at any moment.
+    """
+    word, ours = os.pipe()
+    os.set_blocking(ours, False)
+    signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+
+    def leave_after_the_word() -> None:
+        while os.read(word, 1)[0] not in STOP_SIGNALS:
+            pass
+        time.sleep(STOP_SECONDS)
+        os._exit(0)
+
+    threading.Thread(target=leave_after_the_word, name="stop", daemon=True).start()
+    for number in STOP_SIGNALS:
+        signal.signal(number, lambda _number, _frame: stop.set())
+
+
+def _serve_probes(pulse: Pulse, gauges: QueueGauges) -> None:
+    pulse.registry.register(gauges)
+    probes = Probes(live=pulse.live, ready=pulse.ready, started=pulse.started, registry=pulse.registry)
+    try:
+        ProbeServer(probes, host=settings.HOOKLINE_HOST, port=settings.HOOKLINE_PROBE_PORT).start()
+    except OSError as error:
+        raise CommandError(f"HOOKLINE_PROBE_PORT: nothing can be served there ({error.strerror}).") from None

@@ -1,6 +1,7 @@
 """`manage.py worker`: becomes a Celery worker, with its flags in one place."""
 
 import os
+import secrets
 import sys
 from typing import Any
 
@@ -11,7 +12,10 @@ from webhooks.apps import installed_subscriptions
 
 
 class Command(BaseCommand):
-    help = "Run handlers until SIGTERM, which is a warm stop. Replaces this process by Celery."
+    help = (
+        "Run handlers until SIGTERM, which is a warm stop. Replaces this process by Celery. "
+        "Exit status: 0, the stop was meant, start me again; 37, leave me down; else a failure."
+    )
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -20,7 +24,8 @@ class Command(BaseCommand):
             "--concurrency", type=int, default=settings.HOOKLINE_WORKER_CONCURRENCY, help="handlers run at a time"
         )
         # Two workers of one name fight over RabbitMQ's exclusive control queue, and neither of them consumes.
-        parser.add_argument("--name", default=f"worker-{os.getpid()}@%h", help="the node's name; %%h is the host's")
+        own = f"worker-{os.getpid()}-{secrets.token_hex(2)}@%h"  # In a container, a pid alone is everybody's.
+        parser.add_argument("--name", default=own, help="the node's name; %%h is the host's")
 
     def handle(self, *args: Any, queues: str, concurrency: int, name: str, **options: Any) -> None:
         known = {settings.CELERY_TASK_DEFAULT_QUEUE, *installed_subscriptions().queues}

@@ -1,0 +1,64 @@
+#!/bin/sh
+# Builds the image with buildah, which needs neither a daemon nor a container around each step. Called by the Makefile:
+#
+#     deploy/image/build.sh localhost/hookline:latest
+#
+# $BASE_IMAGE is what to build it on; else the Dockerfile's own, and where that cannot be pulled, one made by
+# make-base.sh. pip is configured in there as it is here, for that one step.
+set -eu
+name=$1
+cd "$(dirname "$0")/../.."
+file=deploy/image/Dockerfile
+own_base=localhost/hookline-base:bookworm
+
+if ! command -v buildah >/dev/null; then
+    echo "hookline: buildah is missing; on Debian: apt-get install buildah podman runc catatonit debootstrap" >&2
+    exit 1
+fi
+
+base=${BASE_IMAGE:-}
+if [ -z "$base" ]; then
+    base=$(sed -n 's/^ARG BASE_IMAGE=//p' $file)
+    if ! buildah pull --quiet "$base" >/dev/null 2>&1; then
+        echo "$base cannot be pulled; building on $own_base."
+        base=$own_base
+        buildah inspect --type image "$base" >/dev/null 2>&1 || deploy/image/make-base.sh "$base"
+    fi
+fi
+
+lent=$(mktemp -d)
+trap 'rm -rf "$lent"' EXIT
+trap 'exit 1' HUP INT TERM
+: >"$lent/ca.pem"
+echo "[global]" >"$lent/pip.conf"
+# Each line reads global.index-url='…', install.… or :env:.…, of which a later one outdoes the ones before.
+configured=$({ .venv/bin/python -m pip config list || python3 -m pip config list || true; } 2>/dev/null)
+for section in global install :env:; do echo "$configured" | sed -n "s/^$section\.\([a-z-]*\)='\(.*\)'\$/\1 \2/p"; done |
+    while read -r option value; do
+        case $option in
+        cert)
+            cp "$value" "$lent/ca.pem"
+            value=/run/pip-ca.pem
+            ;;
+        index-url | extra-index-url | trusted-host | proxy | default-timeout) ;;
+        *) continue ;;
+        esac
+        # What lies on this machine's disk cannot be seen in there.
+        case $value in file:*) continue ;; esac
+        sed -i "/^$option = /d" "$lent/pip.conf"
+        echo "$option = $value" >>"$lent/pip.conf"
+    done
+
+echo "Building $name ..."
+former=$(buildah images --quiet "$name" 2>/dev/null || true)
+buildah bud --isolation chroot --layers --quiet --file $file --tag "$name" \
+    --secret id=pip.conf,src="$lent/pip.conf" --secret id=ca.pem,src="$lent/ca.pem" \
+    --build-arg BASE_IMAGE="$base" \
+    --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
+    --build-arg REVISION="$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)" \
+    --build-arg CREATED="$(date --utc +%Y-%m-%dT%H:%M:%SZ)" \
+    . >/dev/null
+# It has lost its name to the new one; where an image of somebody's is built on it, it stays.
+[ -z "$former" ] || buildah rmi "$former" >/dev/null 2>&1 || true
+
+echo "$name: $(buildah images --format '{{.Size}}' "$name"), its base included."

@@ -1,0 +1,48 @@
+#!/bin/sh
+# Makes a base image out of Debian's packages, for where no registry is reached: Debian's smallest system and Python.
+#
+#     deploy/image/make-base.sh localhost/hookline-base:bookworm
+#
+# The mirror, and a proxy to it, are the ones that this machine's apt uses. Needs root, debootstrap and buildah.
+set -eu
+name=$1
+suite=bookworm
+
+fail() {
+    echo "hookline: $1" >&2
+    exit 1
+}
+
+[ "$(id -u)" -eq 0 ] || fail "debootstrap needs root."
+for tool in debootstrap buildah; do
+    command -v $tool >/dev/null || fail "$tool is missing; on Debian: apt-get install buildah debootstrap"
+done
+
+eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
+export http_proxy="${http_proxy:-}" https_proxy="${https_proxy:-}"
+sources=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Origin: Debian' | sort -u)
+mirror=$(echo "$sources" | awk -v suite=$suite '$2 == suite { print $1; exit }')
+[ -n "$mirror" ] || fail "apt knows no mirror of Debian $suite here."
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM
+root=$work/root
+echo "Making $name of Debian $suite ..."
+# ca-certificates: handlers speak to GitHub over TLS.
+debootstrap --variant=minbase --include=python3,ca-certificates $suite "$root" "$mirror" >"$work/log" 2>&1 ||
+    { tail -n 20 "$work/log" >&2; fail "debootstrap failed."; }
+echo "$sources" | awk -v suite=$suite 'index($2, suite) == 1 { print "deb", $1, $2, "main" }' >"$root/etc/apt/sources.list"
+DEBIAN_FRONTEND=noninteractive chroot "$root" sh -c \
+    'apt-get update -qq && apt-get upgrade -qq --yes' >"$work/log" 2>&1 ||
+    { tail -n 20 "$work/log" >&2; fail "apt-get upgrade failed."; }
+
+rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/info/* "$root"/usr/share/locale/* \
+    "$root"/var/lib/apt/lists/* "$root"/var/cache/* "$root"/var/log/* "$root"/etc/hostname "$root"/etc/resolv.conf
+mkdir -p "$root/var/cache/apt/archives/partial" "$root/etc/dpkg/dpkg.cfg.d"
+printf 'path-exclude /usr/share/%s/*\n' doc man info locale >"$root/etc/dpkg/dpkg.cfg.d/docker"
+
+container=$(buildah from scratch)
+buildah add --quiet "$container" "$root" / >/dev/null
+buildah config --cmd python3 "$container"
+buildah commit --quiet --rm "$container" "$name" >/dev/null

@@ -1,0 +1,34 @@
+#!/bin/sh
+# Makes the secrets that deploy/compose.yaml mounts, in deploy/secrets/, and touches none that is there already.
+#
+#     deploy/image/make-secrets.sh [directory]
+#
+# Only their owner gets into the directory; the files in it can be read by all, since each container's user is another.
+set -eu
+directory=${1:-$(dirname "$0")/../secrets}
+mkdir -p "$directory"
+chmod 700 "$directory"
+cd "$directory"
+echo '*' >.gitignore
+
+random() {
+    od -An -N32 -tx1 /dev/urandom | tr -d ' \n'
+}
+
+keep() {
+    if [ ! -e "$1" ]; then
+        cat >"$1"
+        chmod 444 "$1"
+    fi
+}
+
+for name in SECRET_KEY GITHUB_WEBHOOK_SECRETS HOOKLINE_OPERATOR_PASSWORD POSTGRES_PASSWORD BROKER_PASSWORD; do
+    random | keep $name
+done
+password=$(cat BROKER_PASSWORD)
+printf 'postgres://hookline:%s@database/hookline' "$(cat POSTGRES_PASSWORD)" | keep DATABASE_URL
+printf 'amqp://hookline:%s@broker//' "$password" | keep BROKER_URL
+printf 'default_user = hookline\ndefault_pass = %s\n' "$password" | keep rabbitmq.conf
+printf 'redis://:%s@broker/0' "$password" | keep BROKER_URL.redis
+# Nothing is written to disk: what is lost with Redis, the relay publishes again.
+printf 'requirepass %s\nsave ""\nmaxmemory-policy noeviction\n' "$password" | keep redis.conf

@@ -1,0 +1,1 @@
+"""A team's app, as the drains install it: handlers of a known length."""

@@ -1,0 +1,1 @@
+"""A team's app, as the fault suite installs it: what its load runs, well-behaved and poisonous."""

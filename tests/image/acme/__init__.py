@@ -1,0 +1,1 @@
+"""A team's app with two handlers, as it is copied into an image."""

@@ -1,0 +1,93 @@
+"""`manage.py prune`: removes at once what the relay would remove little by little. Stops between two batches."""
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Event
+from types import FrameType
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error
+from tqdm import tqdm
+
+from webhooks.lifecycle import is_migrated
+from webhooks.retention import Limits, Pruned, current_limits, prune
+
+
+class Command(BaseCommand):
+    help = (
+        "Remove payloads, and deliveries with their jobs and attempts, that are older than the settings keep them. "
+        "The relay does so by itself, every hour; this may run beside it, and beside everything else."
+    )
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--dry-run", action="store_true", help="Remove nothing; say what would be removed.")
+
+    def handle(self, *, dry_run: bool, **options: Any) -> None:
+        limits = _limits()
+        if limits is None:
+            self.stdout.write("Nothing was ever received.")
+            return
+        with _told_to_stop() as stop:
+            pruned, failure = _prune(limits, stop, is_trial=dry_run)
+        self.stdout.write("A dry run: nothing is removed." if dry_run else "Removed:")
+        for line in _told(pruned, limits):
+            self.stdout.write(line)
+        if failure is not None:
+            raise CommandError(f"The database failed ({type(failure).__name__}); the next pass goes on.")
+        if stop.is_set():
+            self.stdout.write("Stopped before the end; the next pass goes on.")
+
+
+def _limits() -> Limits | None:
+    try:
+        if is_migrated():
+            return current_limits()
+    except Error as error:
+        raise CommandError(f"The database does not answer ({type(error).__name__}).") from None
+    raise CommandError("The database is not migrated; run manage.py migrate.")
+
+
+def _prune(limits: Limits, stop: Event, *, is_trial: bool) -> tuple[Pruned, Error | None]:
+    """Prune until the end, a signal or a failure; return what was removed until then, and the failure."""
+    pruned = Pruned()
+    with tqdm(unit="", leave=False, disable=not sys.stderr.isatty()) as bar:
+        try:
+            for batch in prune(limits, is_trial=is_trial):
+                pruned += batch.pruned
+                bar.set_description(f"received {batch.reached:%Y-%m-%d %H:%M}", refresh=False)
+                bar.update(batch.pruned.deliveries + batch.pruned.payloads)
+                if stop.is_set():
+                    break
+        except Error as error:
+            return pruned, error
+    return pruned, None
+
+
+def _told(pruned: Pruned, limits: Limits) -> Iterator[str]:
+    yield f"deliveries: {pruned.deliveries:,}  (received before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
+    yield f"their jobs: {pruned.jobs:,}"
+    yield f"their attempts: {pruned.attempts:,}"
+    yield f"payloads: {pruned.payloads:,}  (received before {limits.payloads:%Y-%m-%d %H:%M} UTC)"
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[Event]:
+    """Give an event that SIGTERM and Ctrl-C set; the second Ctrl-C is Python's own again."""
+    stop = Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,103 @@
+"""Probes and metrics of a process that serves nothing else: the relay and the worker. The receiver has its own views.
+
+    /livez      503 asks for a restart
+    /readyz     503 says that it takes no work now
+    /startupz   503 until it has begun
+    /metrics    Prometheus' text
+
+Each probe answers in JSON with what is wrong, if anything. No request is logged: a probe comes every few seconds.
+Connections are not kept alive, and whoever sends nothing is cut off, so that threads do not gather.
+"""
+
+import json
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+SILENT_SECONDS = 5.0
+
+Faults = Callable[[], list[str]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """What a process says of itself. Each of the three returns what is wrong; nothing means yes."""
+
+    live: Faults
+    ready: Faults
+    started: Faults
+    registry: CollectorRegistry
+
+    def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
+        """Return the status, the content type and the body for a path."""
+        if path == "/metrics":
+            return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self.registry)
+        words = {
+            "/livez": ("live", self.live),
+            "/readyz": ("ready", self.ready),
+            "/startupz": ("started", self.started),
+        }
+        if path not in words:
+            return _json(HTTPStatus.NOT_FOUND, {"error": f"There are {', '.join(words)} and /metrics here."})
+        word, faults = words[path]
+        found = faults()
+        status = HTTPStatus.SERVICE_UNAVAILABLE if found else HTTPStatus.OK
+        return _json(status, {"status": f"not {word}" if found else word, "faults": found})
+
+
+def _json(status: HTTPStatus, body: dict[str, Any]) -> tuple[HTTPStatus, str, bytes]:
+    return status, "application/json", json.dumps(body).encode()
+
+
+class ProbeServer(socketserver.ThreadingTCPServer):
+    """Listens from its making, and answers from `start` (on a thread) or `serve_forever` on.
+
+    Raises OSError where the port is taken.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 64
+
+    def __init__(self, probes: Probes | None = None, *, host: str, port: int) -> None:
+        self.probes = probes
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), _Handler)
+
+    def start(self) -> None:
+        threading.Thread(target=self.serve_forever, name="probes", daemon=True).start()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: a prober that hangs up, or sends no HTTP, is no fault of ours."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    timeout = SILENT_SECONDS
+    server: ProbeServer
+
+    def do_GET(self) -> None:
+        assert self.server.probes is not None, "It serves before it has anything to say."
+        status, content_type, body = self.server.probes.answer(self.path.partition("?")[0])
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    do_HEAD = do_GET  # noqa: N815  The name is the library's.
+
+    def version_string(self) -> str:
+        return "hookline"
+
+    def log_message(self, *_args: Any) -> None:
+        """Log nothing."""

@@ -1,0 +1,22 @@
+"""What a deployment on Kubernetes must hold to: rules over rendered manifests. Values in, sentences out.
+
+    manifests   reads the files: workloads, their variables, probes and times
+    fleet       what rules look at, with what the manifests cannot say
+    variables   what the programs are told
+    times       graces, drains, limits and the broker's timeouts
+    probes      probes
+    capacity    replicas, connections, memory
+
+Each rule yields one sentence for each mismatch: where, what is wrong, and what to do. Asks nothing of a cluster.
+"""
+
+from collections.abc import Iterator
+
+from workers.deployment import capacity, probes, times, variables
+from workers.deployment.fleet import Fleet
+
+
+def mismatches(fleet: Fleet) -> Iterator[str]:
+    """Yield every mismatch, in one sentence each."""
+    for rule in (*variables.RULES, *times.RULES, *probes.RULES, *capacity.RULES):
+        yield from rule(fleet)

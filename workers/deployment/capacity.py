@@ -1,0 +1,166 @@
+"""Rules on size: replicas against the database's connections, children against memory, who says how many there are."""
+
+from collections import Counter
+from collections.abc import Iterator
+
+from workers.deployment.fleet import Fleet, Rule, value
+from workers.deployment.manifests import AUTOSCALERS, PODS_ANNOTATION, UnreadableManifestError, Workload
+
+MAX_CONNECTIONS = 100
+"""PostgreSQL's own default."""
+RESERVED_CONNECTIONS = 3
+"""PostgreSQL keeps these for its superuser."""
+MAX_CONNECTIONS_ANNOTATION = "hookline/database-max-connections"
+"""On the ConfigMap: what the database answers to SHOW max_connections."""
+POOL_ANNOTATION = "hookline/database-connections"
+"""On a pod: what the pgbouncer in it opens at most."""
+PAGE_CONNECTIONS = 4
+"""A receiver's threads for the admin's pages."""
+PARENT_MB, CHILD_MB = 95.0, 15.0
+"""What a worker takes at work, before what its handlers keep: the parent with its probes, and each child. Measured by
+tests/benchmarks/worker_memory.py and rounded up; decision 0008 has the figures."""
+
+
+def connections(workload: Workload) -> int:
+    """Return how many connections to the database one pod opens at most."""
+    if (pooled := workload.pod_annotations.get(POOL_ANNOTATION)) is not None:
+        return int(pooled)
+    each = {
+        "receiver": int(value(workload, "HOOKLINE_RECEIVER_THREADS")) + PAGE_CONNECTIONS,
+        # One for its work, one for what its probes ask.
+        "relay": 2,
+        # One for each child, one for what its probes ask.
+        "worker": concurrency(workload) + 1,
+        "migrate": 1,
+    }
+    return each.get(workload.role, 0)
+
+
+def concurrency(workload: Workload) -> int:
+    """Return how many handlers one pod runs at a time."""
+    given = workload.concurrency or ""
+    return int(given) if given.isdigit() else int(value(workload, "HOOKLINE_WORKER_CONCURRENCY"))
+
+
+def database_connections(fleet: Fleet) -> Iterator[str]:
+    needed: Counter[str] = Counter()
+    for workload in fleet.workloads:
+        # A rollout's pods come on top of those that they replace.
+        needed[workload.manifest.name] += (workload.most_replicas + workload.surge) * connections(workload)
+    most = max_connections(fleet) - RESERVED_CONNECTIONS
+    if needed.total() > most:
+        largest, its = needed.most_common(1)[0]
+        yield (
+            f"At their most, and during a rollout, all pods open {needed.total()} connections to the database ({its} "
+            f"of them {largest}), which has {most} to give; raise its max_connections and tell it here "
+            f"(--max-connections, or the annotation {MAX_CONNECTIONS_ANNOTATION}), have fewer workers, or add the "
+            f"component pgbouncer-sidecar."
+        )
+
+
+def unknown_replicas(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.workloads:
+        if workload.manifest.kind == "DaemonSet" and workload.manifest.annotation(PODS_ANNOTATION) is None:
+            yield (
+                f"{workload}: how many pods it has is for the cluster's nodes to say, and here it counts as one; tell "
+                f"their number in its annotation {PODS_ANNOTATION}, or make it a Deployment."
+            )
+
+
+def max_connections(fleet: Fleet) -> int:
+    """Return the database's max_connections: as told on the command line, by the manifests, or its default."""
+    if fleet.around.max_connections is not None:
+        return fleet.around.max_connections
+    told = (one.annotation(MAX_CONNECTIONS_ANNOTATION) for one in fleet.manifests if one.kind == "ConfigMap")
+    for given in filter(None, told):
+        if not given.isdigit():
+            raise UnreadableManifestError(f"The annotation {MAX_CONNECTIONS_ANNOTATION} is {given!r}, no number.")
+        return int(given)
+    return MAX_CONNECTIONS
+
+
+def memory_limit(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.running("worker"):
+        limit, one_child = workload.memory_mb("limits"), value(workload, "HOOKLINE_CHILD_MAX_MB")
+        needed = working_mb(workload) + one_child
+        if limit is not None and limit < needed:
+            yield (
+                f"{workload}: its memory limit is {limit:,.0f} Mi, and {concurrency(workload)} children of which one "
+                f"takes the {one_child:g} MB that HOOKLINE_CHILD_MAX_MB lets it have need {needed:,.0f}; beyond the "
+                f"limit the kernel ends all of them, so raise it or lower HOOKLINE_CHILD_MAX_MB."
+            )
+
+
+def memory_request(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.running("worker"):
+        request, needed = workload.memory_mb("requests"), working_mb(workload)
+        if request is None or request < needed:
+            yield (
+                f"{workload}: it requests {request or 0:,.0f} Mi of memory, and {concurrency(workload)} children take "
+                f"about {needed:,.0f} beside what handlers keep; request that, or its node may be too small for it."
+            )
+
+
+def working_mb(workload: Workload) -> float:
+    """Return what a worker's pod takes beside what its handlers keep."""
+    return PARENT_MB + CHILD_MB * concurrency(workload)
+
+
+def autoscaled_replicas(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.workloads:
+        names = [f"{scaler.kind} {scaler.name}" for scaler in workload.autoscalers]
+        if len(names) > 1:
+            yield f"{workload}: {' and '.join(names)} both say how many there are; keep one."
+        if names and "replicas" in workload.manifest.spec:
+            yield (
+                f"{workload}: it sets replicas, which each apply would put back, and {names[0]} says how many there "
+                f"are; remove replicas."
+            )
+
+
+def missing_targets(fleet: Fleet) -> Iterator[str]:
+    there = {(one.kind, one.name) for one in fleet.manifests}
+    for scaler in fleet.manifests:
+        target = scaler.spec.get("scaleTargetRef") or {}
+        if scaler.kind in AUTOSCALERS and (target.get("kind", "Deployment"), target.get("name")) not in there:
+            yield f"{scaler}: it scales {target.get('name')}, which is not in these files; correct its scaleTargetRef."
+
+
+def single_flower(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.running("flower"):
+        if workload.most_replicas + workload.surge > 1:
+            yield (
+                f"{workload}: more than one Flower may run, and each would show a part of what happened; set replicas "
+                f"to 1 and the strategy's type to Recreate."
+            )
+
+
+def receiver_rollout(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.running("receiver"):
+        if workload.most_replicas <= workload.unavailable:
+            yield (
+                f"{workload}: a rollout may leave no receiver at all, and GitHub does not send again; set the "
+                f"strategy's maxUnavailable to 0."
+            )
+
+
+def service_links(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.workloads:
+        if workload.pod.get("enableServiceLinks", True):
+            yield (
+                f"{workload}: Kubernetes gives it variables for each Service, and one named hookline or flower would "
+                f"set HOOKLINE_PORT or FLOWER_PORT; set enableServiceLinks to false."
+            )
+
+
+RULES: tuple[Rule, ...] = (
+    database_connections,
+    unknown_replicas,
+    memory_limit,
+    memory_request,
+    autoscaled_replicas,
+    missing_targets,
+    single_flower,
+    receiver_rollout,
+    service_links,
+)

@@ -1,0 +1,78 @@
+"""Rules on what the programs are told: their role, variables, and the queues of their arguments."""
+
+from collections.abc import Iterator
+
+from workers.deployment.fleet import DEFAULTS, Fleet, Rule, number
+from workers.deployment.manifests import ROLES, of_no_role
+
+OF_ALL_ROLES = ("HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TIME_LIMIT")
+"""Variables that must be the same everywhere: one role writes down what another one does."""
+
+
+def unknown_programs(fleet: Fleet) -> Iterator[str]:
+    for manifest, name in of_no_role(fleet.manifests):
+        yield (
+            f"{manifest}: its container {name} has Hookline's image, and nothing of it is checked, for its command and "
+            f"args name none of {', '.join(ROLES)} after manage.py; write them so, without a shell."
+        )
+
+
+def unreadable_values(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.workloads:
+        for name in sorted(DEFAULTS.keys() & workload.variables.keys()):
+            if number(workload.variables[name]) is None:
+                yield f"{workload}: {name} is {workload.variables[name]!r}, which is no number; correct it."
+
+
+def unknown_variables(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.workloads:
+        names = {name.removesuffix("_FILE") for name in workload.variables if name.startswith("HOOKLINE_")}
+        for name in sorted(names - fleet.around.variables):
+            yield f"{workload}: no setting of Hookline is named {name}; README.md lists those that are."
+
+
+def differing_variables(fleet: Fleet) -> Iterator[str]:
+    for name in OF_ALL_ROLES:
+        given = {workload.variables.get(name, "") for workload in fleet.running("receiver", "relay", "worker")}
+        if len(given) > 1:
+            yield (
+                f"{name} is not the same in all of receiver, relay and worker, and each tells the others what jobs are "
+                f"to be run and for how long; set it in the ConfigMap that all of them read."
+            )
+
+
+def unseen_apps(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.running("worker"):
+        named = (name.strip() for name in workload.variables.get("HOOKLINE_APPS", "").split(","))
+        for app in sorted({*named} - fleet.around.apps - {""}):
+            yield (
+                f"{workload}: HOOKLINE_APPS names {app}, which is not installed here, so that the limits of its "
+                f"handlers are not known; run this check with the same HOOKLINE_APPS."
+            )
+
+
+def unknown_queues(fleet: Fleet) -> Iterator[str]:
+    known = {fleet.around.default_queue, *(one.queue for one in fleet.around.subscriptions)}
+    for workload in fleet.running("worker"):
+        for queue in sorted((workload.queues or frozenset()) - known):
+            yield f"{workload}: no handler uses the queue {queue!r}, so that its workers refuse to start; drop it."
+
+
+def unserved_queues(fleet: Fleet) -> Iterator[str]:
+    pools = [workload.queues for workload in fleet.running("worker")]
+    if not pools or None in pools:
+        return
+    served = frozenset().union(*(queues for queues in pools if queues))
+    for queue in sorted({one.queue for one in fleet.around.subscriptions} - served):
+        yield f"No worker consumes the queue {queue!r}, whose jobs would wait for ever; add it to some pool's --queues."
+
+
+RULES: tuple[Rule, ...] = (
+    unknown_programs,
+    unreadable_values,
+    unknown_variables,
+    differing_variables,
+    unseen_apps,
+    unknown_queues,
+    unserved_queues,
+)

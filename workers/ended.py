@@ -1,0 +1,207 @@
+"""Runs whose process ended in mid-run: seen by the worker's parent process, recorded by one of its children.
+
+The parent must not touch the database. It sees a child end, and knows which message the child had taken; it waits a
+moment, since a killed child may have company, and hands what it saw to the pool as work. Where the parent has ended
+too, nobody is left to tell, and the lease says it.
+
+A child that exits or crashes has done so itself. One that is killed while others go on is killed for what it did, as
+far as anybody can tell. Either way the run counts as an attempt, so that what kills its process is dead after
+`max_attempts`. When all are killed at once, it was not its doing.
+"""
+
+import logging
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]  # The stubs lack it.
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.bootsteps import StartStopStep
+from celery.worker import request
+from django.db import Error, connection
+from django.db.models import F
+from django.db.models.functions import Now
+
+from webhooks import transitions
+from webhooks.apps import installed_subscriptions
+from webhooks.models import Attempt, AttemptOutcome, JobState
+from webhooks.outcomes import Outcome, fingerprint
+from webhooks.subscriptions import Backoff
+from workers.stopping import is_stopping
+
+TICK_SECONDS = 1.0
+SETTLE_SECONDS = 1.0
+"""How long after a child's end the others of its worker have to follow. A hard limit's SIGKILL comes after 0.1 s."""
+OLD_SECONDS = 3.0
+"""A child that was seen so long before another one's end was there beside it, however late that end was noticed."""
+RECORD_SECONDS = 20.0
+RECORD_TRIES = 5
+"""How often runs are handed to the pool, each time to a child that ends before they are recorded."""
+_OWN_DOING = re.compile(r"exitcode [1-9]|signal \d+ \(SIG(SEGV|BUS|ABRT|ILL|FPE|SYS|TRAP|XCPU)\)")
+"""How no process ends that somebody else has killed."""
+
+logger = logging.getLogger(__name__)
+_born = time.monotonic()
+"""When the worker's parent process began; its children have it from there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """A run that was going on in a process that has ended, and when that was noticed. Times are the worker's clock."""
+
+    job_id: int
+    handler: str
+    pid: int
+    started_at: float
+    seen_at: float
+    kind: AttemptOutcome
+    reason: str
+
+
+class RunRequest(request.Request):
+    """A message as the parent keeps it while a child works on it: Celery's own place for what it sees of the run."""
+
+    def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> None:
+        super().on_failure(exc_info, *args, **kwargs)
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if _watch is None or self.worker_pid is None or not isinstance(error, (WorkerLostError, TimeLimitExceeded)):
+            return
+        kind, reason = told_by(error)
+        _watch.saw(
+            EndedRun(
+                job_id=int(self.args[0]),
+                handler=str(self.task_name),
+                pid=int(self.worker_pid),
+                started_at=float(self.time_start or time.time()),
+                seen_at=time.time(),
+                kind=kind,
+                reason=reason,
+            )
+        )
+
+
+def told_by(error: WorkerLostError | TimeLimitExceeded) -> tuple[AttemptOutcome, str]:
+    """Return the outcome that Celery's error amounts to, and the reason in a sentence."""
+    if isinstance(error, TimeLimitExceeded):
+        reason = f"The hard time limit of {error.args[0]:g} s was reached, and the process was killed."
+        return AttemptOutcome.HARD_LIMIT, reason
+    status = re.search(r"exited prematurely: (.+?)(?: Job: \d+)?\.$", str(error))
+    return AttemptOutcome.CRASHED, f"The process ended in mid-run: {status[1] if status else error}."
+
+
+class Watch(StartStopStep):
+    """The parent's eye on its children: a step of the Celery worker, with a timer of its own."""
+
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
+
+    def __init__(self, worker: Any, **_options: Any) -> None:
+        self._worker = worker
+        self._ended: deque[tuple[float, EndedRun]] = deque()
+        self._judged: deque[tuple[Sequence[EndedRun], int]] = deque()
+        """What a child is to record, and how often one has been given it."""
+        self._children: dict[int, float] = {}
+        """Since when each child has been seen."""
+
+    def start(self, worker: Any) -> None:
+        global _watch  # noqa: PLW0603  Celery makes the requests, and has no room for more arguments.
+        _watch = self
+        self.tick()
+        worker.timer.call_repeatedly(TICK_SECONDS, self.tick)
+
+    def saw(self, run: EndedRun) -> None:
+        self._ended.append((time.monotonic(), run))
+
+    def tick(self) -> None:
+        now = time.time()
+        self._children = {pid: self._children.get(pid, now) for pid in self._worker.pool.info["processes"]}
+        runs: list[EndedRun] = []
+        while self._ended and time.monotonic() - self._ended[0][0] >= SETTLE_SECONDS:
+            runs.append(self._judge(self._ended.popleft()[1]))
+        if runs and is_stopping():  # The pool takes no more work.
+            logger.warning("processes ended in mid-run; left to the lease", extra={"runs": len(runs)})
+        elif runs:
+            logger.warning("processes ended in mid-run", extra={"runs": len(runs)})
+            self._judged.append((runs, 0))
+        for _ in range(len(self._judged)):
+            self._hand_over(*self._judged.popleft())
+
+    def _judge(self, run: EndedRun) -> EndedRun:
+        """Return the run as lost if its process was killed, and none is left of those that were there beside it."""
+        is_alone = self._worker.pool.num_processes == 1
+        if run.kind is not AttemptOutcome.CRASHED or _OWN_DOING.search(run.reason) or is_alone:
+            return run
+        oldest = min(self._children.values(), default=run.seen_at)
+        if oldest <= max(run.started_at, run.seen_at - OLD_SECONDS):
+            return run
+        return replace(run, kind=AttemptOutcome.LOST, reason=f"All processes of the worker ended at once. {run.reason}")
+
+    def _hand_over(self, runs: Sequence[EndedRun], tries: int) -> None:
+        """Have a child record the runs; at the next tick another one, if that child itself ends meanwhile."""
+
+        def again(_error: ExceptionInfo) -> None:
+            if tries + 1 < RECORD_TRIES:
+                self._judged.append((runs, tries + 1))
+
+        self._worker.pool.apply_async(
+            record_ended, args=(runs, self._worker.hostname), timeout=RECORD_SECONDS, error_callback=again
+        )
+
+
+_watch: Watch | None = None
+
+
+def record_ended(runs: Sequence[EndedRun], worker: str) -> None:
+    """Record runs that their own process could not. What is not recorded here, the lease records."""
+    for run in runs:
+        try:
+            _record(run.job_id, run.handler, run.kind, run.reason, worker=worker, pid=run.pid)
+        except Error as error:
+            connection.close()
+            logger.warning("left to the lease", extra={"job": run.job_id, "error": type(error).__name__})
+
+
+def settle(job_id: int, *, worker: str) -> bool:
+    """Record the run that holds a job if its process was of this worker and has ended; tell whether it was so.
+
+    A child that ends in the very moment it takes a message is unknown to the parent, which gives the message to
+    another one. That one comes here, since it cannot claim. A run that began before this worker did is not of its
+    children, even under its name: it was lost with the worker before, and has its lease.
+    """
+    held = Attempt.objects.filter(
+        job_id=job_id,
+        number=F("job__attempt"),
+        job__state=JobState.RUNNING,
+        worker=worker[:255],
+        started_at__gt=Now() - timedelta(seconds=time.monotonic() - _born),
+    ).values_list("pid", "job__handler")
+    for pid, handler in held:
+        if pid and not _is_alive(pid):
+            reason = "The process ended in mid-run, as soon as it had begun."
+            _record(job_id, handler, AttemptOutcome.CRASHED, reason, worker=worker, pid=pid)
+            return True
+    return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _record(job_id: int, handler: str, kind: AttemptOutcome, reason: str, *, worker: str, pid: int) -> None:
+    subscription = installed_subscriptions().get(handler)
+    outcome = Outcome(kind=kind, message=reason, fingerprint=fingerprint(handler, kind.value, reason))
+    backoff = subscription.backoff if subscription else Backoff()
+    state = transitions.record_ended_process(job_id, outcome, worker=worker, pid=pid, backoff=backoff)
+    if state is not None:
+        extra = {"job": job_id, "handler": handler, "outcome": kind.value, "state": state.value}
+        logger.warning("attempt ended with its process", extra={**extra, "reason": reason, "recorded_by": os.getpid()})

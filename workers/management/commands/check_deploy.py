@@ -1,0 +1,93 @@
+"""`manage.py check_deploy FILE…`: holds rendered Kubernetes manifests against what Hookline needs of them."""
+
+import sys
+from argparse import RawDescriptionHelpFormatter
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from webhooks.apps import installed_subscriptions
+from webhooks.management.commands.receiver import STOP_MARGIN_SECONDS
+from workers.deployment import mismatches
+from workers.deployment.fleet import Fleet, Surroundings
+from workers.deployment.manifests import Manifest, UnreadableManifestError, read_manifests
+from workers.lifecycle import visibility_seconds
+
+RABBITMQ_CONSUMER_TIMEOUT_SECONDS = 1800.0
+"""RabbitMQ's own default."""
+
+EXAMPLE = """\
+    kubectl kustomize deploy/kubernetes/overlays/production | manage.py check_deploy -
+
+Time limits are those of the handlers installed here, so run it with the HOOKLINE_APPS of the deployment; all else is
+read from the manifests, and what they leave out has production's defaults. The cluster is not asked.
+Exit status: 0, or 1 if anything does not match or cannot be read."""
+
+
+class Command(BaseCommand):
+    help = "Compare graces, limits, timeouts, connections, memory and probes in rendered Kubernetes manifests."
+    requires_migrations_checks = False
+
+    def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
+        return super().create_parser(
+            prog_name, subcommand, epilog=EXAMPLE, formatter_class=RawDescriptionHelpFormatter, **options
+        )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("files", nargs="+", metavar="FILE", help="rendered manifests; - for what comes in")
+        parser.add_argument(
+            "--max-connections", type=int, help="the database's max_connections; else the manifests' annotation, or 100"
+        )
+        parser.add_argument(
+            "--consumer-timeout",
+            type=float,
+            default=RABBITMQ_CONSUMER_TIMEOUT_SECONDS,
+            metavar="SECONDS",
+            help="RabbitMQ's consumer_timeout; default %(default)g",
+        )
+
+    def handle(
+        self, *args: Any, files: list[str], max_connections: int | None, consumer_timeout: float, **options: Any
+    ) -> None:
+        around = _surroundings(max_connections, consumer_timeout)
+        try:
+            manifests = [manifest for file in files for manifest in _read(file)]
+            fleet = Fleet.of(manifests, around)
+            found = list(mismatches(fleet))
+        except UnreadableManifestError as error:
+            raise CommandError(str(error)) from None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise CommandError(f"Kubernetes would refuse these manifests: {error}.") from error
+        if not fleet.workloads:
+            raise CommandError(f"None of {len(manifests)} manifests runs a program of Hookline; are they rendered?")
+        for sentence in found:
+            self.stdout.write(sentence)
+        if found:
+            raise CommandError(f"{len(manifests)} manifests, {len(found)} mismatch{'es' if len(found) > 1 else ''}")
+        self.stdout.write(f"{len(manifests)} manifests, no mismatch")
+
+
+def _read(file: str) -> list[Manifest]:
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}.") from None
+    except UnicodeDecodeError:
+        raise CommandError(f"{file} is no text.") from None
+    return read_manifests(text, file="(stdin)" if file == "-" else file)
+
+
+def _surroundings(max_connections: int | None, consumer_timeout: float) -> Surroundings:
+    return Surroundings(
+        subscriptions=installed_subscriptions(),
+        apps=frozenset(settings.INSTALLED_APPS),
+        default_queue=settings.CELERY_TASK_DEFAULT_QUEUE,
+        default_time_limit=settings.HOOKLINE_TIME_LIMIT,
+        variables=frozenset(settings.HOOKLINE_VARIABLES),
+        visibility_seconds=visibility_seconds,
+        receiver_margin_seconds=STOP_MARGIN_SECONDS,
+        max_connections=max_connections,
+        consumer_timeout_seconds=consumer_timeout,
+    )

@@ -1,0 +1,99 @@
+"""`manage.py stop_workers`: every worker stops after its current jobs, for its supervisor to start it afresh."""
+
+import time
+from typing import Any
+
+from celery import current_app
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import Error
+from kombu.exceptions import OperationalError
+
+from webhooks.apps import installed_subscriptions
+from workers.fleet import Fleet
+
+EXTRA_SECONDS = 30.0
+"""How much longer than a worker's own grace the command waits, unless told otherwise."""
+
+
+class Command(BaseCommand):
+    help = (
+        "Have every worker stop after its current jobs; what supervises it starts it afresh. "
+        "A worker that was stopping already hears nothing; it is found by the jobs it still runs. "
+        "Exit status: 0, or 1 if they have not all stopped in time, or one may not stay down that should."
+    )
+    requires_migrations_checks = False
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--queue", default="", help="only workers that take jobs from this queue")
+        parser.add_argument("--wait", action="store_true", help="show who still runs, until the last is gone")
+        parser.add_argument(
+            "--stay-down",
+            action="store_true",
+            help="they exit with 37, and their supervisor leaves them down, but for those that were stopping already: "
+            "these are named, and the exit status is 1; Kubernetes starts all of them all the same",
+        )
+        default_seconds = settings.HOOKLINE_GRACE_SECONDS + EXTRA_SECONDS
+        parser.add_argument(
+            "--timeout", type=float, default=default_seconds, metavar="SECONDS", help="Default %(default)g."
+        )
+
+    def handle(self, *, queue: str, wait: bool, stay_down: bool, timeout: float, **options: Any) -> None:
+        known = {settings.CELERY_TASK_DEFAULT_QUEUE, *installed_subscriptions().queues}
+        if queue and queue not in known:
+            raise CommandError(f"No handler uses the queue {queue!r}; there are {', '.join(sorted(known))}.")
+        fleet = Fleet(current_app, queue=queue, stay_down=stay_down)
+        deadline = time.monotonic() + timeout
+        try:
+            self._tell(fleet, deadline)
+            unheard = self._find_unheard(fleet, is_awaited=wait)
+            if wait and (fleet.told or unheard):
+                self._wait(fleet, deadline)
+        except OperationalError as error:
+            raise CommandError(f"The broker does not answer ({type(error).__name__}); look at BROKER_URL.") from None
+        except Error as error:
+            raise CommandError(f"The database does not answer ({type(error).__name__}).") from None
+        if unheard and stay_down:
+            names = ", ".join(unheard)
+            raise CommandError(f"Not told to stay down, and may be started again: {names}. Then say it once more.")
+
+    def _tell(self, fleet: Fleet, deadline: float) -> None:
+        while not fleet.all_stop() and time.monotonic() < deadline:
+            fleet.go_round()
+        if deaf := sorted(told.node for told in fleet.told.values() if not told.stops()):
+            raise CommandError(f"Told, and not stopping yet at the timeout: {', '.join(deaf)}.")
+        if fleet.told:
+            self.stdout.write(f"{workers(len(fleet.told))} told to stop after the current jobs.")
+
+    def _find_unheard(self, fleet: Fleet, *, is_awaited: bool) -> dict[str, int]:
+        unheard = fleet.find_unheard()
+        whose = f" that takes jobs from {fleet.queue}" if fleet.queue else ""
+        if not fleet.told and not unheard:
+            self.stdout.write(f"No worker{whose} answers; none was told to stop.")
+        elif not fleet.told and not is_awaited:
+            raise CommandError(f"No worker{whose} answers; by the inbox jobs run on {', '.join(unheard)}.")
+        elif unheard:
+            count = workers(len(unheard))
+            self.stdout.write(f"{count} not told, for want of an answer; stopping already, or lost: {listed(unheard)}.")
+        return unheard
+
+    def _wait(self, fleet: Fleet, deadline: float) -> None:
+        shown = ""
+        while remaining := fleet.remaining():
+            line = f"{workers(len(remaining))} still there: {listed(remaining)}"
+            if time.monotonic() >= deadline:
+                raise CommandError(f"Not all are gone at the timeout. {line}.")
+            if line != shown:
+                self.stdout.write(line)
+                self.stdout.flush()
+                shown = line
+            fleet.go_round()
+        self.stdout.write("All of them are gone.")
+
+
+def workers(count: int) -> str:
+    return f"{count} worker" if count == 1 else f"{count} workers"
+
+
+def listed(remaining: dict[str, int]) -> str:
+    return ", ".join(f"{node} ({jobs} {'job' if jobs == 1 else 'jobs'})" for node, jobs in remaining.items())

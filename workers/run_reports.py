@@ -1,0 +1,65 @@
+"""How runs ended, told by whoever knows it to the probe process, which counts them for the metrics.
+
+A child reports its own runs; the parent reports those whose process ended in mid-run. A report is one short line in a
+pipe: shorter than PIPE_BUF, so that those of many children do not mix, and never waited for: where the pipe is full or
+nobody reads, the count is short by one, and no run is late.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery import signals
+
+from webhooks.models import AttemptOutcome
+
+ERROR = "error"
+"""Our own part of the run failed: the claim or the record, mostly for want of the database."""
+DROPPED = "dropped"
+"""There was no run: the message was one too many."""
+LONGEST_BYTES = 512
+
+_pipe: tuple[int, int] | None = None
+
+
+def open_reports() -> int:
+    """Open the pipe, before any child is forked, and have each run reported; return the end to read."""
+    global _pipe  # noqa: PLW0603  Celery's signals have no room for it.
+    if _pipe is None:
+        _pipe = os.pipe()
+        os.set_blocking(_pipe[1], False)
+        signals.task_success.connect(_succeeded, weak=False)
+        signals.task_failure.connect(_failed, weak=False)
+    return _pipe[0]
+
+
+def read_reports(descriptor: int) -> Iterator[tuple[str, str]]:
+    """Yield (handler, outcome) for each run reported, for as long as there is somebody who may report."""
+    rest = b""
+    while chunk := os.read(descriptor, 65536):
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            handler, _, outcome = line.decode().partition("\t")
+            yield handler, outcome
+
+
+def _succeeded(sender: Any = None, result: Any = None, **_options: Any) -> None:
+    _report(sender.name, str(result))
+
+
+def _failed(sender: Any = None, exception: BaseException | None = None, **_options: Any) -> None:
+    outcome = ERROR
+    if isinstance(exception, TimeLimitExceeded):
+        outcome = AttemptOutcome.HARD_LIMIT.value
+    elif isinstance(exception, WorkerLostError):
+        outcome = AttemptOutcome.CRASHED.value
+    _report(sender.name, outcome)
+
+
+def _report(handler: str, outcome: str) -> None:
+    line = f"{handler}\t{outcome}\n".encode()
+    if _pipe is not None and len(line) <= LONGEST_BYTES:
+        with suppress(BlockingIOError, BrokenPipeError):
+            os.write(_pipe[1], line)

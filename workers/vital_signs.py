@@ -1,0 +1,69 @@
+"""What a worker's parent process lets its probe process know: a few facts, in memory that both share.
+
+The parent writes, the probe process reads, and neither ever waits for the other: a lock between them would be one more
+thing that a fork or a stopped process can leave behind. The reader tells a half-written record by its number.
+"""
+
+import json
+import mmap
+import struct
+import threading
+from dataclasses import asdict, dataclass
+
+SIZE_BYTES = 64 * 1024
+TRIES = 100
+_HEAD = struct.Struct("=QI")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VitalSigns:
+    """The parent as it last saw itself. Moments `_at` are of the machine's monotonic clock, or None."""
+
+    seen_at: float
+    """When all of this was seen."""
+    beat_at: float
+    """When the consumer's loop last turned."""
+    is_consuming: bool = False
+    """Connected, and consuming from each of its queues."""
+    is_connected: bool = False
+    has_consumed: bool = False
+    is_ending: bool = False
+    """Its loop is at its end: a stop, whoever asked for it."""
+    stops_at_seconds: float = 0.0
+    """The end of its life by the limit on it, in epoch seconds; 0 for never."""
+    processes: int = 0
+    busy: int = 0
+    unstarted: int = 0
+    """Messages that it holds and that no child has begun."""
+    progress_at: float = 0.0
+    """When it last took a job, or last could not have: no child was free, or it did not consume."""
+    queues: tuple[str, ...] = ()
+
+
+class SharedSigns:
+    """The shared memory. One process writes; any that was forked from it reads."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, SIZE_BYTES)
+        self._number = 0
+        # Between threads of the writing process, where it has any. The reader never takes it.
+        self._writing = threading.Lock()
+
+    def write(self, signs: VitalSigns) -> None:
+        record = json.dumps(asdict(signs)).encode()
+        with self._writing:
+            self._number += 1
+            # Odd while it is being written.
+            _HEAD.pack_into(self._memory, 0, 2 * self._number - 1, len(record))
+            self._memory[_HEAD.size : _HEAD.size + len(record)] = record
+            _HEAD.pack_into(self._memory, 0, 2 * self._number, len(record))
+
+    def read(self) -> VitalSigns | None:
+        """Return the last record; None if there is none, or if its writer was stopped in the middle of one."""
+        for _ in range(TRIES):
+            number, length = _HEAD.unpack_from(self._memory, 0)
+            record = self._memory[_HEAD.size : _HEAD.size + length]
+            if number and number % 2 == 0 and _HEAD.unpack_from(self._memory, 0)[0] == number:
+                known = json.loads(record)
+                return VitalSigns(**known | {"queues": tuple(known["queues"])})
+        return None
