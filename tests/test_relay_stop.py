@@ -9,11 +9,19 @@ from tests.processes import manage
 HELD = """
 import os, signal, threading, time
 from webhooks.management.commands.relay import hear_stop
+
+create = threading.Thread.__init__
+def create_slow_to_begin(thread, **options):
+    create(thread, **options)
+    started = thread._started
+    started.set = lambda: (threading.Event.set(started), time.sleep(0.3))
+threading.Thread.__init__ = create_slow_to_begin  # `start` returns, and the thread has not taken all its locks.
+
 stop = threading.Event()
 hear_stop(stop)
 with {lock}:
     os.kill(os.getpid(), signal.{number})
-    time.sleep(60)
+    time.sleep(10)
 os._exit(1)
 """
 

@@ -46,14 +46,17 @@ def hear_stop(stop: threading.Event) -> None:
     word, ours = os.pipe()
     os.set_blocking(ours, False)
     signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
+    there = threading.Event()
 
     def leave_after_the_word() -> None:
+        there.set()
         while os.read(word, 1)[0] not in STOP_SIGNALS:
             pass
         time.sleep(STOP_SECONDS)
         os._exit(0)
 
     threading.Thread(target=leave_after_the_word, name="stop", daemon=True).start()
+    there.wait()  # For `start` returns before the new thread has taken the last lock it needs.
     for number in STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.set())
 
