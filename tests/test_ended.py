@@ -213,9 +213,8 @@ def test_nothing_is_told_before_the_others_have_had_their_time(monkeypatch: pyte
 
 def claimed_job(**columns: Any) -> Job:
     job = make_job(JobState.QUEUED, **columns)
-    claimed = transitions.claim(job.pk, worker=WORKER, pid=11, lease_seconds=60)
-    assert claimed
-    return claimed
+    assert transitions.claim(job.pk, worker=WORKER, pid=11, lease_seconds=60)
+    return job
 
 
 def test_a_crash_costs_an_attempt_and_the_last_one_is_the_end() -> None:

@@ -16,6 +16,7 @@ from webhooks import inbox, transitions
 from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState, Source
 from webhooks.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
 from webhooks.subscriptions import Backoff
+from webhooks.transitions import ClaimedJob
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -34,17 +35,17 @@ def new_job(*, max_attempts: int = 3, **values: Any) -> Job:
     return Job.objects.create(delivery=delivery, handler="app.handle", queue="q", max_attempts=max_attempts, **values)
 
 
-def claim(job: Job) -> Job | None:
+def claim(job: Job) -> ClaimedJob | None:
     return transitions.claim(job.pk, worker="worker@test", pid=1, lease_seconds=60)
 
 
-def claimed(job: Job) -> Job:
+def claimed(job: Job) -> ClaimedJob:
     run = claim(job)
     assert run is not None
     return run
 
 
-def record(run: Job, outcome: Outcome, *, age_seconds: float = 0.0) -> JobState | None:
+def record(run: ClaimedJob, outcome: Outcome, *, age_seconds: float = 0.0) -> JobState | None:
     return transitions.record(run, outcome, age_seconds=age_seconds, backoff=AT_ONCE)
 
 
@@ -73,11 +74,12 @@ def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
 
 
 def test_a_claim_counts_the_attempt_sets_the_lease_and_clears_publish_at() -> None:
-    run = claimed(new_job())
-    assert (run.state, run.attempt, run.publish_at) == (JobState.RUNNING, 1, None)
-    assert run.lease_until is not None
-    assert timedelta(seconds=58) < run.lease_until - run.claimed_at <= timedelta(seconds=60)  # type: ignore[attr-defined]
-    attempt = Attempt.objects.get(job=run)
+    run = claimed(new_job(publications=3))
+    job = Job.objects.get(pk=run.pk)
+    assert (job.state, job.attempt, job.publish_at, job.publications) == (JobState.RUNNING, 1, None, 0)
+    assert job.lease_until is not None
+    assert timedelta(seconds=58) < job.lease_until - run.claimed_at <= timedelta(seconds=60)
+    attempt = Attempt.objects.get(job=job)
     assert (attempt.number, attempt.worker, attempt.outcome, attempt.finished_at) == (1, "worker@test", "", None)
 
 

@@ -16,7 +16,17 @@ from typing import Any, Protocol
 
 from webhooks.committer import Committer, InboxUnavailableError
 from webhooks.inbox import JobToPublish, NewDelivery, store
-from webhooks.payload import FORM, FORM_GROWTH, JSON, LARGEST_ID, PayloadError, PayloadTooLargeError, parse, summarise
+from webhooks.payload import (
+    FORM,
+    FORM_GROWTH,
+    JSON,
+    LARGEST_ID,
+    PayloadError,
+    PayloadTooLargeError,
+    media_type,
+    parse,
+    summarise,
+)
 from webhooks.signature import fingerprint, matching_secret
 from webhooks.subscriptions import Subscriptions
 
@@ -86,7 +96,7 @@ def _refuse_length(headers: Mapping[str, str], rules: Rules) -> Answer | None:
     length = headers.get("Content-Length", "")
     if not re.fullmatch(r"[0-9]{1,15}", length):
         return refusal(411, "A Content-Length header is required.")
-    content_type = content_type_of(headers)
+    content_type = media_type(headers.get("Content-Type", ""))
     if content_type not in (JSON, FORM):
         return refusal(415, f"The content type must be {JSON} or {FORM}.")
     limit = rules.max_body_bytes * (1 if content_type == JSON else FORM_GROWTH)
@@ -116,7 +126,9 @@ def receive(
     if secret is None:
         return refusal(401, "X-Hub-Signature-256 matches none of this source's secrets.")
     try:
-        payload = parse(body, content_type=content_type_of(headers), limit_bytes=rules.max_body_bytes)
+        payload = parse(
+            body, content_type=media_type(headers.get("Content-Type", "")), limit_bytes=rules.max_body_bytes
+        )
     except PayloadTooLargeError as error:
         return refusal(413, str(error))
     except PayloadError as error:
@@ -154,11 +166,6 @@ def _new_delivery(
         body=body,
         subscriptions=rules.subscriptions.matching(event, summary.action, payload),
     )
-
-
-def content_type_of(headers: Mapping[str, str]) -> str:
-    """Return the media type alone, without its parameters."""
-    return headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 def _guid(value: str) -> uuid.UUID | None:

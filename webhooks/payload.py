@@ -32,6 +32,11 @@ class Summary:
     sender: str
 
 
+def media_type(content_type: str) -> str:
+    """Return a Content-Type header's media type alone, without its parameters."""
+    return content_type.partition(";")[0].strip().lower()
+
+
 def parse(body: bytes, *, content_type: str, limit_bytes: int | None = None) -> dict[str, Any]:
     """Return the payload: a JSON object, alone or in the form's `payload` field. Raises PayloadError."""
     text = body if content_type == JSON else _form_payload(body)

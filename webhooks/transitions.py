@@ -8,14 +8,18 @@ the database's clock.
 import logging
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
+from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, Model, Q, QuerySet
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
+from webhooks import run_statements
 from webhooks.models import Attempt, AttemptOutcome, Job, JobState
 from webhooks.outcomes import Budget, Outcome, Step, next_step, one_line, storable
 from webhooks.subscriptions import Backoff
@@ -31,34 +35,80 @@ PUBLISH_GRACE = timedelta(seconds=5)
 """How long a message published beside the commit has before the relay takes it for lost."""
 
 
-def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> Job | None:
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job whose attempt has just begun, with what its delivery says."""
+
+    pk: int
+    handler: str
+    attempt: int
+    max_attempts: int
+    forgiven: int
+    lost: int
+    budget_from_attempt: int
+    budget_from_at: datetime
+    claimed_at: datetime
+    """The database's time of the claim."""
+    delivery_id: int
+    event: str
+    action: str
+    guid: UUID
+    hook_id: int
+    repository: str
+    installation_id: int | None
+    sender: str
+    received_at: datetime
+    source: str
+    content_type: str | None
+    """The header as it came; None where the delivery has none."""
+
+
+_CLAIMED: tuple[Any, ...] = (
+    *("pk", "handler", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt", "budget_from_at", Now()),
+    *(f"delivery__{name}" for name in ("id", "event", "action", "guid", "hook_id", "repository", "installation_id")),
+    *(
+        "delivery__sender",
+        "delivery__received_at",
+        "delivery__source__name",
+        KeyTextTransform("Content-Type", "delivery__headers"),
+    ),
+)
+"""The values of a ClaimedJob in its order."""
+
+
+def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> ClaimedJob | None:
     """Start an attempt, or return None if the job is taken, final, not due yet or gone.
 
-    The job comes with its delivery and source, and with `claimed_at`, the database's time of the claim. The attempt is
-    counted and committed here, before any code of the handler runs, and before the payload is read: one that takes more
-    memory than a process may have must not undo the count.
+    The attempt is counted and committed here, before any code of the handler runs, and before the payload is read: one
+    that takes more memory than a process may have must not undo the count.
     """
-    with transaction.atomic():
-        claimed = Job.objects.filter(
-            Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now()), pk=job_id
-        ).update(
-            state=JobState.RUNNING,
-            attempt=F("attempt") + 1,
-            lease_until=Now() + timedelta(seconds=lease_seconds),
-            publish_at=None,
-            publications=0,
-        )
-        if not claimed:
-            return None
-        job = Job.objects.select_related("delivery__source").annotate(claimed_at=Now()).get(pk=job_id)
-        Attempt.objects.create(job_id=job_id, number=job.attempt, worker=worker[:255], pid=pid)
-    return job
+    way = run_statements.claim if connection.vendor == "postgresql" else _claim
+    row = way(job_id, worker=worker[:255], pid=pid, lease_seconds=lease_seconds)
+    return ClaimedJob(*row) if row else None
 
 
-def record(job: Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) -> JobState | None:
+@transaction.atomic
+def _claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
+    claimed = Job.objects.filter(
+        Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now()), pk=job_id
+    ).update(
+        state=JobState.RUNNING,
+        attempt=F("attempt") + 1,
+        lease_until=Now() + timedelta(seconds=lease_seconds),
+        publish_at=None,
+        publications=0,
+    )
+    if not claimed:
+        return None
+    row: tuple[Any, ...] = Job.objects.values_list(*_CLAIMED).get(pk=job_id)
+    Attempt.objects.create(job_id=job_id, number=ClaimedJob(*row).attempt, worker=worker, pid=pid)
+    return row
+
+
+def record(job: ClaimedJob | Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) -> JobState | None:
     """End the job's current attempt and return the job's new state, or None if the attempt is no longer current.
 
-    `job` is as `claim` returned it; `age_seconds` is from the start of its budget.
+    `job` is as it was when the attempt was current; `age_seconds` is from the start of its budget.
     """
     budget = Budget(
         attempt=job.attempt,
@@ -74,36 +124,48 @@ def record(job: Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) 
         backoff=backoff,
         max_age_seconds=timedelta(hours=settings.HOOKLINE_MAX_AGE_HOURS).total_seconds(),
     )
-    with transaction.atomic():
-        if not _take_step(job, outcome, step):
-            return None
-        Attempt.objects.filter(job_id=job.pk, number=job.attempt).update(
-            finished_at=Now(),
-            outcome=outcome.kind,
-            message=one_line(outcome.message),
-            traceback=storable(outcome.traceback),
-        )
-    return step.state
+    values = _recorded(job, outcome, step)
+    recorded = run_statements.record(values) if connection.vendor == "postgresql" else _record(**values)
+    return step.state if recorded else None
 
 
-def _take_step(job: Job, outcome: Outcome, step: Step) -> bool:
-    final = step.state is not JobState.RETRYING
+def _recorded(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, Any]:
     succeeded = step.state is JobState.SUCCEEDED
-    due = Now() + timedelta(seconds=step.delay_seconds)
-    return bool(
-        Job.objects.filter(pk=job.pk, state=JobState.RUNNING, attempt=job.attempt).update(
-            state=step.state,
-            lease_until=None,
-            due_at=F("due_at") if final else due,
-            publish_at=None if final else due,
-            finished_at=Now() if final else None,
-            forgiven=F("forgiven") + int(step.forgives),
-            lost=F("lost") + int(step.loses),
-            result=one_line(outcome.message) if succeeded else "",
-            error="" if succeeded else one_line(f"{outcome.message} {step.reason}"),
-            fingerprint=outcome.fingerprint,
-        )
-    )
+    return {
+        "job": job.pk,
+        "attempt": job.attempt,
+        "state": step.state.value,
+        "is_final": step.state is not JobState.RETRYING,
+        "delay": timedelta(seconds=step.delay_seconds),
+        "forgives": int(step.forgives),
+        "loses": int(step.loses),
+        "result": one_line(outcome.message) if succeeded else "",
+        "error": "" if succeeded else one_line(f"{outcome.message} {step.reason}"),
+        "fingerprint": outcome.fingerprint,
+        "outcome": outcome.kind.value,
+        "message": one_line(outcome.message),
+        "traceback": storable(outcome.traceback),
+    }
+
+
+@transaction.atomic
+def _record(
+    *, job: int, attempt: int, is_final: bool, delay: timedelta, forgives: int, loses: int, **values: Any
+) -> bool:
+    ended = {name: values.pop(name) for name in ("outcome", "message", "traceback")}
+    due = Now() + delay
+    if not Job.objects.filter(pk=job, state=JobState.RUNNING, attempt=attempt).update(
+        lease_until=None,
+        due_at=F("due_at") if is_final else due,
+        publish_at=None if is_final else due,
+        finished_at=Now() if is_final else None,
+        forgiven=F("forgiven") + forgives,
+        lost=F("lost") + loses,
+        **values,
+    ):
+        return False
+    Attempt.objects.filter(job_id=job, number=attempt).update(finished_at=Now(), **ended)
+    return True
 
 
 def record_ended_process(job_id: int, outcome: Outcome, *, worker: str, pid: int, backoff: Backoff) -> JobState | None:

@@ -23,11 +23,11 @@ from django.db import DataError, Error, InterfaceError, OperationalError, connec
 from webhooks import transitions
 from webhooks.broker import MESSAGE_VERSION
 from webhooks.event import Event, GiveUp, RetryLater, Run
-from webhooks.intake import content_type_of
-from webhooks.models import AttemptOutcome, Job, Payload
+from webhooks.models import AttemptOutcome, Payload
 from webhooks.outcomes import Outcome
-from webhooks.payload import parse
+from webhooks.payload import media_type, parse
 from webhooks.subscriptions import Subscription, Subscriptions
+from webhooks.transitions import ClaimedJob
 from workers.run import HandlerWindow, run_handler
 from workers.stopping import is_stopping
 
@@ -131,7 +131,7 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
     return outcome.kind.value
 
 
-def _claim(job_id: int, *, worker: str, lease_seconds: float) -> Job | None:
+def _claim(job_id: int, *, worker: str, lease_seconds: float) -> ClaimedJob | None:
     try:
         return transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
     except (OperationalError, InterfaceError):
@@ -140,26 +140,24 @@ def _claim(job_id: int, *, worker: str, lease_seconds: float) -> Job | None:
         return transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
 
 
-def event_of(job: Job) -> Event:
+def event_of(job: ClaimedJob) -> Event:
     """Return what the handler of a claimed job is given. Raises what ends the run where there is nothing to give."""
-    delivery = job.delivery
-    body = _body_of(job)
     return Event(
-        name=delivery.event,
-        action=delivery.action,
-        payload=parse(body, content_type=content_type_of(delivery.headers)),
-        delivery=str(delivery.guid),
-        source=delivery.source.name,
-        hook_id=delivery.hook_id,
-        repository=delivery.repository,
-        installation_id=delivery.installation_id,
-        sender=delivery.sender,
-        received_at=delivery.received_at,
-        idempotency_key=f"{delivery.source.name}:{delivery.hook_id}:{delivery.guid}:{job.handler}",
+        name=job.event,
+        action=job.action,
+        payload=parse(_body_of(job), content_type=media_type(job.content_type or "")),
+        delivery=str(job.guid),
+        source=job.source,
+        hook_id=job.hook_id,
+        repository=job.repository,
+        installation_id=job.installation_id,
+        sender=job.sender,
+        received_at=job.received_at,
+        idempotency_key=f"{job.source}:{job.hook_id}:{job.guid}:{job.handler}",
     )
 
 
-def _body_of(job: Job) -> bytes:
+def _body_of(job: ClaimedJob) -> bytes:
     try:
         return bytes(Payload.objects.values_list("body", flat=True).get(pk=job.delivery_id))
     except Payload.DoesNotExist:
@@ -188,13 +186,14 @@ def close_spoilt_connections() -> bool:
     return was_open
 
 
-def _record(subscription: Subscription, job: Job, outcome: Outcome, *, claimed: float, lease_seconds: float) -> Any:
+def _record(
+    subscription: Subscription, job: ClaimedJob, outcome: Outcome, *, claimed: float, lease_seconds: float
+) -> Any:
     """Record the outcome, trying for as long as the lease gives; then the relay records the run as lost."""
-    claimed_at = job.claimed_at  # type: ignore[attr-defined]  # Annotated by claim.
     is_bare = False
     while True:
         held = time.monotonic() - claimed
-        age = claimed_at - job.budget_from_at + timedelta(seconds=held)
+        age = job.claimed_at - job.budget_from_at + timedelta(seconds=held)
         try:
             return transitions.record(job, outcome, age_seconds=age.total_seconds(), backoff=subscription.backoff)
         except (DataError, ValueError) as error:

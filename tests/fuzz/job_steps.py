@@ -18,6 +18,7 @@ from webhooks.inbox import NewDelivery, Stored
 from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, Payload
 from webhooks.outcomes import Outcome
 from webhooks.subscriptions import Backoff, Subscription
+from webhooks.transitions import ClaimedJob
 
 WORKER = "worker@test"
 LEASE_SECONDS = 75.0
@@ -70,7 +71,7 @@ class Step:
 class Run:
     """A claimed job as its process has it."""
 
-    job: Job
+    job: ClaimedJob
     pid: int
 
 
