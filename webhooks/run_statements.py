@@ -1,7 +1,8 @@
-"""The two changes that a run makes, on PostgreSQL: each one statement, and so one round trip and one transaction.
+"""What each run asks of the database, past the ORM: a child that runs less code holds less memory, see decision 0008.
 
-`webhooks/transitions.py` decides what changes, and makes the same changes through the ORM on other databases. Past the
-ORM a child of the worker runs far less code, and holds less memory of its own for it: decision 0008.
+A claim and a record are one statement each, and so one round trip and one transaction; only PostgreSQL has such
+statements. `webhooks/transitions.py` decides what changes, and makes the same changes through the ORM elsewhere. What is
+only read is read by the same statement everywhere.
 """
 
 from collections.abc import Mapping
@@ -48,6 +49,13 @@ WITH job AS (
 )
 SELECT 1 FROM job
 """
+_PAYLOAD = "SELECT body FROM webhooks_payload WHERE delivery_id = %(delivery)s"
+_HOLDER = """
+SELECT attempt.pid
+FROM webhooks_attempt AS attempt
+JOIN webhooks_job AS job ON job.id = attempt.job_id AND job.attempt = attempt.number
+WHERE job.id = %(job)s AND job.state = 'running' AND attempt.worker = %(worker)s
+"""
 
 
 def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
@@ -59,6 +67,18 @@ def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[
 def record(values: Mapping[str, Any]) -> bool:
     """Return whether the attempt was the job's current one, and so is recorded. `values` are those of `_RECORD`."""
     return _one_row(_RECORD, values) is not None
+
+
+def payload_of(delivery_id: int) -> bytes | None:
+    """Return a delivery's raw body, or None if it has been pruned."""
+    row = _one_row(_PAYLOAD, {"delivery": delivery_id})
+    return bytes(row[0]) if row else None
+
+
+def holder_of(job_id: int, *, worker: str) -> int | None:
+    """Return the process id of this worker's child that holds a job, or None if none does."""
+    row = _one_row(_HOLDER, {"job": job_id, "worker": worker})
+    return row[0] if row else None
 
 
 def _one_row(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:

@@ -29,8 +29,9 @@ from django.db.models.functions import Now
 
 from webhooks import transitions
 from webhooks.apps import installed_subscriptions
-from webhooks.models import Attempt, AttemptOutcome, JobState
+from webhooks.models import Attempt, AttemptOutcome
 from webhooks.outcomes import Outcome, fingerprint
+from webhooks.run_statements import holder_of
 from webhooks.subscriptions import Backoff
 from workers.stopping import is_stopping
 
@@ -174,19 +175,17 @@ def settle(job_id: int, *, worker: str) -> bool:
     another one. That one comes here, since it cannot claim. A run that began before this worker did is not of its
     children, even under its name: it was lost with the worker before, and has its lease.
     """
-    held = Attempt.objects.filter(
-        job_id=job_id,
-        number=F("job__attempt"),
-        job__state=JobState.RUNNING,
-        worker=worker[:255],
-        started_at__gt=Now() - timedelta(seconds=time.monotonic() - _born),
-    ).values_list("pid", "job__handler")
-    for pid, handler in held:
-        if pid and not _is_alive(pid):
-            reason = "The process ended in mid-run, as soon as it had begun."
-            _record(job_id, handler, AttemptOutcome.CRASHED, reason, worker=worker, pid=pid)
-            return True
-    return False
+    pid = holder_of(job_id, worker=worker[:255])
+    if not pid or _is_alive(pid):
+        return False
+    born = Now() - timedelta(seconds=time.monotonic() - _born)
+    held = Attempt.objects.filter(job_id=job_id, number=F("job__attempt"), pid=pid, started_at__gt=born)
+    handler = held.values_list("job__handler", flat=True).first()
+    if handler is None:
+        return False
+    reason = "The process ended in mid-run, as soon as it had begun."
+    _record(job_id, handler, AttemptOutcome.CRASHED, reason, worker=worker, pid=pid)
+    return True
 
 
 def _is_alive(pid: int) -> bool:

@@ -23,9 +23,10 @@ from django.db import DataError, Error, InterfaceError, OperationalError, connec
 from webhooks import transitions
 from webhooks.broker import MESSAGE_VERSION
 from webhooks.event import Event, GiveUp, RetryLater, Run
-from webhooks.models import AttemptOutcome, Payload
+from webhooks.models import AttemptOutcome
 from webhooks.outcomes import Outcome
 from webhooks.payload import media_type, parse
+from webhooks.run_statements import payload_of
 from webhooks.subscriptions import Subscription, Subscriptions
 from webhooks.transitions import ClaimedJob
 from workers.run import HandlerWindow, run_handler
@@ -159,14 +160,15 @@ def event_of(job: ClaimedJob) -> Event:
 
 def _body_of(job: ClaimedJob) -> bytes:
     try:
-        return bytes(Payload.objects.values_list("body", flat=True).get(pk=job.delivery_id))
-    except Payload.DoesNotExist:
-        raise GiveUp("The payload has been pruned.") from None
+        body = payload_of(job.delivery_id)
     except (OperationalError, InterfaceError) as error:
         connection.close()
         if "out of memory" in str(error):  # So libpq says it.
             raise MemoryError("The payload takes more memory than the process may have.") from None
         raise RetryLater("The database was away as the payload was read.", after=PAYLOAD_AGAIN_SECONDS) from None
+    if body is None:
+        raise GiveUp("The payload has been pruned.")
+    return body
 
 
 def close_spoilt_connections() -> bool:
