@@ -83,7 +83,7 @@ def test_a_payload_that_cannot_be_read_ends_a_run_that_is_counted(
     fault: str, outcome: str, message: str, window: HandlerWindow
 ) -> None:
     def fail(execute: Any, sql: str, *rest: Any) -> Any:
-        if 'FROM "webhooks_payload"' in sql:
+        if "FROM webhooks_payload" in sql:
             raise OperationalError(fault)
         return execute(sql, *rest)
 

@@ -21,6 +21,7 @@ from webhooks.payload import JSON
 from webhooks.run_statements import holder_of
 from webhooks.subscriptions import Backoff
 from webhooks.transitions import claim, record
+from workers.immortal import make_immortal
 from workers.task import event_of
 
 REHEARSED_RUNS = 20
@@ -33,9 +34,10 @@ logger = logging.getLogger(__name__)
 
 
 def keep_loaded_shared(**_options: Any) -> None:
-    """Rehearse, free what is garbage, and take the rest out of the collector's sight, here and in children."""
+    """Rehearse, free what is garbage, and have nobody write to the rest, neither the collector nor who refers to it."""
     rehearse()
     gc.collect()
+    make_immortal()
     gc.freeze()
 
 

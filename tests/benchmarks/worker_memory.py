@@ -96,6 +96,7 @@ VARIANTS = {
     "1 run rehearsed": Variant(AT_CONNECT.format(what="memory.REHEARSED_RUNS = 1")),
     "5 runs rehearsed": Variant(AT_CONNECT.format(what="memory.REHEARSED_RUNS = 5")),
     "no GSS": Variant(environment={"PGGSSENCMODE": "disable"}),
+    "no immortals": Variant(AT_CONNECT.format(what="memory.make_immortal = lambda: 0")),
     "no collect": Variant(AT_CONNECT.format(what="gc.collect = lambda: None")),
     "no freeze": Variant(AT_CONNECT.format(what="gc.freeze = lambda: None")),
     "gc off until then": Variant(
