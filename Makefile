@@ -3,7 +3,9 @@
 PYTHON ?=
 export PYTHON
 
+# Another one beside it: make test VENV=.venv-3.13 PYTHON=python3.13
 VENV := .venv
+export VENV
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 

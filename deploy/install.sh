@@ -4,8 +4,10 @@
 #     deploy/install.sh requirements.lock
 #
 # $PYTHON is the interpreter to build it with; else the first of python3 and python3.13 to 3.11 that is new enough.
+# $VENV is another name for it.
 set -eu
 lock=$1
+venv=${VENV:-.venv}
 
 fail() {
     echo "hookline: $1" >&2
@@ -26,15 +28,15 @@ find_python() {
 }
 
 # A moved directory, or a Python that was upgraded away, leaves an environment that cannot run.
-if ! is_new_enough .venv/bin/python; then
+if ! is_new_enough "$venv/bin/python"; then
     python=$(find_python)
     [ -n "$python" ] || fail "needs Python 3.11 or newer, and found none; name one with PYTHON=/path/to/python3."
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python cannot create environments; on Debian and Ubuntu: apt install $(basename "$python")-venv."
-    echo "Creating .venv with $("$python" --version) ..."
-    "$python" -m venv --clear .venv
+    echo "Creating $venv with $("$python" --version) ..."
+    "$python" -m venv --clear "$venv"
 fi
 
-echo "Installing $(grep -c '==' "$lock") packages from $lock into .venv ..."
+echo "Installing $(grep -c '==' "$lock") packages from $lock into $venv ..."
 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
-    .venv/bin/python -m pip install --quiet --quiet --require-hashes --requirement "$lock"
+    "$venv/bin/python" -m pip install --quiet --quiet --require-hashes --requirement "$lock"

@@ -14,6 +14,7 @@ from tests.stack import Stack, running_stack
 from webhooks import transitions
 from webhooks.models import Job, JobState, Source
 from workers import memory
+from workers.immortal import can_be_immortal
 
 OUTSIDE = Path(__file__).resolve().parent / "outside"
 JOBS_OF_A_CHILD = 2
@@ -61,6 +62,10 @@ def test_what_a_worker_has_loaded_is_frozen_in_its_children(told: list[dict[str,
     first = told[0]
     assert first["frozen"] > 50_000
     assert first["in sight"] < first["frozen"] / 5
+
+
+def test_what_a_worker_has_loaded_is_immortal_in_its_children_where_python_has_that(told: list[dict[str, Any]]) -> None:
+    assert [one["immortal"] for one in told] == [can_be_immortal()] * len(told)
 
 
 def test_a_child_that_takes_anothers_place_starts_with_the_same(told: list[dict[str, Any]]) -> None:
@@ -128,6 +133,7 @@ def test_a_worker_that_cannot_rehearse_says_so_and_starts(
 
 def test_the_garbage_collector_does_not_look_at_what_was_there_before_the_fork(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "rehearse", lambda: None)
+    monkeypatch.setattr(memory, "make_immortal", lambda: 0)  # There would be no way back for this process.
     try:
         memory.keep_loaded_shared()
         assert gc.get_freeze_count() > 50_000

@@ -1,8 +1,8 @@
 """What each run asks of the database, past the ORM: a child that runs less code holds less memory, see decision 0008.
 
 A claim and a record are one statement each, and so one round trip and one transaction; only PostgreSQL has such
-statements. `webhooks/transitions.py` decides what changes, and makes the same changes through the ORM elsewhere. What is
-only read is read by the same statement everywhere.
+statements. `webhooks/transitions.py` decides what changes, and makes the same changes through the ORM elsewhere.
+What is only read is read by the same statement everywhere.
 """
 
 from collections.abc import Mapping

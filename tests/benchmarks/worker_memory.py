@@ -1,7 +1,7 @@
 """What a worker of 1, 8 and 70 children holds in memory, before and after what is done about it, and over many jobs.
 
     python -m tests.benchmarks.worker_memory
-    python -m tests.benchmarks.worker_memory --children 70 --jobs 5000 --variants all
+    python -m tests.benchmarks.worker_memory --children 12 --orm --variants all
     python -m tests.benchmarks.worker_memory --children 70 --jobs 100000 --variants after
 
 Starts a PostgreSQL and a RabbitMQ of its own, a relay, and for each line a real `manage.py worker`; reads the
@@ -141,6 +141,7 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--children", type=int, nargs="+", default=[1, 8, 70])
     parser.add_argument("--jobs", type=int, help="for each line; 40 for each child by default")
     parser.add_argument("--work", type=float, default=0.25, metavar="SECONDS", help="how long a job sleeps")
+    parser.add_argument("--orm", action="store_true", help="have the handler use Django's ORM, too")
     parser.add_argument("--variants", nargs="+", default=["before", "after"], choices=[*VARIANTS, "all"])
     options = parser.parse_args()
     if "all" in options.variants:
@@ -154,7 +155,7 @@ def line(name: str, *, children: int, options: argparse.Namespace, database: str
     with pod(VARIANTS[name], database=database, broker=broker) as stack:
         parent = start_worker(stack, children)
         at_start = memory_of(parent)
-        fill(stack, jobs=jobs, seconds_of_work=options.work)
+        fill(stack, jobs=jobs, seconds_of_work=options.work, orm=options.orm)
         began, cpu = time.monotonic(), cpu_seconds([parent])
         stack.start("relay")
         readings = watch(stack, parent, jobs)
@@ -218,9 +219,9 @@ def start_worker(stack: Stack, children: int) -> int:
     return parent
 
 
-def fill(stack: Stack, *, jobs: int, seconds_of_work: float) -> None:
+def fill(stack: Stack, *, jobs: int, seconds_of_work: float, orm: bool = False) -> None:
     """Put so many due jobs into the inbox, each with GitHub's payload of a push beside what the handler reads."""
-    payload = sample_payloads.load("push") | {"client_payload": {"seconds": seconds_of_work}}
+    payload = sample_payloads.load("push") | {"client_payload": {"seconds": seconds_of_work, "orm": orm}}
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         for statement in FILL.split(";\n"):
             connection.execute(statement.encode(), {"jobs": jobs, "body": json.dumps(payload)})

@@ -6,6 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+from django.contrib.auth.models import Group, Permission
+from django.db import transaction
+from django.db.models import Count
+
 from webhooks.event import Event, GiveUp, RetryLater, Run
 from webhooks.subscriptions import Backoff, on
 
@@ -28,11 +32,23 @@ def swallow_for(seconds: float, swallowed: type[BaseException], event: Event, ru
             leave_a_mark(event, run.attempt, "swallowed")
 
 
+def read_and_write() -> None:
+    """Ask Django's ORM for this and that, as handlers of an application do."""
+    with transaction.atomic():
+        group, _ = Group.objects.update_or_create(name=f"of {os.getpid()}")
+        group.permissions.set(Permission.objects.filter(content_type__app_label="webhooks"))
+        permissions = Permission.objects.select_related("content_type").filter(group=group).order_by("codename")
+        list(permissions.annotate(groups=Count("group")).exclude(content_type__model__startswith="a"))
+
+
 @on("repository_dispatch", actions=["work"], queue="trial", time_limit=8, backoff=QUICK)
 def work(event: Event, run: Run) -> str:
-    """Sleep for as long as the payload says."""
+    """Sleep for as long as the payload says, and use Django's ORM if it says so."""
     leave_a_mark(event, run.attempt, "begun")
-    time.sleep(float(event.payload["client_payload"].get("seconds", 0)))
+    told = event.payload["client_payload"]
+    time.sleep(float(told.get("seconds", 0)))
+    if told.get("orm"):
+        read_and_write()
     leave_a_mark(event, run.attempt, "done")
     return "worked"
 

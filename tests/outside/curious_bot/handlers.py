@@ -30,6 +30,7 @@ def tell(event: Event) -> str:
         "pid": os.getpid(),
         "frozen": gc.get_freeze_count(),
         "in sight": len(gc.get_objects()),
+        "immortal": sys.getrefcount(tell) > 2**30,
         "connected at fork": at_fork["connected"],
         "imported since": sorted(set(sys.modules) - at_fork["modules"]),
     }
