@@ -193,6 +193,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 # A message is a hint: it is acknowledged as its run starts, and what a dead worker left is in the inbox, under a lease.
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"
 CELERY_WORKER_MAX_TASKS_PER_CHILD = HOOKLINE_CHILD_MAX_JOBS
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = HOOKLINE_CHILD_RECYCLE_MB * 1024
 CELERY_WORKER_SEND_TASK_EVENTS = True

@@ -129,6 +129,10 @@ class TestTheImage:
         compiled = int(installation.shell("find /app /opt/hookline/lib -name '*.pyc' | wc -l"))
         assert sources == compiled > 1000
 
+    def test_its_python_makes_immortal_what_a_worker_has_loaded(self, installation: Installation) -> None:
+        made = installation.shell("python -c 'from workers.immortal import make_immortal; print(make_immortal())'")
+        assert int(made) > 0
+
     @pytest.mark.parametrize("role", ["receiver", "relay", "worker", "flower"])
     def test_every_role_is_a_child_of_pid_1_and_not_root(self, installation: Installation, role: str) -> None:
         settings = {"HOOKLINE_PORT": str(free_port()), "HOOKLINE_FLOWER_PORT": str(free_port())}

@@ -9,7 +9,7 @@ set -eu
 name=$1
 cd "$(dirname "$0")/../.."
 file=deploy/image/Dockerfile
-own_base=localhost/hookline-base:bookworm
+own_base=localhost/hookline-base:trixie
 
 if ! command -v buildah >/dev/null; then
     echo "hookline: buildah is missing; on Debian: apt-get install buildah podman runc catatonit debootstrap" >&2

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Makes a base image out of Debian's packages, for where no registry is reached: Debian's smallest system and Python.
 #
-#     deploy/image/make-base.sh localhost/hookline-base:bookworm
+#     deploy/image/make-base.sh localhost/hookline-base:trixie
 #
-# The mirror, and a proxy to it, are the ones that this machine's apt uses. Needs root, debootstrap and buildah.
+# The mirrors, and a proxy to them, are the ones that this machine's apt uses, whatever release of Debian it runs. Needs
+# root, debootstrap and buildah.
 set -eu
 name=$1
-suite=bookworm
+suite=trixie
 
 fail() {
     echo "hookline: $1" >&2
@@ -20,19 +21,36 @@ done
 
 eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
 export http_proxy="${http_proxy:-}" https_proxy="${https_proxy:-}"
-sources=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Origin: Debian' | sort -u)
-mirror=$(echo "$sources" | awk -v suite=$suite '$2 == suite { print $1; exit }')
-[ -n "$mirror" ] || fail "apt knows no mirror of Debian $suite here."
+# The first mirror under this label, of a release whose name is like that; apt knows both from the lists it has fetched.
+mirror_of() {
+    apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Origin: Debian' "Label: $1" |
+        awk -v like="$2" '$2 ~ like { print $1; exit }'
+}
+mirror=$(mirror_of Debian '^[a-z]+$')
+updates=$(mirror_of Debian '-updates$')
+security=$(mirror_of Debian-Security .)
+[ -n "$mirror" ] || fail "apt knows no mirror of Debian here; if it should, run apt-get update first."
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM
 root=$work/root
+
+add_source() {
+    # apt's own downloader: it has apt's proxies and authorities, and reads file: too.
+    /usr/lib/apt/apt-helper download-file "${1%/}/dists/$2/Release" "$work/Release" >/dev/null 2>&1 ||
+        fail "the mirror of Debian that apt uses here does not serve $2, or cannot be reached."
+    echo "deb $1 $2 main" >>"$work/sources.list"
+}
+add_source "$mirror" $suite
+[ -z "$updates" ] || add_source "$updates" $suite-updates
+[ -z "$security" ] || add_source "$security" $suite-security
+
 echo "Making $name of Debian $suite ..."
 # ca-certificates: handlers speak to GitHub over TLS.
 debootstrap --variant=minbase --include=python3,ca-certificates $suite "$root" "$mirror" >"$work/log" 2>&1 ||
     { tail -n 20 "$work/log" >&2; fail "debootstrap failed."; }
-echo "$sources" | awk -v suite=$suite 'index($2, suite) == 1 { print "deb", $1, $2, "main" }' >"$root/etc/apt/sources.list"
+cp "$work/sources.list" "$root/etc/apt/sources.list"
 DEBIAN_FRONTEND=noninteractive chroot "$root" sh -c \
     'apt-get update -qq && apt-get upgrade -qq --yes' >"$work/log" 2>&1 ||
     { tail -n 20 "$work/log" >&2; fail "apt-get upgrade failed."; }

@@ -1,0 +1,28 @@
+"""Celery's consumer, which tries a broker that is away at moments of its own: a fleet must not come back in step.
+
+kombu waits 2, 4, 6 … 30 s between its tries. All workers lose the broker in the same moment, so all would knock in the
+same moments, and the broker that has just come back would have all of them at once.
+"""
+
+from functools import partial
+from random import uniform
+from typing import Any
+
+from celery.worker import consumer
+
+
+class Consumer(consumer.Consumer):
+    """Named by Celery's setting worker_consumer."""
+
+    def ensure_connected(self, conn: Any) -> Any:
+        conn.ensure_connection = partial(conn.ensure_connection, **own_steps())
+        return super().ensure_connected(conn)
+
+
+def own_steps() -> dict[str, float]:
+    """Return the first wait, what each one is longer than that before, and the longest; in seconds, by lot."""
+    return {
+        "interval_start": uniform(0.5, 2.5),  # noqa: S311  Nobody gains by guessing it.
+        "interval_step": uniform(0.5, 2.5),  # noqa: S311
+        "interval_max": uniform(10, 15),  # noqa: S311
+    }
