@@ -70,7 +70,11 @@ import sys
 if "celery" in sys.orig_argv:
     import types
     import project.settings as settings
-    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if not app.startswith(("django.", "whitenoise."))]
+    needed = ("django.contrib.auth", "django.contrib.contenttypes")
+    spared = ("django.", "whitenoise.")
+    settings.INSTALLED_APPS = [
+        app for app in settings.INSTALLED_APPS if app in needed or not app.startswith(spared)
+    ]
     settings.MIDDLEWARE = []
     sys.modules["no_urls"] = types.ModuleType("no_urls")
     sys.modules["no_urls"].urlpatterns = []
