@@ -16,9 +16,10 @@ POOL_ANNOTATION = "hookline/database-connections"
 """On a pod: what the pgbouncer in it opens at most."""
 PAGE_CONNECTIONS = 4
 """A receiver's threads for the admin's pages."""
-PARENT_MB, CHILD_MB = 95.0, 15.0
+PARENT_MB, CHILD_MB = 95.0, 9.0
 """What a worker takes at work, before what its handlers keep: the parent with its probes, and each child. Measured by
-tests/benchmarks/worker_memory.py and rounded up; decision 0008 has the figures."""
+tests/benchmarks/worker_memory.py with handlers that use the ORM, on the image's Python, and rounded up; decision 0008
+has the figures, and those of older Pythons."""
 
 
 def connections(workload: Workload) -> int:
