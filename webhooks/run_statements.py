@@ -64,9 +64,9 @@ def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[
     return _one_row(_CLAIM, {"job": job_id, "worker": worker, "pid": pid, "lease": lease})
 
 
-def record(values: Mapping[str, Any]) -> bool:
-    """Return whether the attempt was the job's current one, and so is recorded. `values` are those of `_RECORD`."""
-    return _one_row(_RECORD, values) is not None
+def record(change: Mapping[str, Any]) -> bool:
+    """Make the change that `transitions` hands over; return whether the attempt was still the current one."""
+    return _one_row(_RECORD, change) is not None
 
 
 def payload_of(delivery_id: int) -> bytes | None:

@@ -2,12 +2,13 @@
 
 Every change is a conditional UPDATE, so that of two that try one wins and the other is told so. A change by a run is
 fenced besides: it names its attempt, and only the run that holds the job's current attempt may record. All moments are
-the database's clock.
+the database's clock. A run's own two changes, the claim and the record, are made by `webhooks/run_statements.py` on
+PostgreSQL, and here elsewhere.
 """
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
@@ -124,12 +125,13 @@ def record(job: ClaimedJob | Job, outcome: Outcome, *, age_seconds: float, backo
         backoff=backoff,
         max_age_seconds=timedelta(hours=settings.HOOKLINE_MAX_AGE_HOURS).total_seconds(),
     )
-    values = _recorded(job, outcome, step)
-    recorded = run_statements.record(values) if connection.vendor == "postgresql" else _record(**values)
+    change = _change(job, outcome, step)
+    recorded = run_statements.record(change) if connection.vendor == "postgresql" else _record(change)
     return step.state if recorded else None
 
 
-def _recorded(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, Any]:
+def _change(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, Any]:
+    """Return what the end of an attempt changes in the job's row and in the attempt's, whichever way it is written."""
     succeeded = step.state is JobState.SUCCEEDED
     return {
         "job": job.pk,
@@ -149,22 +151,27 @@ def _recorded(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, 
 
 
 @transaction.atomic
-def _record(
-    *, job: int, attempt: int, is_final: bool, delay: timedelta, forgives: int, loses: int, **values: Any
-) -> bool:
-    ended = {name: values.pop(name) for name in ("outcome", "message", "traceback")}
-    due = Now() + delay
-    if not Job.objects.filter(pk=job, state=JobState.RUNNING, attempt=attempt).update(
+def _record(change: Mapping[str, Any]) -> bool:
+    due = None if change["is_final"] else Now() + change["delay"]
+    if not Job.objects.filter(pk=change["job"], state=JobState.RUNNING, attempt=change["attempt"]).update(
+        state=change["state"],
         lease_until=None,
-        due_at=F("due_at") if is_final else due,
-        publish_at=None if is_final else due,
-        finished_at=Now() if is_final else None,
-        forgiven=F("forgiven") + forgives,
-        lost=F("lost") + loses,
-        **values,
+        due_at=due or F("due_at"),
+        publish_at=due,
+        finished_at=Now() if change["is_final"] else None,
+        forgiven=F("forgiven") + change["forgives"],
+        lost=F("lost") + change["loses"],
+        result=change["result"],
+        error=change["error"],
+        fingerprint=change["fingerprint"],
     ):
         return False
-    Attempt.objects.filter(job_id=job, number=attempt).update(finished_at=Now(), **ended)
+    Attempt.objects.filter(job_id=change["job"], number=change["attempt"]).update(
+        finished_at=Now(),
+        outcome=change["outcome"],
+        message=change["message"],
+        traceback=change["traceback"],
+    )
     return True
 
 
