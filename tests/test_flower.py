@@ -4,13 +4,16 @@ import base64
 import http.client
 from collections.abc import Iterator
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from subprocess import Popen
 from typing import NamedTuple
 
 import pytest
+from tornado.options import options
 
 from tests.processes import free_port, manage, running, wait_until
+from workers import flower_settings
 
 PASSWORD = "a,password:with 'marks' that 100 % of parsers like"
 
@@ -52,6 +55,14 @@ def flower(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flower]:
         started = Flower(port, process, directory / "flower.log")
         wait_until(started.is_up, what="Flower answers")
         yield started
+
+
+def test_flower_knows_each_name_that_its_settings_hold() -> None:
+    import_module("flower.options")  # It tells tornado its names.
+
+    ours = {name for name in vars(flower_settings) if not name.startswith("_")} - {"settings"}
+    assert ours <= set(options.as_dict())
+    assert flower_settings.max_tasks < options.max_tasks
 
 
 @pytest.mark.parametrize("path", ["/", "/workers", "/tasks", "/broker", "/api/workers", "/api/tasks"])

@@ -22,6 +22,7 @@ from granian._granian import RSGIProtocolClosed as ProtocolClosed
 from granian.rsgi import Scope
 
 from webhooks import lifecycle
+from webhooks.byte_budget import ByteBudget
 from webhooks.intake import Answer, Rules, refusal, refuse_unread
 from webhooks.middleware import PROBES, WEBHOOKS
 
@@ -32,6 +33,8 @@ LARGEST_PAGE_BODY = 5 * 1024 * 1024
 LARGE_BODY = 1024 * 1024
 LARGE_BODIES_AT_ONCE = 8
 """How many bodies are held at a time of which more than LARGE_BODY has arrived; the next ones wait for their turn."""
+LARGE_BYTES_AT_WORK = 32 * 1024 * 1024
+"""How much of them threads work on at a time: parsing and storing a body takes several times its size."""
 STALL_SECONDS = 2.0
 """How long a body that holds a turn may go without sending anything."""
 
@@ -53,6 +56,7 @@ class Front:
         platforms.set_pdeathsig("SIGKILL")  # type: ignore[attr-defined]  # A receiver whose launcher was killed must not go on holding the port.
         loop.add_signal_handler(DRAIN_SIGNAL, lifecycle.stopping.set)
         self._large = asyncio.Semaphore(LARGE_BODIES_AT_ONCE)
+        self._at_work = ByteBudget(LARGE_BYTES_AT_WORK)
         self._deliveries = ThreadPoolExecutor(self._threads, thread_name_prefix="deliveries")
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="probes")
         self._pages = ThreadPoolExecutor(4, thread_name_prefix="pages")
@@ -82,6 +86,9 @@ class Front:
                     body = await self._read(proto, length, held)
             except TimeoutError:
                 return _encoded(refusal(408, f"The body did not arrive within {self._body_seconds:g} s."))
+            if length > LARGE_BODY:
+                # However long it takes: a delivery that is stored after GitHub has hung up is stored all the same.
+                await held.enter_async_context(self._at_work.held(length))
             return await self._serve(scope, headers, body)
 
     async def _read(self, proto: HTTPProtocol, length: int, held: contextlib.AsyncExitStack) -> bytes:

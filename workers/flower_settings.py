@@ -11,5 +11,7 @@ address = settings.HOOKLINE_HOST
 basic_auth = [f"{settings.HOOKLINE_OPERATOR_USER}:{settings.HOOKLINE_OPERATOR_PASSWORD}"]
 # Its persistence is a file for a single replica, and the inbox remembers more.
 persistent = False
+# Each one that it remembers takes 8 kB: its own default, 100,000, would be 800 MB. The inbox remembers all.
+max_tasks = 10_000
 # Under an autoscaler workers come and go, and each would stay on the page, and in the metrics, for ever.
 purge_offline_workers = 60

@@ -250,16 +250,16 @@ def ran(stack: Stack) -> int:
 
 def memory_of(parent: int) -> Memory:
     """Read what the kernel says of the parent and of all below it."""
-    all_pss = [_pss(pid) for pid in [parent, *descendants_of(parent)]]
+    all_pss = [pss(pid) for pid in [parent, *descendants_of(parent)]]
     return Memory(
-        total=sum(pss for pss, _ in all_pss),
+        total=sum(total for total, _ in all_pss),
         anonymous=sum(anonymous for _, anonymous in all_pss),
         parent=all_pss[0][0],
-        child=statistics.median(pss for pss, _ in all_pss[1:]),
+        child=statistics.median(total for total, _ in all_pss[1:]),
     )
 
 
-def _pss(pid: int) -> tuple[float, float]:
+def pss(pid: int) -> tuple[float, float]:
     """Return a process's proportional set size in MB, and its anonymous part. https://docs.kernel.org/filesystems/proc.html"""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     sizes = {name: int(rest.split()[0]) / 1024 for name, _, rest in (line.partition(":") for line in lines)}

@@ -1,0 +1,90 @@
+"""What the receiver, the relay and Flower hold in memory: idle, and at their work.
+
+    python -m tests.benchmarks.role_memory
+    python -m tests.benchmarks.role_memory --jobs 20000 --bodies 8
+
+Starts a PostgreSQL and a RabbitMQ of its own and one process of each role. The receiver is sent `--bodies` payloads of
+25 MB at once, GitHub's most; the relay has `--jobs` due jobs to put on the broker; Flower watches them run. Read ten
+times a second: the proportional set size of each role's processes, as worker_memory reads it. A MB is 2²⁰ bytes.
+"""
+
+import argparse
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from tests.benchmarks.worker_memory import VARIANTS, fill, pod, pss, servers, start_worker
+from tests.faults.process_tree import descendants_of
+from tests.processes import free_port, wait_until
+from tests.stack import Stack
+
+ROLES = ("receiver", "relay", "flower")
+LARGEST_BODY = 25 * 1024 * 1024 - 4096
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=20_000)
+    parser.add_argument("--bodies", type=int, default=8)
+    options = parser.parse_args()
+    with servers() as (database, broker), pod(VARIANTS["after"], database=database, broker=broker) as stack:
+        start_worker(stack, 8)
+        roots = {role: start(stack, role) for role in ROLES}
+        stack.wait_until_ready()
+        time.sleep(5)
+        idle = {role: held_by(root) for role, root in roots.items()}
+        with Highest(roots) as of_bodies:
+            stored = send_together(stack, options.bodies)
+        fill(stack, jobs=options.jobs, seconds_of_work=0)
+        with Highest(roots) as of_jobs:
+            wait_until(stack.is_drained, seconds=3600, what="all jobs to be run")
+            time.sleep(5)
+    print(f"{'role':<10}{'idle':>8}{f'{options.bodies} bodies of 25 MB':>22}{f'{options.jobs:,} jobs':>16}")
+    print(f"{stored} of {options.bodies} bodies were stored, the others refused with 503")
+    for role in ROLES:
+        print(f"{role:<10}{idle[role]:>8.0f}{of_bodies.seen[role]:>22.0f}{of_jobs.seen[role]:>16.0f}")
+
+
+def start(stack: Stack, role: str) -> int:
+    return stack.start(role, HOOKLINE_PROBE_PORT=str(free_port()), HOOKLINE_FLOWER_PORT=str(free_port())).pid
+
+
+def send_together(stack: Stack, bodies: int) -> int:
+    """Send so many of the largest payloads that GitHub sends at once; return how many a slow disk let be stored."""
+    filling = "x" * LARGEST_BODY
+    with ThreadPoolExecutor(bodies) as threads:
+        answers = list(threads.map(lambda _: stack.send("nobody's", filling=filling)[0], range(bodies)))
+    assert set(answers) <= {202, 503}, answers
+    return answers.count(202)
+
+
+def held_by(root: int) -> float:
+    """Return what a process and all below it hold, in MB."""
+    return sum(pss(pid)[0] for pid in [root, *descendants_of(root)])
+
+
+class Highest:
+    """The most that each role was seen to hold while the block ran."""
+
+    def __init__(self, roots: dict[str, int]) -> None:
+        self._roots = roots
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.seen = dict.fromkeys(roots, 0.0)
+
+    def __enter__(self) -> "Highest":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._over.wait(0.1):
+            for role, root in self._roots.items():
+                self.seen[role] = max(self.seen[role], held_by(root))
+
+
+if __name__ == "__main__":
+    main()
