@@ -5,7 +5,6 @@ export PYTHON
 
 # Another one beside it: make test VENV=.venv-3.13 PYTHON=python3.13
 VENV := .venv
-export VENV
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
@@ -98,17 +97,17 @@ lock: $(DEV) ## Compile the lock files from requirements.in and requirements-dev
 UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-annotate
 
-clean: ## Remove the environment and what tools left; never the data directory
-	@rm -rf $(VENV) .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+clean: ## Remove the environments and what tools left; never the data directory
+	@rm -rf $(VENV) .venv-* .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- The environment: a stamp for each lock file, so that an unchanged one costs nothing -----------------------------
 
 $(RUN): requirements.lock
-	@deploy/install.sh requirements.lock
+	@deploy/install.sh requirements.lock $(VENV)
 	@touch $@
 
 # The tests' lock file holds the other one's packages too.
 $(DEV): requirements-dev.lock requirements.lock
-	@deploy/install.sh requirements-dev.lock
+	@deploy/install.sh requirements-dev.lock $(VENV)
 	@touch $(RUN) $@

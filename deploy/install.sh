@@ -1,13 +1,12 @@
 #!/bin/sh
-# Creates .venv where it is missing and installs one lock file into it. Called by the Makefile:
+# Creates an environment where it is missing and installs one lock file into it. Called by the Makefile:
 #
-#     deploy/install.sh requirements.lock
+#     deploy/install.sh requirements.lock .venv
 #
 # $PYTHON is the interpreter to build it with; else the first of python3 and python3.13 to 3.11 that is new enough.
-# $VENV is another name for it.
 set -eu
 lock=$1
-venv=${VENV:-.venv}
+venv=$2
 
 fail() {
     echo "hookline: $1" >&2
@@ -33,6 +32,7 @@ if ! is_new_enough "$venv/bin/python"; then
     [ -n "$python" ] || fail "needs Python 3.11 or newer, and found none; name one with PYTHON=/path/to/python3."
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python cannot create environments; on Debian and Ubuntu: apt install $(basename "$python")-venv."
+    [ ! -e "$venv" ] || [ -e "$venv/pyvenv.cfg" ] || fail "$venv is no environment of Python's; it is left as it is."
     echo "Creating $venv with $("$python" --version) ..."
     "$python" -m venv --clear "$venv"
 fi

@@ -34,7 +34,16 @@ def numbers() -> Iterator[int]:
     yield 2
 
 
+class Lazy:
+    """A proxy that makes what it stands for when it is asked for its class, and cannot."""
+
+    @property
+    def __class__(self) -> Any:
+        raise RuntimeError("nobody should have asked")
+
+
 LOADED = [Handler() for _ in range(50_000)]
+LAZY = [Lazy(), weakref.proxy(Handler())]
 PLACES = {"repository": ("a tuple", ("of", 123_456_789.5))}
 
 

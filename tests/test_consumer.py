@@ -24,10 +24,10 @@ def test_workers_try_a_broker_that_is_away_each_at_moments_of_its_own(tmp_path: 
 
         first, second = wait_until(waits, what="two tries of each worker", seconds=60)
     assert first[:2] != second[:2]
-    assert all(0.5 <= float(wait) <= 15 for wait in first + second)
+    assert all(1 < float(wait) <= 15 for wait in first + second)
 
 
 def test_no_wait_is_so_long_that_a_broker_is_back_half_a_minute_before_its_workers() -> None:
     drawn = [own_steps() for _ in range(200)]
     assert len({steps["interval_start"] for steps in drawn}) > 190
-    assert all(0.5 <= steps["interval_start"] <= 2.5 and steps["interval_max"] <= 15 for steps in drawn)
+    assert all(1 < steps["interval_start"] <= 3 and steps["interval_max"] <= 15 for steps in drawn)

@@ -299,3 +299,13 @@ def test_a_run_in_a_process_that_lives_or_of_another_worker_is_not_settled() -> 
     assert not settle(own.pk, worker=WORKER)
     assert not settle(foreign.pk, worker=WORKER)
     assert set(Job.objects.values_list("state", flat=True)) == {JobState.RUNNING}
+
+
+def test_a_run_whose_process_id_somebody_else_has_by_now_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_pid: int, _signal: int) -> None:
+        raise PermissionError
+
+    job = make_job(JobState.QUEUED)
+    assert transitions.claim(job.pk, worker=WORKER, pid=11, lease_seconds=60)
+    monkeypatch.setattr(ended.os, "kill", refuse)
+    assert not settle(job.pk, worker=WORKER)

@@ -14,7 +14,7 @@ from ctypes import c_uint32
 
 FIRST_VERSION = (3, 12)
 LEAST_IMMORTAL = 1 << 30
-"""No object is referred to so often; the counts of immortal ones are above it in all versions."""
+"""No object is referred to so often; the counts of immortal ones are above it, in 64 bits in all versions."""
 RUNNING = (types.FrameType, types.GeneratorType, types.CoroutineType, types.AsyncGeneratorType)
 """What ends before the process does, and must then let go of what it holds."""
 
@@ -29,7 +29,8 @@ def make_immortal() -> int:
     immortal = _count_of(None).value
     made = 0
     for tracked in gc.get_objects():
-        if isinstance(tracked, RUNNING):
+        # Not isinstance: that asks an object for its __class__, and a lazy one then makes itself.
+        if type(tracked) in RUNNING:
             continue
         made += _make(tracked, immortal)
         # Strings, numbers, code and what holds nothing else are unknown to the collector, and found from what is known.
@@ -44,12 +45,19 @@ def make_immortal() -> int:
 
 def can_be_immortal() -> bool:
     """Tell whether this interpreter has immortal objects, and counts references where we believe it does."""
-    if sys.version_info < FIRST_VERSION or sys.byteorder != "little" or sysconfig.get_config_var("Py_GIL_DISABLED"):
+    if sys.implementation.name != "cpython" or sys.version_info < FIRST_VERSION or sys.byteorder != "little":
         return False
-    mortal = object()
-    before = _count_of(mortal).value
-    others = [mortal] * 5
-    return _count_of(mortal).value - before == len(others) and _count_of(None).value >= LEAST_IMMORTAL
+    if sysconfig.get_config_var("Py_GIL_DISABLED") or _count_of(None).value < LEAST_IMMORTAL:
+        return False
+    tried = object()
+    return _grows(tried, by=5) and _make(tried, _count_of(None).value) and _grows(tried, by=0)
+
+
+def _grows(thing: object, *, by: int) -> bool:
+    """Tell whether five more references to a thing change its count by so much."""
+    before = _count_of(thing).value
+    others = [thing] * 5
+    return bool(others) and _count_of(thing).value - before == by
 
 
 def _make(thing: object, immortal: int) -> bool:
