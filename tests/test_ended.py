@@ -307,5 +307,5 @@ def test_a_run_whose_process_id_somebody_else_has_by_now_is_not_settled(monkeypa
 
     job = make_job(JobState.QUEUED)
     assert transitions.claim(job.pk, worker=WORKER, pid=11, lease_seconds=60)
-    monkeypatch.setattr(ended.os, "kill", refuse)
+    monkeypatch.setattr(os, "kill", refuse)
     assert not settle(job.pk, worker=WORKER)

@@ -33,14 +33,20 @@ def make_immortal() -> int:
         if type(tracked) in RUNNING:
             continue
         made += _make(tracked, immortal)
-        # Strings, numbers, code and what holds nothing else are unknown to the collector, and found from what is known.
-        pending = [one for one in gc.get_referents(tracked) if not gc.is_tracked(one)]
+        pending = _untracked(tracked)
         while pending:
             one = pending.pop()
             if _make(one, immortal):
                 made += 1
-                pending += [inner for inner in gc.get_referents(one) if not gc.is_tracked(inner)]
+                pending += _untracked(one)
     return made
+
+
+def _untracked(thing: object) -> list[object]:
+    """Return what a thing refers to that the collector does not know: strings, numbers, code, what holds only these."""
+    if type(thing) is types.CodeType:  # Into which the collector does not look.
+        return [thing.co_consts]
+    return [one for one in gc.get_referents(thing) if not gc.is_tracked(one)]
 
 
 def can_be_immortal() -> bool:
