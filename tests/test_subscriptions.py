@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import Error, Warning
+from django.utils.functional import SimpleLazyObject
 
 from tests.processes import manage
 from webhooks.apps import installed_subscriptions
@@ -56,6 +57,16 @@ def test_a_declared_function_stays_as_it_is() -> None:
         return f"{event.name} was handled"
 
     assert on("push")(handler) is handler
+
+
+def test_a_lazy_object_beside_a_handler_is_left_lazy() -> None:
+    def connect() -> None:
+        raise AssertionError("made while handlers were looked for")
+
+    declared = on("push")(handler())
+    module = handlers(declared)
+    module.client = SimpleLazyObject(connect)  # type: ignore[attr-defined]
+    assert [one.handler for one in discover([("acme", module)], defaults=DEFAULTS)] == [declared]
 
 
 def test_a_silent_declaration_gets_the_defaults() -> None:

@@ -145,7 +145,8 @@ def discover(modules: Iterable[tuple[str, ModuleType]], *, defaults: Defaults) -
     found: dict[Callable[..., Any], list[Subscription]] = {}
     for label, module in modules:
         for function in vars(module).values():
-            declarations = getattr(function, _DECLARATIONS, None)
+            # Not getattr: a lazy object among the module's names would make what it stands for.
+            declarations = inspect.getattr_static(function, _DECLARATIONS, None)
             # A handler imported into another handlers.py is still one handler.
             if isinstance(declarations, tuple) and function not in found:
                 found[function] = [_subscription(label, function, told, defaults) for told in declarations]
