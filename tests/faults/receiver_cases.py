@@ -10,7 +10,7 @@ from tests.processes import wait_until
 AT_ONCE = 200
 LARGEST_MB = 25
 LARGEST_AT_ONCE = 8
-CEILING_MB = 900
+CEILING_MB = 1_200
 DIES_AT = 60
 """At which commit the receiver dies: the load has begun by then."""
 
