@@ -9,8 +9,9 @@ from tests.processes import wait_until
 
 AT_ONCE = 200
 LARGEST_MB = 25
-LARGEST_AT_ONCE = 8
-CEILING_MB = 1_200
+LARGEST_AT_ONCE = 4
+CEILING_MB = 700
+CEILING_AT_ONCE_MB = 1_200
 DIES_AT = 60
 """At which commit the receiver dies: the load has begun by then."""
 
@@ -50,19 +51,27 @@ def _stored_and_run_once(scene: Scene, account: Account, guid: str) -> None:
 
 
 def send_large_deliveries(scene: Scene) -> None:
-    """Some as large as GitHub sends, then a hundred of a megabyte at once; the peak is of all its processes."""
+    """One as large as GitHub sends, then a hundred of a megabyte at once, then the largest ones at once.
+
+    A peak is of all processes of the receiver, and only rises, so the smaller load comes first.
+    """
     pids = session_of(scene.fleet.receiver.pid)
     before = peak_memory_mb(pids)
-    largest = scene.load.send_together(LARGEST_AT_ONCE, BUILD, padding="x" * (LARGEST_MB * 2**20 - 1_000))
-    after_largest = peak_memory_mb(pids)
+    largest = "x" * (LARGEST_MB * 2**20 - 1_000)
+    one = scene.load.send_together(1, BUILD, padding=largest)
+    after_one = peak_memory_mb(pids)
     scene.load.send_together(100, BUILD, padding="x" * 10**6)
+    after_hundred = peak_memory_mb(pids)
+    many = scene.load.send_together(LARGEST_AT_ONCE, BUILD, padding=largest)
     peak = peak_memory_mb(pids)
     scene.lift()
     scene.note(
-        f"receiver's peak: {before:.0f} MB before, {after_largest:.0f} MB after {LARGEST_AT_ONCE} of {LARGEST_MB} MB at"
-        f" once in {max(sent.milliseconds for sent in largest):,.0f} ms, {peak:.0f} MB after 100 of 1 MB"
+        f"receiver's peak: {before:.0f} MB before, {after_one:.0f} MB after {LARGEST_MB} MB in"
+        f" {one[0].milliseconds:,.0f} ms, {after_hundred:.0f} MB after 100 of 1 MB, {peak:.0f} MB after"
+        f" {LARGEST_AT_ONCE} of {LARGEST_MB} MB at once in {max(sent.milliseconds for sent in many):,.0f} ms"
     )
-    scene.require(peak <= CEILING_MB, f"the receiver held {peak:.0f} MB; {CEILING_MB} are allowed")
+    for held, ceiling in ((after_hundred, CEILING_MB), (peak, CEILING_AT_ONCE_MB)):
+        scene.require(held <= ceiling, f"the receiver held {held:.0f} MB; {ceiling} are allowed")
 
 
 CASES = (
@@ -74,5 +83,5 @@ CASES = (
         may_not_answer=True,
     ),
     Case(number=18, name="one delivery sent 200 times at once", bring_about=send_one_delivery_many_times),
-    Case(number=20, name="8 of 25 MB, and 100 of 1 MB at once", bring_about=send_large_deliveries, share=0.5),
+    Case(number=20, name="25 MB, 100 of 1 MB at once, 4 of 25 MB", bring_about=send_large_deliveries, share=0.5),
 )
