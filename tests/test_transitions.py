@@ -189,6 +189,30 @@ def test_a_hand_back_past_the_jobs_total_age_costs_an_attempt() -> None:
     assert record(claimed(job), HANDED_BACK, age_seconds=25 * 3600) is JobState.DEAD
 
 
+DAYS_AGO = Now() - timedelta(days=3)
+
+
+def age_seconds(run: ClaimedJob) -> float:
+    """Return a run's age as the worker counts it."""
+    return (run.claimed_at - run.budget_from_at).total_seconds()
+
+
+@pytest.mark.parametrize("backlog", ["since it was stored", "since an operator ran it again"])
+def test_the_age_of_a_budget_begins_with_its_first_claim_however_long_the_job_has_waited(backlog: str) -> None:
+    job = new_job(max_attempts=1, attempt=4, budget_from_attempt=4, created_at=DAYS_AGO, budget_from_at=DAYS_AGO)
+    if backlog != "since it was stored":
+        every(job).update(state=JobState.DEAD, attempt=5)
+        transitions.run_again(every(job))
+        every(job).update(budget_from_at=DAYS_AGO)
+    run = claimed(job)
+    assert age_seconds(run) < 60
+    assert record(run, HANDED_BACK, age_seconds=age_seconds(run)) is JobState.RETRYING
+    every(job).update(budget_from_at=DAYS_AGO, due_at=Now())
+    later = claimed(job)
+    assert age_seconds(later) > timedelta(days=2).total_seconds()
+    assert record(later, HANDED_BACK, age_seconds=age_seconds(later)) is JobState.DEAD
+
+
 @pytest.mark.parametrize("state", [JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED])
 def test_run_again_queues_a_final_job_with_a_new_budget(state: JobState) -> None:
     job = new_job(max_attempts=2, state=state, attempt=7, forgiven=1, lost=4, finished_at=Now(), publish_at=None)

@@ -97,8 +97,8 @@ class Job(models.Model):
     """One handler's work for one delivery.
 
     `attempt` only ever rises and names the run that may record. The budget (`forgiven`, `lost`, `budget_from_*`) starts
-    afresh when an operator says "run again": what counts against `max_attempts` is
-    `attempt - budget_from_attempt - forgiven - lost`.
+    afresh when an operator says "run again", and its age with the first claim after that. What counts against
+    `max_attempts` is `attempt - budget_from_attempt - forgiven - lost`.
     """
 
     delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="jobs", db_index=False)
@@ -118,6 +118,7 @@ class Job(models.Model):
     forgiven = models.PositiveIntegerField(default=0, help_text="Runs that were handed back; they cost no attempt.")
     lost = models.PositiveIntegerField(default=0, help_text="Runs lost with their worker; they have their own bound.")
     budget_from_attempt = models.PositiveIntegerField(default=0)
+    # The first claim writes it anew: what a job waits for its first run, be it days, is no age.
     budget_from_at = models.DateTimeField(db_default=Now())
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until when a worker owns the running job.")
     finished_at = models.DateTimeField(null=True, blank=True)

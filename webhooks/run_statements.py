@@ -15,7 +15,8 @@ _CLAIM = """
 WITH job AS (
     UPDATE webhooks_job
     SET state = 'running', attempt = attempt + 1, lease_until = statement_timestamp() + %(lease)s,
-        publish_at = NULL, publications = 0
+        publish_at = NULL, publications = 0,
+        budget_from_at = CASE WHEN attempt = budget_from_attempt THEN statement_timestamp() ELSE budget_from_at END
     WHERE id = %(job)s AND (state = 'queued' OR state = 'retrying' AND due_at <= statement_timestamp())
     RETURNING *
 ), attempt AS (

@@ -16,7 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, Model, Q, QuerySet
+from django.db.models import Case, F, Model, Q, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
@@ -98,6 +98,7 @@ def _claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple
         lease_until=Now() + timedelta(seconds=lease_seconds),
         publish_at=None,
         publications=0,
+        budget_from_at=Case(When(attempt=F("budget_from_attempt"), then=Now()), default=F("budget_from_at")),
     )
     if not claimed:
         return None
@@ -109,7 +110,7 @@ def _claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple
 def record(job: ClaimedJob | Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) -> JobState | None:
     """End the job's current attempt and return the job's new state, or None if the attempt is no longer current.
 
-    `job` is as it was when the attempt was current; `age_seconds` is from the start of its budget.
+    `job` is as it was when the attempt was current; `age_seconds` is from the first claim of its budget.
     """
     budget = Budget(
         attempt=job.attempt,

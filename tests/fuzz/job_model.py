@@ -53,6 +53,7 @@ class JobModel:
     queue: str
     max_attempts: int
     began: Span
+    """The first claim of the budget; before it, when the budget was given."""
     due: Span
     publish: Span | None
     state: str = "queued"
@@ -91,7 +92,9 @@ class JobModel:
             return self
         lease = between(at + timedelta(seconds=lease_seconds))
         outcomes = (*self.outcomes, RUNS)
-        return replace(self, state="running", outcomes=outcomes, pid=pid, lease=lease, publish=None, publications=0)
+        is_first = not self.spent + self.handed_back + self.lost
+        begun = replace(self, began=between(at) if is_first else self.began, outcomes=outcomes, pid=pid)
+        return replace(begun, state="running", lease=lease, publish=None, publications=0)
 
     def may_record(self, attempt: int) -> bool:
         return self.is_running and self.attempt == attempt
