@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
-from environs import Env, EnvValidationError, FileAwareEnv, ValidationError, validate
+from environs import EnvValidationError, ValidationError, validate
+
+from project.addresses import host_names, listen_address
+from project.variables import Variables, is_quoted, items, unquoted_items
 
 ENVIRONMENTS = ("embedded", "production")
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
@@ -22,28 +25,39 @@ SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 MINIMUM_SECRET_LENGTH = 16
 
 
-def open_environment() -> Env:
+def open_environment() -> Variables:
     """Return a reader that collects errors until `stop_on_errors` is called.
 
-    It also reads `NAME_FILE`, the path of a file that holds the value, which is how secrets are mounted.
+    It also reads `NAME_FILE`, the path of a file that holds the value, which is how secrets are mounted; and it takes
+    values as people write them (project/variables.py).
     """
-    env = FileAwareEnv(eager=False)
-    for parser in (webhook_secrets, source_names, broker_url, database, app_names):
+    env = Variables(eager=False)
+    for parser in (
+        webhook_secrets,
+        source_names,
+        broker_url,
+        database,
+        directory,
+        app_names,
+        host_names,
+        listen_address,
+    ):
         env.add_parser(parser.__name__, _without_options(parser))
     return env
 
 
-def stop_on_errors(env: Env) -> None:
+def stop_on_errors(env: Variables) -> None:
     """Raise `ImproperlyConfigured` naming every variable that could not be read."""
+    faults = dict(env.faults)
     try:
         env.seal()
     except EnvValidationError as error:
-        faults = error.error_messages
-        if isinstance(faults, dict):
-            sentences = [f"{name}: {' '.join(map(str, messages))}" for name, messages in sorted(faults.items())]
-        else:
-            sentences = [str(faults)]
-        raise ImproperlyConfigured("; ".join(sentences)) from None
+        # One for each variable, since the reader is not eager.
+        for name, messages in dict(error.error_messages).items():  # type: ignore[arg-type]  # As above.
+            if not faults.keys() & {name, f"{name}_FILE"}:  # Else it only says that there is no value.
+                faults[name] = " ".join(map(str, messages))
+    if faults:
+        raise ImproperlyConfigured("; ".join(f"{name}: {sentence}" for name, sentence in sorted(faults.items())))
 
 
 def fail(sentence: str) -> NoReturn:
@@ -70,23 +84,30 @@ def port(*, or_none: bool = False) -> Callable[[Any], Any]:
     return validate.Range(min=1, max=65535, error="must be a port, from 1 to 65535.")
 
 
+def operator_name() -> Callable[[Any], Any]:
+    # Basic authentication separates the name from the password by the first colon.
+    return validate.ContainsNoneOf(":", error="must not hold a colon.")
+
+
 def one_of(choices: Sequence[str]) -> Callable[[Any], Any]:
     return validate.OneOf(choices, error="must be one of {choices}.")
 
 
 def webhook_secrets(value: str) -> list[str]:
     """Split comma-separated webhook secrets; each must be long enough to resist guessing."""
-    secrets = [secret.strip() for secret in value.split(",") if secret.strip()]
+    secrets = list(items(value))
     if not secrets:
         fail("holds no secret; give at least one, as set in the GitHub App.")
     if min(map(len, secrets)) < MINIMUM_SECRET_LENGTH:
         fail(f"every secret must have {MINIMUM_SECRET_LENGTH} characters or more.")
+    if any(map(is_quoted, secrets)):
+        fail("a secret begins and ends with quotes; take them off, or choose another secret.")
     return secrets
 
 
 def source_names(value: str) -> list[str]:
     """Split comma-separated source names, as they stand in `/webhooks/<source>`."""
-    names = [name.strip() for name in value.split(",") if name.strip()]
+    names = unquoted_items(value)
     for name in names:
         if not SOURCE_NAME.fullmatch(name):
             fail("names may hold lower-case letters, digits and hyphens only.")
@@ -97,7 +118,7 @@ def source_names(value: str) -> list[str]:
 
 def app_names(value: str) -> list[str]:
     """Split comma-separated Django apps: importable modules, or their AppConfig classes."""
-    names = [name.strip() for name in value.split(",") if name.strip()]
+    names = unquoted_items(value)
     for name in names:
         module, _, last = name.rpartition(".")
         if not _is_importable(module if last[:1].isupper() else name):
@@ -105,6 +126,14 @@ def app_names(value: str) -> list[str]:
     if len(set(names)) != len(names):
         fail("names an app twice.")
     return names
+
+
+def directory(value: str) -> Path:
+    """Return an absolute path; `~` is what a shell would make of it."""
+    try:
+        return Path(value).expanduser().resolve()
+    except RuntimeError:
+        fail("names the home directory of nobody here.")
 
 
 def _is_importable(module: str) -> bool:

@@ -13,6 +13,7 @@ from project.environment import (
     days,
     one_of,
     open_environment,
+    operator_name,
     port,
     stop_on_errors,
     webhook_secrets,
@@ -27,11 +28,11 @@ env = open_environment()
 HOOKLINE_ENVIRONMENT = env.str("HOOKLINE_ENVIRONMENT", "embedded", validate=one_of(ENVIRONMENTS))
 PRODUCTION = HOOKLINE_ENVIRONMENT == "production"
 DEBUG = env.bool("DEBUG", False)
-HOOKLINE_DATA_DIR = Path(env.str("HOOKLINE_DATA_DIR", str(BASE_DIR / ".hookline"))).resolve()
+HOOKLINE_DATA_DIR: Path = env.directory("HOOKLINE_DATA_DIR", BASE_DIR / ".hookline") or BASE_DIR / ".hookline"
 
 if PRODUCTION:
     SECRET_KEY = env.str("SECRET_KEY")
-    ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
+    ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS")
     DATABASES = {"default": env.database("DATABASE_URL")}
     BROKER_URL = env.broker_url("BROKER_URL", "amqp://localhost//")
     HOOKLINE_OPERATOR_PASSWORD = env.str("HOOKLINE_OPERATOR_PASSWORD", "")
@@ -39,14 +40,14 @@ else:
     # The embedded default brings what nobody gave; production must be given each of them.
     _generated = generated_secrets(open_data_directory(HOOKLINE_DATA_DIR))
     SECRET_KEY = env.str("SECRET_KEY", _generated["SECRET_KEY"])
-    ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
+    ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
     DATABASES = {
         "default": env.database("DATABASE_URL", None) or database(f"sqlite:///{HOOKLINE_DATA_DIR / 'hookline.sqlite3'}")
     }
     BROKER_URL = env.broker_url("BROKER_URL", "filesystem://")
     HOOKLINE_OPERATOR_PASSWORD = env.str("HOOKLINE_OPERATOR_PASSWORD", _generated["HOOKLINE_OPERATOR_PASSWORD"])
 
-HOOKLINE_OPERATOR_USER = env.str("HOOKLINE_OPERATOR_USER", "operator")
+HOOKLINE_OPERATOR_USER = env.str("HOOKLINE_OPERATOR_USER", "operator", validate=operator_name())
 HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", [])
 
 HOOKLINE_SOURCES = env.source_names("HOOKLINE_SOURCES", ["github"]) or []
@@ -59,7 +60,7 @@ for _source in HOOKLINE_SOURCES:
     else:
         HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name)
 
-HOOKLINE_HOST = env.str("HOOKLINE_HOST", "0.0.0.0" if PRODUCTION else "127.0.0.1")  # noqa: S104  A pod's address varies.
+HOOKLINE_HOST: str = env.listen_address("HOOKLINE_HOST", "0.0.0.0" if PRODUCTION else "127.0.0.1")  # noqa: S104  A pod's address varies.
 HOOKLINE_PORT = env.int("HOOKLINE_PORT", 8000, validate=port())
 HOOKLINE_FLOWER_PORT = env.int("HOOKLINE_FLOWER_PORT", 5555, validate=port())
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)

@@ -1,0 +1,50 @@
+"""Parsers of host names, addresses and origins in variables. Values in, values out: nothing is looked up here."""
+
+import re
+from ipaddress import IPv6Address, ip_address
+from typing import NoReturn
+
+from environs import ValidationError
+
+from project.variables import unquoted_items
+
+_NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.IGNORECASE)
+_ALLOWED = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
+
+
+def _fail(sentence: str) -> NoReturn:
+    raise ValidationError(sentence)
+
+
+def host_names(value: str) -> list[str]:
+    """Return ALLOWED_HOSTS as Django compares them: in small letters, IPv6 addresses in brackets."""
+    hosts = [_allowed(item) for item in unquoted_items(value)]
+    if not hosts:
+        _fail("names no host.")
+    return hosts
+
+
+def _allowed(item: str) -> str:
+    host = bracketed(item.strip("[]")) if ":" in item else item.lower().removesuffix(".")
+    if not _ALLOWED.fullmatch(host):
+        _fail("must be host names, such as hooks.example.com or .example.com, without scheme, port or path.")
+    return host
+
+
+def listen_address(value: str) -> str:
+    """Return HOOKLINE_HOST: an address without brackets, or a name."""
+    inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+    try:
+        return str(ip_address(inner))
+    except ValueError:
+        if inner != value or not _NAME.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
+            _fail("must be an address, such as 127.0.0.1, 0.0.0.0, ::1 or ::, or a host name, without a port.")
+        return value.lower()
+
+
+def bracketed(address: str) -> str:
+    """Return an IPv6 address as it stands in a URL; what is none as it is."""
+    try:
+        return f"[{IPv6Address(address)}]"
+    except ValueError:
+        return address

@@ -1,0 +1,141 @@
+"""Reads one variable of the environment as people write it: `NAME`, or the file that `NAME_FILE` names.
+
+Env files of Docker keep quotes, editors add line ends and byte-order marks, copying adds blanks. What surrounds a value
+and cannot be meant is left out; what may be meant in two ways is refused. A sentence never shows the value.
+"""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from environs import Env
+
+LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES")
+"""Their values may be one item a line."""
+SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
+"""Their values may begin and end with quotes: who knows? One wrong secret, and no delivery is accepted."""
+MAY_BE_EMPTY = ("HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD")
+"""Empty means none."""
+LARGEST_BYTES = 2**20
+
+_QUOTES = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
+_MARK = "\ufeff"
+_LINE_ENDS = "\t\n\r"
+
+
+class UnreadableValueError(Exception):
+    """What stands there cannot be a value; says why, without it."""
+
+
+class Variables(Env):
+    """The library's reader, with values as `read` has them and what it refuses in `faults`, by variable."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.faults: dict[str, str] = {}
+
+    def _get_value(self, env_key: str, default: Any) -> Any:
+        """Return the value; the default where there is none, or none that can be read."""
+        file_key = f"{env_key}_FILE"
+        key = env_key if env_key in os.environ else file_key
+        if key not in os.environ:
+            return default
+        try:
+            if key == env_key and file_key in os.environ:
+                raise UnreadableValueError(f"is given twice, there and in {file_key}; leave one of them out.")
+            return read(env_key) if key == env_key else read_file(env_key, file_key)
+        except UnreadableValueError as error:
+            self.faults[key] = str(error)
+            return default
+
+
+def read(name: str) -> str:
+    """Return what the variable holds. Raises UnreadableValueError."""
+    value = cleaned(name, os.environ[name])
+    if not value and name not in MAY_BE_EMPTY:
+        raise UnreadableValueError("is empty; give a value, or leave the variable out.")
+    return value
+
+
+def read_file(name: str, file_key: str) -> str:
+    """Return what the variable's file holds. Raises UnreadableValueError."""
+    path = cleaned(file_key, os.environ[file_key])
+    if not path:
+        raise UnreadableValueError("is empty; give the path of a file, or leave the variable out.")
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(LARGEST_BYTES + 1)
+    except (OSError, ValueError) as error:
+        raise UnreadableValueError(f"cannot be read ({getattr(error, 'strerror', None) or 'no path'}).") from None
+    try:
+        value = cleaned(name, _decoded(content))
+    except UnreadableValueError as error:
+        raise UnreadableValueError(f"its file {error}") from None
+    if not value:
+        raise UnreadableValueError("its file is empty; write the value into it.")
+    return value
+
+
+def _decoded(content: bytes) -> str:
+    if len(content) > LARGEST_BYTES:
+        raise UnreadableValueError("is larger than 1 MiB.")
+    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise UnreadableValueError("is UTF-16; save it as UTF-8.")
+    return content.decode(errors="surrogateescape")
+
+
+def cleaned(name: str, text: str) -> str:
+    """Return a value without what surrounds it. Raises UnreadableValueError."""
+    value = text.strip().removeprefix(_MARK).strip()
+    _refuse_what_nobody_sees(value)
+    if is_quoted(value):
+        if is_among(name, SECRETS):
+            raise UnreadableValueError(
+                "begins and ends with quotes, as some env files leave them; take them off, or choose another secret."
+            )
+        value = _unquoted(value)
+    if not is_among(name, LISTS) and len(value.splitlines()) > 1:
+        raise UnreadableValueError("must be a single line.")
+    return value
+
+
+def items(value: str) -> Iterator[str]:
+    """Yield what stands between commas or on lines, without blanks; nothing for what is empty."""
+    for line in value.splitlines():
+        for item in map(str.strip, line.split(",")):
+            if item:
+                yield item
+
+
+def unquoted_items(value: str) -> list[str]:
+    """Return the items of a list of which none can have quotes of its own."""
+    return [_unquoted(item) for item in items(value)]
+
+
+def _refuse_what_nobody_sees(value: str) -> None:
+    for character in value:
+        kind = unicodedata.category(character)
+        if kind == "Cs":  # What os.environ makes of a byte that is no text.
+            raise UnreadableValueError("is no text in UTF-8.")
+        if kind == "Cc" and character not in _LINE_ENDS:
+            raise UnreadableValueError("holds control characters, as a file in UTF-16 does; write it as plain text.")
+        if kind == "Cf":
+            raise UnreadableValueError(f"holds an invisible character (U+{ord(character):04X}); type it anew.")
+
+
+def is_quoted(value: str) -> bool:
+    return len(value) > 1 and value[0] + value[-1] in _QUOTES
+
+
+def _unquoted(value: str) -> str:
+    """Take off the quotes around the whole; of `"a", "b"` none, for the first one ends in the middle."""
+    if is_quoted(value) and not {value[0], value[-1]} & set(value[1:-1]):
+        return value[1:-1].strip()
+    return value
+
+
+def is_among(name: str, names: tuple[str, ...]) -> bool:
+    """Tell whether a variable is one of these; each further source has a variable of secrets too."""
+    return name in names or ("GITHUB_WEBHOOK_SECRETS" in names and name.startswith("GITHUB_WEBHOOK_SECRETS_"))
