@@ -118,6 +118,25 @@ def test_a_list_on_the_way_stands_for_its_elements() -> None:
     assert list(values_at([], [])) == []
 
 
+def nested(depth: int, value: Any = 1) -> Any:
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize("depth", [1, 1_000, 100_000])
+def test_lists_may_nest_however_deep_at_a_path(depth: int) -> None:
+    payload = {"commits": nested(depth, {"added": nested(depth, "a.txt")})}
+    assert payload_matches(payload, {"commits.added": "a.*"})
+    assert not payload_matches(payload, {"commits.added": "b.*"})
+
+
+def test_of_a_wide_list_no_more_is_read_than_up_to_the_first_match() -> None:
+    values = values_at([[1, *([[]] * 10)], [2]], [])
+    assert next(values) == 1
+    assert list(values) == [2]
+
+
 @given(payload=st.dictionaries(st.text(), json_values), path=st.text(), expected=st.none() | st.booleans() | st.text())
 def test_no_payload_whatever_raises(payload: dict[str, Any], path: str, expected: Expected) -> None:
     assert payload_matches(payload, {path: expected}) in (True, False)

@@ -1,6 +1,6 @@
 """Which subscriptions an event matches: declared conditions against the payload. No user code, no I/O."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -26,13 +26,27 @@ def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -
 
 def values_at(value: Any, path: list[str]) -> Iterator[Any]:
     """Yield what stands at a path of keys. A list on the way stands for each of its elements."""
-    if isinstance(value, list):
-        for element in value:
-            yield from values_at(element, path)
-    elif not path:
-        yield value
-    elif isinstance(value, Mapping) and path[0] in value:
-        yield from values_at(value[path[0]], path[1:])
+    values = _elements((value,))
+    for key in path:
+        values = _elements(_members(values, key))
+    return values
+
+
+def _members(values: Iterable[Any], key: str) -> Iterator[Any]:
+    return (value[key] for value in values if isinstance(value, Mapping) and key in value)
+
+
+def _elements(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the values, and the elements of lists in place of each list. Iterative: a sender may nest them deeply."""
+    entered = [iter(values)]
+    while entered:
+        for value in entered[-1]:
+            if isinstance(value, list):
+                entered.append(iter(value))
+                break
+            yield value
+        else:
+            entered.pop()
 
 
 def _equals(value: Any, expected: Expected) -> bool:

@@ -5,6 +5,7 @@ app's `handlers.py` into a `Subscriptions`, and the system checks in `webhooks/c
 """
 
 import inspect
+import logging
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,8 @@ from typing import Any, TypeVar
 from webhooks.matching import Expected, event_matches, payload_matches
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., str | None])
+
+logger = logging.getLogger(__name__)
 
 _DECLARATIONS = "_hookline_declarations"
 SOFT_LIMIT_SHARE = 0.9
@@ -133,11 +136,20 @@ class Subscriptions:
         return self._by_name.get(name)
 
     def matching(self, name: str, action: str, payload: Mapping[str, Any]) -> list[Subscription]:
-        return [subscription for subscription in self.all if subscription.matches(name, action, payload)]
+        return [subscription for subscription in self.all if _matches(subscription, name, action, payload)]
 
     @property
     def queues(self) -> list[str]:
         return sorted({subscription.queue for subscription in self.all})
+
+
+def _matches(subscription: Subscription, name: str, action: str, payload: Mapping[str, Any]) -> bool:
+    """Tell whether a subscription matches. One that raises has no job; the delivery and the other jobs are stored."""
+    try:
+        return subscription.matches(name, action, payload)
+    except Exception:
+        logger.exception("matching failed: no job for this handler", extra={"handler": subscription.name})
+        return False
 
 
 def discover(modules: Iterable[tuple[str, ModuleType]], *, defaults: Defaults) -> Subscriptions:

@@ -1,5 +1,6 @@
 """The receiver's pages: webhooks, probes, metrics."""
 
+import logging
 from functools import cache
 
 from django.conf import settings
@@ -9,12 +10,14 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from webhooks import lifecycle
 from webhooks.apps import installed_subscriptions
 from webhooks.committer import Committer
-from webhooks.intake import Answer, Rules, receive, refuse_unread
+from webhooks.intake import Answer, Rules, receive, refusal, refuse_unread
 from webhooks.publisher import Publisher
 
 DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the last try on the database succeeded.")
 BROKER_AVAILABLE = Gauge("hookline_receiver_broker_available", "Whether the last try on the broker succeeded.")
 STOPPING = Gauge("hookline_receiver_stopping", "Whether this receiver has been told to stop.")
+
+logger = logging.getLogger(__name__)
 
 
 @cache
@@ -41,12 +44,19 @@ def publisher() -> Publisher:
 
 def webhook(request: HttpRequest, source: str) -> HttpResponse:
     """Receive one delivery."""
+    try:
+        return _response(_answer(request, source))
+    except Exception:
+        # Whoever sent it reads JSON, and is to send it again: nothing is acknowledged.
+        logger.exception("delivery failed", extra={"guid": request.headers.get("X-GitHub-Delivery", "")})
+        return _response(refusal(500, "The delivery could not be received; the receiver's log says why."))
+
+
+def _answer(request: HttpRequest, source: str) -> Answer:
     refused = refuse_unread(request.method or "", source, request.headers, rules())
     if refused is not None:
-        return _response(refused)
-    return _response(
-        receive(source, request.headers, request.body, rules=rules(), committer=committer(), publisher=publisher())
-    )
+        return refused
+    return receive(source, request.headers, request.body, rules=rules(), committer=committer(), publisher=publisher())
 
 
 def livez(_request: HttpRequest) -> HttpResponse:
