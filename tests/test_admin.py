@@ -77,6 +77,13 @@ def test_a_delivery_that_nobody_subscribes_to_says_that_there_was_nothing_to_run
     assert "No handler is subscribed" in page(admin_client, f"{DELIVERIES}{make_delivery().pk}/change/")
 
 
+@pytest.mark.parametrize(
+    "body", [b'{"a": ' + b"[" * 1023 + b"]" * 1023 + b"}", rb'{"a": "\ud83d"}', b'{"a": "\xed\xa0\xbd"}']
+)
+def test_a_payload_is_shown_however_deep_it_nests_and_with_half_characters(admin_client: Client, body: bytes) -> None:
+    assert "Show it" in page(admin_client, f"{DELIVERIES}{make_delivery(body).pk}/change/")
+
+
 # --- Did it run, and why not? -----------------------------------------------------------------------------------------
 
 

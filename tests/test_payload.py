@@ -68,18 +68,15 @@ def test_anything_like_json_is_an_object_or_a_payload_error(text: str) -> None:
         b'{"a": NaN}',
         b'{"a": Infinity}',
         b'{"a": -Infinity}',
-        b'{"a": "\\ud800"}',
-        b'{"a": "\xed\xa0\x80"}',
         b'{"a": "\xff"}',
         b'{"a": "\x00"}',
-        b'\xef\xbb\xbf{"a": 1}',
         '{"a": 1}'.encode("utf-16"),
         b'{"a": ' + b"[" * 5000 + b"]" * 5000 + b"}",
         b'{"a":' * 5000 + b"1" + b"}" * 5000,
     ],
 )
 def test_what_is_not_well_formed_is_refused_without_repeating_it(body: bytes) -> None:
-    with pytest.raises(PayloadError, match=r"^The payload is not well-formed JSON\.$") as caught:
+    with pytest.raises(PayloadError, match=r"^The payload is not JSON, or nests deeper than 1,024 levels\.$") as caught:
         parse(body, content_type=JSON)
     # The decoder's error holds the whole document; it must not come along.
     assert caught.value.__suppress_context__
@@ -104,16 +101,20 @@ def test_of_a_key_given_twice_the_last_counts() -> None:
     assert parse(b'{"action": "opened", "action": "closed"}', content_type=JSON) == {"action": "closed"}
 
 
-@pytest.mark.parametrize("number", [b"18446744073709551616", b"9" * 30, b"-" + b"9" * 30, b"1e300"])
+@pytest.mark.parametrize("number", [b"18446744073709551616", b"9" * 30, b"-" + b"9" * 5000, b"1e400"])
 def test_a_huge_number_is_read_and_is_nobodys_id(number: bytes) -> None:
     payload = parse(b'{"installation": {"id": %s}}' % number, content_type=JSON)
     assert summarise(payload) == NOTHING
 
 
-@pytest.mark.parametrize("number", [b"9" * 400, b"1e400"])
-def test_a_number_beyond_every_float_is_refused(number: bytes) -> None:
-    with pytest.raises(PayloadError):
-        parse(b'{"installation": {"id": %s}}' % number, content_type=JSON)
+@pytest.mark.parametrize("text", [r"\ud83d", "\ud83d"])
+def test_a_lone_surrogate_is_read_as_the_replacement_character(text: str) -> None:
+    body = f'{{"sender": {{"login": "{text}"}}}}'.encode(errors="surrogatepass")
+    for parsed in (
+        parse(body, content_type=JSON),
+        parse(b"payload=" + quote_plus(body).encode(), content_type=FORM),
+    ):
+        assert summarise(parsed).sender == "\N{REPLACEMENT CHARACTER}"
 
 
 @pytest.mark.parametrize(
@@ -125,7 +126,6 @@ def test_a_number_beyond_every_float_is_refused(number: bytes) -> None:
         b"other=%7B%7D",
         b"payload=%7B%7D&payload=%7B%7D",
         b"payload=%ff",
-        b"payload=%ed%a0%80",
         b"payload={}&broken",
         "payload={é}".encode(),
         b"&".join([b"a=1"] * 20 + [b"payload={}"]),

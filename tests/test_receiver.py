@@ -13,9 +13,11 @@ from django.conf import LazySettings
 from django.test import Client
 
 from tests.receiving import PATH, body_of, fresh_receiver, headers_for
+from webhooks.apps import installed_subscriptions
 from webhooks.models import Delivery, Job, JobState, Payload, Source
 from webhooks.payload import FORM
 from webhooks.signature import fingerprint
+from webhooks.subscriptions import Subscription
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Response
@@ -152,6 +154,49 @@ def test_a_nul_in_the_payload_is_no_fault() -> None:
     delivery = the_delivery()
     assert (delivery.action, delivery.repository, delivery.sender) == ("", "", "o")
     assert bytes(delivery.payload.body) == body
+
+
+def test_lists_in_lists_where_a_subscription_looks_are_no_fault() -> None:
+    body = b'{"deleted": ' + b"[" * 1023 + b"false" + b"]" * 1023 + b"}"
+    response = post(body, event="push")
+    assert (response.status_code, told(response)["jobs"]) == (202, 1)
+    assert bytes(the_delivery().payload.body) == body
+
+
+def test_half_a_character_in_a_text_is_stored_as_it_came_and_shown_as_the_replacement_character() -> None:
+    body = rb'{"sender": {"login": "cut off \ud83d"}, "number": 1e400}'
+    assert post(body).status_code == 202
+    delivery = the_delivery()
+    assert delivery.sender == "cut off \N{REPLACEMENT CHARACTER}"
+    assert bytes(delivery.payload.body) == body
+
+
+def test_a_subscription_that_cannot_be_matched_costs_its_own_job_alone(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(subscription: Subscription, *_: Any) -> bool:
+        if subscription.name == "catalog.mark_hook_live":
+            raise RuntimeError
+        return True
+
+    monkeypatch.setattr(Subscription, "matches", fail)
+    response = post()
+    handlers = set(Job.objects.values_list("handler", flat=True))
+    assert (response.status_code, told(response)["jobs"]) == (202, len(handlers))
+    assert handlers == {subscription.name for subscription in installed_subscriptions()} - {"catalog.mark_hook_live"}
+    (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert vars(record)["handler"] == "catalog.mark_hook_live"
+
+
+def test_a_fault_of_our_own_before_the_commit_is_answered_in_json(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError(MARKER)
+
+    monkeypatch.setattr("webhooks.intake.summarise", fail)
+    hold_refused(post(), 500)
+    assert "delivery failed" in caplog.text
 
 
 def test_only_allow_listed_headers_are_stored() -> None:

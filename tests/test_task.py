@@ -65,6 +65,13 @@ def test_a_handler_gets_the_event_of_its_delivery_and_its_run(window: HandlerWin
     assert job.result == f"acme/widgets main github:7:{uuid.UUID(int=7)}:app.tell 1 False"
 
 
+def test_a_handler_gets_half_a_character_as_the_replacement_character(window: HandlerWindow) -> None:
+    job = new_job(body=rb'{"ref": "cut off \ud83d"}')
+    assert perform(job, window) == "succeeded"
+    job.refresh_from_db()
+    assert job.result.startswith("acme/widgets cut off \N{REPLACEMENT CHARACTER} github:7:")
+
+
 def test_a_job_whose_payload_was_pruned_is_dead_and_says_so(window: HandlerWindow) -> None:
     job = new_job(body=None)
     assert perform(job, window) == "gave_up"

@@ -15,7 +15,7 @@ class Event:
     action: str
     """The payload's action, such as "opened"; empty for events without one."""
     payload: Mapping[str, Any]
-    """The parsed JSON object, as GitHub sent it."""
+    """The parsed JSON object, as GitHub sent it. `webhooks/json_text.py` tells what huge numbers are."""
     delivery: str
     """GitHub's GUID of the event; a redelivery keeps it."""
     source: str

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
 
-import orjson
+from webhooks import json_text
 
 JSON = "application/json"
 FORM = "application/x-www-form-urlencoded"
@@ -43,9 +43,9 @@ def parse(body: bytes, *, content_type: str, limit_bytes: int | None = None) -> 
     if limit_bytes is not None and len(text) > limit_bytes:
         raise PayloadTooLargeError(f"The payload is over the limit of {limit_bytes:,} bytes.")
     try:
-        payload = orjson.loads(text)
-    except orjson.JSONDecodeError:
-        raise PayloadError("The payload is not well-formed JSON.") from None
+        payload = json_text.loads(text)
+    except ValueError:
+        raise PayloadError(f"The payload is not JSON, or nests deeper than {json_text.DEEPEST:,} levels.") from None
     if not isinstance(payload, dict):
         raise PayloadError("The payload must be a JSON object.")
     return payload
@@ -53,9 +53,9 @@ def parse(body: bytes, *, content_type: str, limit_bytes: int | None = None) -> 
 
 def _form_payload(body: bytes) -> bytes:
     try:
-        fields = parse_qs(body.decode("ascii"), strict_parsing=True, errors="strict", max_num_fields=16)
+        fields = parse_qs(body.decode("ascii"), strict_parsing=True, errors="surrogatepass", max_num_fields=16)
         (value,) = fields["payload"]
-        return value.encode()
+        return value.encode(errors="surrogatepass")
     except (KeyError, ValueError):
         raise PayloadError("The form must be URL-encoded and hold one field named payload.") from None
 
