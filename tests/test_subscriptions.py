@@ -343,6 +343,29 @@ def test_a_function_that_cannot_be_called_as_a_handler_is_an_error(function: Cal
     assert "must be synchronous and take the event" in messages[0].msg
 
 
+class Asynchronous:
+    async def __call__(self, event: Event) -> None: ...
+
+
+def test_an_object_whose_call_is_asynchronous_is_an_error() -> None:
+    module = handlers()
+    module.scan = on("push")(Asynchronous())  # type: ignore[attr-defined, type-var]
+    assert [message.id for message in judge(discover([("acme", module)], defaults=DEFAULTS))] == ["webhooks.E010"]
+
+
+class Synchronous:
+    __hash__ = None  # type: ignore[assignment]
+
+    def __call__(self, event: Event) -> None: ...
+
+
+def test_an_object_that_can_be_called_goes_by_the_name_that_holds_it() -> None:
+    module = handlers()
+    module.scan = on("push")(Synchronous())  # type: ignore[attr-defined]
+    subscriptions = discover([("acme", module)], defaults=DEFAULTS)
+    assert ([one.name for one in subscriptions], sentences(subscriptions)) == (["acme.scan"], [])
+
+
 def with_run(event: Event, run: Run) -> None: ...
 
 
@@ -419,6 +442,92 @@ def test_nothing_starts_with_a_faulty_subscription(command: str, tmp_path: Path)
     done = manage(command, HOOKLINE_APPS="faulty_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path)
     assert done.returncode == 1
     assert "2 subscriptions are named 'faulty_bot.twin'." in done.stderr
+
+
+LOST = (
+    "lost_library.lost_in_a_library",
+    "lost_bot.jobs.imported_by_nobody",
+    "lost_bot.handlers.shadowed",
+    "lost_bot.handlers.LostMethods.lost_method",
+    "lost_bot.handlers.LostMethods.lost_static",
+    "lost_bot.handlers.LostMethods.lost_static_above",
+    "lost_bot.handlers.LostMethods.lost_class_method",
+    "lost_bot.handlers._nest.<locals>.lost_nested",
+    "lost_bot.handlers.<lambda>",
+    "functools.partial",
+    "lost_bot.handlers.LostMethods.bound",
+    "lost_bot.handlers.<lambda>",
+    "lost_bot.handlers.<lambda>",
+    "lost_bot.handlers.lost_deleted",
+    "lost_bot.handlers.lost_mark",
+)
+
+
+def test_a_declaration_that_nobody_would_find_is_an_error_that_says_where_it_stands(tmp_path: Path) -> None:
+    done = manage("check", HOOKLINE_APPS="lost_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path)
+    assert done.returncode == 1
+    errors = [line.split(" ")[2] for line in done.stderr.splitlines() if "(webhooks.E" in line]
+    assert sorted(errors) == sorted(LOST)
+    place = f"{OUTSIDE}/lost_bot/jobs.py:11"
+    assert f"lost_bot.jobs.imported_by_nobody is declared a handler at {place}, and would never run." in done.stderr
+
+
+FOUND = """
+import json
+from webhooks.apps import installed_subscriptions
+print(json.dumps([s.name for s in installed_subscriptions() if s.name.startswith("lost_bot")]))
+print(installed_subscriptions().get("lost_bot.found_wrapped").handler("event"))
+"""
+
+
+def test_what_a_name_holds_is_found_whatever_it_is_and_the_outermost_of_it_runs(tmp_path: Path) -> None:
+    done = manage("shell", "-v0", "-c", FOUND, HOOKLINE_APPS="lost_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path)
+    names, said = done.stdout.splitlines()
+    assert json.loads(names) == [
+        f"lost_bot.{name}"
+        for name in ("imported_by_name", "shadowed", "found_of_two", "found_wrapped", "found_partial", "found_lambda")
+    ] + ["lost_bot.found_conditional"]
+    assert said == "outer, inner"
+
+
+LATER = """
+import importlib
+import {module}
+{then}
+from webhooks.checks import check_subscriptions
+for error in check_subscriptions():
+    print(error.msg)
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "then", "lost"),
+    [
+        ("later_bot.signals", "", ["later_bot.signals.scan"]),
+        ("later_bot.test_handlers", "", []),
+        ("later_bot.tests.of_handlers", "", []),
+        ("later_bot.handlers", "importlib.reload(later_bot.handlers)", []),
+        ("shelved_bot.handlers", "", []),
+    ],
+)
+def test_what_is_declared_later_counts_if_it_is_the_apps_and_no_tests(
+    tmp_path: Path, module: str, then: str, lost: list[str]
+) -> None:
+    declaring = "from webhooks.subscriptions import on\n\n@on('push')\ndef scan(event): ...\n"
+    (tmp_path / "later_bot" / "tests").mkdir(parents=True)
+    for name in ("handlers", "signals", "test_handlers", "tests/of_handlers"):
+        (tmp_path / "later_bot" / f"{name}.py").write_text(declaring)
+    done = manage(
+        "shell",
+        "-v0",
+        "-c",
+        LATER.format(module=module, then=then),
+        HOOKLINE_APPS="later_bot",
+        PYTHONPATH=f"{tmp_path}:{OUTSIDE}",
+        HOOKLINE_DATA_DIR=tmp_path / "data",
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split(" ")[0] for line in done.stdout.splitlines()] == lost
 
 
 def test_an_unknown_event_alone_does_not_stop_the_start(tmp_path: Path) -> None:

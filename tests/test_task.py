@@ -3,7 +3,7 @@
 import os
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -52,6 +52,29 @@ def window() -> Iterator[HandlerWindow]:
     window = HandlerWindow(TELL)
     yield window
     window.leave()
+
+
+@pytest.mark.parametrize("returned", ["coroutine", "generator", "async_generator"])
+def test_a_handler_that_returns_what_has_not_run_has_failed(window: HandlerWindow, returned: str) -> None:
+    """A decorator may hide an asynchronous function from the checks."""
+
+    async def coroutine() -> None: ...
+
+    def generator() -> Iterator[None]:
+        yield
+
+    async def async_generator() -> AsyncIterator[None]:
+        yield
+
+    made: dict[str, Any] = {"coroutine": coroutine, "generator": generator, "async_generator": async_generator}
+    unrun = made[returned]()
+    job = new_job()
+    subscription = replace(TELL, handler=lambda event, run: unrun)
+    assert task.perform(subscription, job.pk, worker="worker@test", window=window) == "failed"
+    message = Attempt.objects.get(job=job).message
+    assert message == f"TypeError: The handler returned {returned}: nothing of it has run."
+    if returned == "coroutine":
+        unrun.close()
 
 
 def perform(job: Job, window: HandlerWindow) -> str:

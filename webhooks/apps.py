@@ -2,27 +2,36 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 
 from django.apps import AppConfig, apps
 from django.conf import settings
 
-from webhooks.subscriptions import Defaults, Subscriptions, discover
+from webhooks.declared import Declared, declared_so_far, not_held
+from webhooks.subscriptions import Defaults, Subscriptions, discover, held_declarations
 
 
 class WebhooksConfig(AppConfig):
     name = "webhooks"
     verbose_name = "Inbox"
     subscriptions: Subscriptions = Subscriptions()
+    handlers: tuple[tuple[str, ModuleType], ...] = ()
+    """Each installed app's label and its handlers module."""
+    imported: tuple[Declared, ...] = ()
+    """What was declared as these modules were imported, by them or by what they import."""
 
     def ready(self) -> None:
         from webhooks import checks  # noqa: F401  Importing registers the checks.
 
+        before = len(declared_so_far())
+        self.handlers = tuple(
+            (config.label, import_module(f"{config.name}.handlers"))
+            for config in apps.get_app_configs()
+            if find_spec(f"{config.name}.handlers")
+        )
+        self.imported = declared_so_far()[before:]
         self.subscriptions = discover(
-            (
-                (config.label, import_module(f"{config.name}.handlers"))
-                for config in apps.get_app_configs()
-                if find_spec(f"{config.name}.handlers")
-            ),
+            self.handlers,
             defaults=Defaults(
                 queue=settings.CELERY_TASK_DEFAULT_QUEUE,
                 time_limit=settings.HOOKLINE_TIME_LIMIT,
@@ -33,6 +42,25 @@ class WebhooksConfig(AppConfig):
 
 def installed_subscriptions() -> Subscriptions:
     """Return the subscriptions of every installed app."""
+    return _config().subscriptions
+
+
+def lost_declarations() -> list[Declared]:
+    """Return what installed apps declare, themselves or in a library that their handlers import, and nobody holds.
+
+    Another app's `handlers.py` may be imported for something else, and its handlers left out, by not installing it.
+    """
+    config = _config()
+    packages = [one.name for one in apps.get_app_configs()]
+    libraries = {one.module for one in config.imported if not one.module.endswith(".handlers")}
+    return [
+        one
+        for one in not_held(held_declarations(config.handlers))
+        if one.module in libraries or any(map(one.is_in, packages))
+    ]
+
+
+def _config() -> WebhooksConfig:
     config = apps.get_app_config("webhooks")
     assert isinstance(config, WebhooksConfig)
-    return config.subscriptions
+    return config

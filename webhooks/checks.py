@@ -9,7 +9,8 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from webhooks.apps import installed_subscriptions
+from webhooks.apps import installed_subscriptions, lost_declarations
+from webhooks.declared import Declared
 from webhooks.github_events import EVENT_NAMES
 from webhooks.matching import EVERY_EVENT
 from webhooks.subscriptions import Subscription, Subscriptions
@@ -22,7 +23,7 @@ _WORD = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 @register("webhooks")
 def check_subscriptions(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
-    return list(judge(installed_subscriptions()))
+    return [*judge(installed_subscriptions()), *map(_never_run, lost_declarations())]
 
 
 def judge(subscriptions: Subscriptions) -> Iterator[CheckMessage]:
@@ -36,6 +37,18 @@ def judge(subscriptions: Subscriptions) -> Iterator[CheckMessage]:
             )
     for subscription in subscriptions:
         yield from _faults(subscription)
+
+
+def _never_run(lost: Declared) -> CheckMessage:
+    """Return what is wrong with a declaration that is no subscription."""
+    return Error(
+        f"{lost.name} is declared a handler at {lost.file}:{lost.line}, and would never run.",
+        hint=(
+            "A handler is what a name at the top level of an installed app's handlers.py holds. Give it a name that"
+            " nothing else takes there, or import it there by name; decorators above @on must use functools.wraps."
+        ),
+        id="webhooks.E100",
+    )
 
 
 def _faults(subscription: Subscription) -> Iterator[CheckMessage]:
@@ -136,7 +149,7 @@ def _is_expected(expected: Any) -> bool:
 
 def _takes_an_event(subscription: Subscription) -> bool:
     function = subscription.handler
-    if any(is_lazy(function) for is_lazy in _LAZY):
+    if any(is_lazy(called) for is_lazy in _LAZY for called in (function, type(function).__call__)):
         return False
     given = ("event", "run") if subscription.takes_run else ("event",)
     try:

@@ -1,17 +1,21 @@
 """Subscriptions: handlers with their events, queue, limits and retries; how they are declared and found.
 
 `@on` only describes: it leaves what it was told on the function. `discover` collects the functions of every installed
-app's `handlers.py` into a `Subscriptions`, and the system checks in `webhooks/checks.py` judge them.
+app's `handlers.py` into a `Subscriptions`, and the system checks in `webhooks/checks.py` judge them, and name what was
+declared and not collected.
 """
 
+import contextlib
 import inspect
 import logging
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, TypeVar
 
+from webhooks.declared import remember
 from webhooks.matching import Expected, event_matches, payload_matches
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., str | None])
@@ -115,8 +119,10 @@ def on(
             backoff=backoff if isinstance(backoff, Backoff) else Backoff() if backoff is None else Backoff(backoff),
             name=name,
         )
+        remember(declaration, function, declared_in=sys._getframe(1))
         # Stacked, each is a subscription; all but one then need a `name` of their own, which the checks say.
-        setattr(function, _DECLARATIONS, (declaration, *getattr(function, _DECLARATIONS, ())))
+        with contextlib.suppress(AttributeError):  # A bound method takes no attribute; the checks name it.
+            setattr(function, _DECLARATIONS, (declaration, *getattr(function, _DECLARATIONS, ())))
         return function
 
     return declare
@@ -152,25 +158,62 @@ def _matches(subscription: Subscription, name: str, action: str, payload: Mappin
         return False
 
 
-def discover(modules: Iterable[tuple[str, ModuleType]], *, defaults: Defaults) -> Subscriptions:
-    """Collect the declared handlers of `(app label, handlers module)` pairs, in the order they are written."""
-    found: dict[Callable[..., Any], list[Subscription]] = {}
+Modules = Iterable[tuple[str, ModuleType]]
+"""Pairs of an app's label and its handlers module."""
+
+
+def discover(modules: Modules, *, defaults: Defaults) -> Subscriptions:
+    """Collect the declared handlers of the apps' modules, in the order they are written."""
+    found = list(_held(modules))
+    # A decorator above `@on` copies the mark with functools.wraps: what a name holds runs, and not what it wraps.
+    wrapped = {id(inner) for one in found for inner in _wrapped_by(one.function)}
+    met: set[int] = set()
+    subscriptions: list[Subscription] = []
+    for one in found:
+        # A handler imported into another handlers.py is still one handler.
+        if id(one.function) not in wrapped | met:
+            met.add(id(one.function))
+            subscriptions += (_subscription(one, told, defaults) for told in one.declarations)
+    return Subscriptions(subscriptions)
+
+
+def held_declarations(modules: Modules) -> list[Declaration]:
+    """Return the declarations of all that a name in these modules holds."""
+    return [declaration for one in _held(modules) for declaration in one.declarations]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a name in an app's handlers module holds, if it was declared."""
+
+    label: str
+    name: str
+    function: Callable[..., str | None]
+    declarations: tuple[Declaration, ...]
+
+
+def _held(modules: Modules) -> Iterator[_Held]:
     for label, module in modules:
-        for function in vars(module).values():
+        for name, function in vars(module).items():
             # Not getattr: a lazy object among the module's names would make what it stands for.
             declarations = inspect.getattr_static(function, _DECLARATIONS, None)
-            # A handler imported into another handlers.py is still one handler.
-            if isinstance(declarations, tuple) and function not in found:
-                found[function] = [_subscription(label, function, told, defaults) for told in declarations]
-    return Subscriptions(subscription for subscriptions in found.values() for subscription in subscriptions)
+            if isinstance(declarations, tuple):
+                yield _Held(label, name, function, declarations)
 
 
-def _subscription(
-    label: str, function: Callable[..., str | None], declaration: Declaration, defaults: Defaults
-) -> Subscription:
+def _wrapped_by(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    while (inner := getattr(function, "__wrapped__", None)) is not None:
+        yield inner
+        function = inner
+
+
+def _subscription(held: _Held, declaration: Declaration, defaults: Defaults) -> Subscription:
+    function = held.function
     time_limit = defaults.time_limit if declaration.time_limit is None else declaration.time_limit
+    own_name = str(getattr(function, "__name__", ""))
     return Subscription(
-        name=declaration.name or f"{label}.{function.__name__}",
+        # A lambda or a partial has no name of its own, and goes by the one that holds it.
+        name=declaration.name or f"{held.label}.{own_name if own_name.isidentifier() else held.name}",
         handler=function,
         events=declaration.events,
         actions=declaration.actions,

@@ -83,6 +83,8 @@ def run_handler(subscription: Subscription, event: Callable[[], Event], run: Run
         with window:
             given = (event(), run) if subscription.takes_run else (event(),)
             result = subscription.handler(*given)
+            if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+                raise TypeError(f"The handler returned {type(result).__name__}: nothing of it has run.")
             message = "" if result is None else str(result)
     except RetryLater as later:
         return Outcome(kind=AttemptOutcome.RETRY_LATER, message=str(later), after_seconds=later.after_seconds)

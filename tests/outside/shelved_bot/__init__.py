@@ -1,0 +1,1 @@
+"""An app that nobody installs; another one imports something from it."""

@@ -1,0 +1,65 @@
+"""Every declaration that `@on` made in this process, and where: so that those which would never run can be named.
+
+A declaration is found through a name in an app's `handlers.py`. One that no such name holds (of two functions of one
+name the first, a method, a function in another module) is otherwise lost in silence.
+"""
+
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A declaration with the place that made it."""
+
+    declaration: object
+    name: str
+    """The declared function's own, with its module."""
+    module: str
+    file: str
+    line: int
+    spec: object
+    """The module's `__spec__` by then: a module that is executed again has another."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its module is still loaded as it was, and not reloaded since."""
+        return getattr(sys.modules.get(self.module), "__spec__", None) is self.spec
+
+    def is_in(self, package: str) -> bool:
+        """Tell whether the module is this package or in it, and none of its tests: those may declare what they like."""
+        inside = f"{self.module}.".removeprefix(f"{package}.")
+        is_test = any(part.startswith("test") or part == "conftest" for part in inside.split("."))
+        return f"{self.module}.".startswith(f"{package}.") and not is_test
+
+
+_declared: list[Declared] = []
+
+
+def remember(declaration: object, function: Any, *, declared_in: FrameType) -> None:
+    """Note a declaration that this frame has just made."""
+    module = declared_in.f_globals.get("__name__", "")
+    name = getattr(function, "__qualname__", type(function).__qualname__)
+    _declared.append(
+        Declared(
+            declaration,
+            name=f"{getattr(function, '__module__', module)}.{name}",
+            module=module,
+            file=declared_in.f_code.co_filename,
+            line=declared_in.f_lineno,
+            spec=declared_in.f_globals.get("__spec__"),
+        )
+    )
+
+
+def declared_so_far() -> tuple[Declared, ...]:
+    return tuple(_declared)
+
+
+def not_held(held: Iterable[object]) -> Iterator[Declared]:
+    """Yield what was declared and is none of these, in the order in which it was declared."""
+    known = {id(declaration) for declaration in held}
+    return (one for one in declared_so_far() if id(one.declaration) not in known and one.is_current)
