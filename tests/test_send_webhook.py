@@ -18,6 +18,7 @@ from django.conf import settings
 from django.core.management import CommandError, call_command
 
 from webhooks import sample_payloads
+from webhooks.github_events import EVENT_NAMES
 from webhooks.sender import SAMPLE_HOOK_ID, Message, Sender, percentile
 
 SECRET = "a secret of the test's own"
@@ -141,6 +142,14 @@ def test_a_payload_file_is_sent_byte_for_byte(receiver: Receiver, tmp_path: Path
     ((_, headers, body),) = receiver.received
     assert body == file.read_bytes()
     assert headers["x-github-event"] == "star"
+
+
+def test_every_event_that_github_documents_may_be_sent(receiver: Receiver, tmp_path: Path) -> None:
+    file = tmp_path / "payload.json"
+    file.write_text("{}")
+    for name in sorted(EVENT_NAMES):
+        send(name, "--payload", str(file), "--to", receiver.url)
+    assert [headers["x-github-event"] for _, headers, _ in receiver.received] == sorted(EVENT_NAMES)
 
 
 def test_the_summary_counts_answers_and_tells_latencies(receiver: Receiver) -> None:

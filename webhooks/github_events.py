@@ -1,7 +1,12 @@
-"""The names of GitHub's webhook events, for a warning about a misspelt one.
+"""The names of GitHub's webhook events: what one looks like, and which there are, for a warning about a misspelt one.
 
 Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads. A name missing here still works.
 """
+
+import re
+
+EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
+"""What the header X-GitHub-Event may hold."""
 
 _NAMES = """
 branch_protection_configuration branch_protection_rule check_run check_suite code_scanning_alert commit_comment

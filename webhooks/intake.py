@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from webhooks.committer import Committer, InboxUnavailableError
+from webhooks.github_events import EVENT_NAME
 from webhooks.inbox import JobToPublish, NewDelivery, store
 from webhooks.payload import (
     FORM,
@@ -45,7 +46,6 @@ KEPT_HEADERS = (
 """The request headers that are stored. No others: GitHub has sent one that carried the webhook's secret."""
 LONGEST_HEADER = 200
 
-_EVENT = re.compile(r"[a-z][a-z0-9_]{0,99}")
 _NUMBER = re.compile(r"[0-9]{1,19}")
 
 logger = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def _refuse_length(headers: Mapping[str, str], rules: Rules) -> Answer | None:
 
 
 def _refuse_headers(headers: Mapping[str, str]) -> Answer | None:
-    if not _EVENT.fullmatch(headers.get("X-GitHub-Event", "")):
+    if not EVENT_NAME.fullmatch(headers.get("X-GitHub-Event", "")):
         return refusal(400, "X-GitHub-Event is missing or not an event's name.")
     if _guid(headers.get("X-GitHub-Delivery", "")) is None:
         return refusal(400, "X-GitHub-Delivery is missing or not a GUID.")

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from webhooks.github_names import is_in_any_case
+
 Scalar = str | int | bool | None
 Expected = Scalar | list[Scalar] | tuple[Scalar, ...]
 """A value, a glob (any string), or a list of either, of which one must match."""
@@ -19,7 +21,7 @@ def event_matches(name: str, action: str, *, events: frozenset[str], actions: fr
 def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -> bool:
     """Tell whether the payload meets every condition; a path that leads nowhere meets none."""
     return all(
-        any(_equals(value, expected) for value in values_at(payload, path.split(".")))
+        any(_equals(value, expected, in_any_case=is_in_any_case(path)) for value in values_at(payload, path.split(".")))
         for path, expected in where.items()
     )
 
@@ -49,11 +51,15 @@ def _elements(values: Iterable[Any]) -> Iterator[Any]:
             entered.pop()
 
 
-def _equals(value: Any, expected: Expected) -> bool:
+def _equals(value: Any, expected: Expected, *, in_any_case: bool) -> bool:
     if isinstance(expected, (list, tuple)):
-        return any(_equals(value, one) for one in expected)
+        return any(_equals(value, one, in_any_case=in_any_case) for one in expected)
     if isinstance(expected, str):
+        if not isinstance(value, str):
+            return False
+        if in_any_case:
+            value, expected = value.lower(), expected.lower()
         # A text matches itself too: as a glob, "dependabot[bot]" would end in one letter of three.
-        return isinstance(value, str) and (value == expected or fnmatchcase(value, expected))
+        return value == expected or fnmatchcase(value, expected)
     # True is not 1 here: JSON tells them apart.
     return type(value) is type(expected) and bool(value == expected)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 import sys
 import uuid
 from pathlib import Path
@@ -14,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
 from webhooks import sample_payloads
+from webhooks.github_events import EVENT_NAME
 from webhooks.payload import JSON, PayloadError, parse
 from webhooks.sender import SAMPLE_HOOK_ID, Message, Sender
 
@@ -79,7 +79,7 @@ def _samples(event: str) -> dict[str, bytes]:
 
 
 def _read(event: str, file: Path) -> bytes:
-    if event == ALL or not re.fullmatch("[a-z_]{1,100}", event):
+    if event == ALL or not EVENT_NAME.fullmatch(event):
         raise CommandError("With --payload, the event must be the name of one, such as push.")
     try:
         body = file.read_bytes()
