@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from webhooks.matching import payload_matches
+from webhooks.matching import Expected, payload_matches
 
 REPOSITORY = {
     "name": "Widgets",
@@ -64,7 +64,7 @@ PAYLOAD: dict[str, Any] = {
         ("environment", "production"),
     ],
 )
-def test_a_name_that_github_takes_in_any_case_matches_in_any_case(path: str, expected: str | list[str]) -> None:
+def test_a_name_that_github_takes_in_any_case_matches_in_any_case(path: str, expected: Expected) -> None:
     assert payload_matches(PAYLOAD, {path: expected})
     assert not payload_matches(PAYLOAD, {path: "somebody else's"})
 

@@ -76,7 +76,7 @@ def test_a_child_that_takes_anothers_place_starts_with_the_same(told: list[dict[
 
 
 def test_what_a_child_inherits_is_no_reason_to_replace_it(told: list[dict[str, Any]]) -> None:
-    """Celery compares HOOKLINE_CHILD_RECYCLE_MB with all that is resident, shared or not."""
+    """tests/test_recycling.py has the same of an application that is heavier than the limit."""
     assert told[0]["pid"] == told[1]["pid"]
 
 

@@ -18,6 +18,7 @@ from webhooks.apps import installed_subscriptions
 from webhooks.broker import job_queue
 from webhooks.subscriptions import Subscriptions
 from workers.memory import keep_loaded_shared
+from workers.recycling import count_growth, warn_of_little_room
 from workers.stopping import is_stopping, mark_stopping
 from workers.task import register
 
@@ -29,9 +30,11 @@ def connect() -> None:
     signals.celeryd_init.connect(_prepare, weak=False)
     signals.worker_init.connect(_refuse_other_pools, weak=False)
     signals.worker_init.connect(keep_loaded_shared, weak=False)
+    signals.worker_init.connect(warn_of_little_room, weak=False)
     signals.worker_shutting_down.connect(_mark_stopping, weak=False)
     signals.worker_process_init.connect(_leave_the_group, weak=False)
     signals.worker_process_init.connect(_limit_memory, weak=False)
+    signals.worker_process_init.connect(count_growth, weak=False)
     signals.worker_process_init.connect(_hear_sigterm, weak=False)
     signals.worker_process_init.connect(_outlive_a_thread, weak=False)
     signals.worker_process_shutdown.connect(_leave_at_once, weak=False)
