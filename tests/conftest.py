@@ -8,33 +8,16 @@ import os
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 from tests import services
+from tests.processes import environment_without_settings
 
 DATA_DIRECTORY = Path(tempfile.mkdtemp(prefix="hookline-tests-"))
 
-_SETTINGS = (
-    "HOOKLINE_",
-    "GITHUB_WEBHOOK_SECRETS",
-    "SECRET_KEY",
-    "ALLOWED_HOSTS",
-    "DATABASE_URL",
-    "BROKER_URL",
-    "DEBUG",
-)
-_OURS = ("HOOKLINE_TEST_", "HOOKLINE_REQUIRE_SERVICES")
 _SKIPPED = "not run for want of a service: "
-
-
-def environment_without_settings(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment without any of Hookline's settings, for this process and for those that tests start."""
-    return {
-        name: value for name, value in environment.items() if not name.startswith(_SETTINGS) or name.startswith(_OURS)
-    }
 
 
 def pytest_configure(config: pytest.Config) -> None:

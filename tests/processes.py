@@ -1,19 +1,35 @@
-"""Starting Hookline's own programs in tests, as processes with settings of their own."""
+"""Starting Hookline's own programs in tests, as processes with settings of their own. Imports nothing of pytest's."""
 
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from tests.conftest import environment_without_settings
-
 ROOT = Path(__file__).resolve().parent.parent
 Result = TypeVar("Result")
+
+_SETTINGS = (
+    "HOOKLINE_",
+    "GITHUB_WEBHOOK_SECRETS",
+    "SECRET_KEY",
+    "ALLOWED_HOSTS",
+    "DATABASE_URL",
+    "BROKER_URL",
+    "DEBUG",
+)
+_OURS = ("HOOKLINE_TEST_", "HOOKLINE_REQUIRE_SERVICES")
+
+
+def environment_without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment without any of Hookline's settings, for this process and for those that tests start."""
+    return {
+        name: value for name, value in environment.items() if not name.startswith(_SETTINGS) or name.startswith(_OURS)
+    }
 
 
 def environment(**settings: object) -> dict[str, str]:

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -200,3 +201,24 @@ def empty_broker(broker: str) -> None:
             channel: Any = connection.default_channel
             for queue in QUEUES:
                 channel.queue_delete(queue)
+
+
+@contextlib.contextmanager
+def fresh_broker(broker: str) -> Iterator[str]:
+    """An empty broker; on RabbitMQ a vhost of its own, where rabbitmqctl can make one, deleted at the end."""
+    if broker != "rabbitmq" or not shutil.which("rabbitmqctl"):
+        empty_broker(broker)
+        yield services.URLS.get(broker, "")
+        return
+    name = f"hookline_{uuid.uuid4().hex[:12]}"
+    parts = urlsplit(services.RABBITMQ_URL)
+    _rabbitmqctl("add_vhost", name)
+    try:
+        _rabbitmqctl("set_permissions", "-p", name, parts.username or "guest", ".*", ".*", ".*")
+        yield urlunsplit(parts._replace(path=f"/{name}"))
+    finally:
+        _rabbitmqctl("delete_vhost", name)
+
+
+def _rabbitmqctl(*arguments: str) -> None:
+    subprocess.run(["rabbitmqctl", "--quiet", *arguments], check=True, capture_output=True, timeout=60)

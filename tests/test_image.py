@@ -87,11 +87,16 @@ in_containers = [
     pytest.mark.postgres,
     pytest.mark.rabbitmq,
 ]
+on_each_broker = pytest.mark.parametrize(
+    "installation", ["rabbitmq", pytest.param("redis", marks=pytest.mark.redis)], indirect=True, scope="module"
+)
 
 
 @pytest.fixture(scope="module")
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with running_installation(tmp_path_factory.mktemp("image")) as installation:
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    """The one for a test that asks for no broker is on RabbitMQ."""
+    broker = getattr(request, "param", "rabbitmq")
+    with running_installation(tmp_path_factory.mktemp("image"), broker=broker) as installation:
         yield installation
 
 
@@ -143,6 +148,7 @@ class TestTheImage:
         assert others[0][1] == "1"
         assert {user for _, _, user, _ in others} == {"hookline"}
 
+    @on_each_broker
     @pytest.mark.parametrize(
         ("role", "variable"),
         [
@@ -177,6 +183,7 @@ class TestTheImage:
         assert took_seconds < 20
 
 
+@on_each_broker
 class TestADelivery:
     pytestmark = in_containers
 

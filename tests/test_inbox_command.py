@@ -16,8 +16,8 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.conftest import environment_without_settings
 from tests.inbox_rows import make_delivery, make_job
+from tests.processes import environment_without_settings
 from webhooks.apps import installed_subscriptions
 from webhooks.models import Job, JobState
 

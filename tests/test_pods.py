@@ -22,9 +22,9 @@ pytestmark = [
 CONSUMERS = 8
 
 
-@pytest.fixture
-def installation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with running_installation(tmp_path_factory.mktemp("pods")) as installation:
+@pytest.fixture(params=["rabbitmq", pytest.param("redis", marks=pytest.mark.redis)])
+def installation(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    with running_installation(tmp_path_factory.mktemp("pods"), broker=request.param) as installation:
         yield installation
 
 

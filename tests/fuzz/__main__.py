@@ -13,7 +13,7 @@ import time
 
 import django
 
-from tests.conftest import environment_without_settings
+from tests.processes import environment_without_settings
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
-"""One installation of Hookline in containers, on the real PostgreSQL and RabbitMQ of the tests.
+"""One installation of Hookline in containers, on the real PostgreSQL and RabbitMQ, or Redis, of the tests.
 
-It has a database and a RabbitMQ vhost of its own. The containers run as a cluster would run them: not as root, on a
+It has a database of its own and, on RabbitMQ, a vhost. The containers run as a cluster would: not as root, on a
 read-only file system of which only /tmp can be written. They share this machine's network.
 """
 
@@ -20,14 +20,12 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import urllib3
 
-from tests import services
 from tests.processes import ROOT, free_port, wait_until
-from tests.stack import fresh_postgres
+from tests.stack import fresh_broker, fresh_postgres
 from webhooks.signature import sign
 
 IMAGE = os.environ.get("HOOKLINE_TEST_IMAGE", "")
@@ -57,7 +55,7 @@ WHY_NOT = _why_not()
 
 @dataclass(slots=True)
 class Installation:
-    """A database, a vhost, and the containers that work on them."""
+    """A database, a broker, and the containers that work on them."""
 
     directory: Path
     image: str
@@ -243,28 +241,11 @@ def team_image() -> str:
 
 
 @contextlib.contextmanager
-def fresh_vhost() -> Iterator[str]:
-    """A new vhost on the RabbitMQ for tests, deleted at the end."""
-    name = f"hookline_{uuid.uuid4().hex[:12]}"
-    parts = urlsplit(services.RABBITMQ_URL)
-    _rabbitmqctl("add_vhost", name)
-    try:
-        _rabbitmqctl("set_permissions", "-p", name, parts.username or "guest", ".*", ".*", ".*")
-        yield urlunsplit(parts._replace(path=f"/{name}"))
-    finally:
-        _rabbitmqctl("delete_vhost", name)
-
-
-def _rabbitmqctl(*arguments: str) -> None:
-    subprocess.run(["rabbitmqctl", "--quiet", *arguments], check=True, capture_output=True, timeout=60)
-
-
-@contextlib.contextmanager
-def running_installation(directory: Path) -> Iterator[Installation]:
+def running_installation(directory: Path, *, broker: str = "rabbitmq") -> Iterator[Installation]:
     """A migrated database, a receiver and a relay; all is gone at the end, and its logs are shown after a failure."""
     with contextlib.ExitStack() as cleanup:
         database_url = cleanup.enter_context(fresh_postgres())
-        broker_url = cleanup.enter_context(fresh_vhost())
+        broker_url = cleanup.enter_context(fresh_broker(broker))
         installation = Installation(directory, team_image(), database_url, broker_url)
         cleanup.callback(installation.remove_all)
         try:
