@@ -26,6 +26,8 @@ find_python() {
     done
 }
 
+count=$(grep -c '==' "$lock" 2>/dev/null) || fail "$lock names no package."
+
 # A moved directory, or a Python that was upgraded away, leaves an environment that cannot run.
 if ! is_new_enough "$venv/bin/python"; then
     python=$(find_python)
@@ -37,6 +39,6 @@ if ! is_new_enough "$venv/bin/python"; then
     "$python" -m venv --clear "$venv"
 fi
 
-echo "Installing $(grep -c '==' "$lock") packages from $lock into $venv ..."
+echo "Installing $count packages from $lock into $venv ..."
 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore \
     "$venv/bin/python" -m pip install --quiet --quiet --require-hashes --requirement "$lock"

@@ -50,7 +50,8 @@ for section in global install :env:; do echo "$configured" | sed -n "s/^$section
     done
 
 echo "Building $name ..."
-former=$(buildah images --quiet "$name" 2>/dev/null || true)
+id_of() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null || true; }
+former=$(id_of "$name")
 buildah bud --isolation chroot --layers --quiet --file $file --tag "$name" \
     --secret id=pip.conf,src="$lent/pip.conf" --secret id=ca.pem,src="$lent/ca.pem" \
     --build-arg BASE_IMAGE="$base" \
@@ -58,7 +59,13 @@ buildah bud --isolation chroot --layers --quiet --file $file --tag "$name" \
     --build-arg REVISION="$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)" \
     --build-arg CREATED="$(date --utc +%Y-%m-%dT%H:%M:%SZ)" \
     . >/dev/null
-# It has lost its name to the new one; where an image of somebody's is built on it, it stays.
-[ -z "$former" ] || buildah rmi "$former" >/dev/null 2>&1 || true
+built=$(id_of "$name")
+if [ -z "$built" ]; then
+    echo "hookline: the build is over, and no image is named $name." >&2
+    exit 1
+fi
+# Without a change it is the same image. Another one has lost its name to the new; if images are built on it, it stays.
+[ -z "$former" ] || [ "$former" = "$built" ] || buildah rmi "$former" >/dev/null 2>&1 || true
 
-echo "$name: $(buildah images --format '{{.Size}}' "$name"), its base included."
+size=$(buildah images --format '{{.Size}}' "$name")
+echo "$name: $size, its base included."

@@ -60,7 +60,13 @@ rm -rf "$root"/usr/share/doc/* "$root"/usr/share/man/* "$root"/usr/share/info/* 
 mkdir -p "$root/var/cache/apt/archives/partial" "$root/etc/dpkg/dpkg.cfg.d"
 printf 'path-exclude /usr/share/%s/*\n' doc man info locale >"$root/etc/dpkg/dpkg.cfg.d/docker"
 
+id_of() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null || true; }
+former=$(id_of "$name")
 container=$(buildah from scratch)
 buildah add --quiet "$container" "$root" / >/dev/null
 buildah config --cmd python3 "$container"
 buildah commit --quiet --rm "$container" "$name" >/dev/null
+made=$(id_of "$name")
+[ -n "$made" ] || fail "buildah has ended, and no image is named $name."
+# The former one has lost its name; if images are built on it, it stays.
+[ -z "$former" ] || [ "$former" = "$made" ] || buildah rmi "$former" >/dev/null 2>&1 || true

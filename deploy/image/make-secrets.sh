@@ -15,10 +15,16 @@ random() {
     od -An -N32 -tx1 /dev/urandom | tr -d ' \n'
 }
 
+# Written aside first: what a run that was stopped left half done is made by the next one.
 keep() {
-    if [ ! -e "$1" ]; then
-        cat >"$1"
-        chmod 444 "$1"
+    if [ ! -s "$1" ]; then
+        cat >"$1.part"
+        if [ ! -s "$1.part" ]; then
+            echo "hookline: $1 could not be made." >&2
+            exit 1
+        fi
+        chmod 444 "$1.part"
+        mv -f "$1.part" "$1"
     fi
 }
 
