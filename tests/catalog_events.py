@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Callable
+from copy import deepcopy
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,12 +17,33 @@ HANDLERS: dict[str, Callable[[Event], str | None]] = {
     "installation_repositories": handlers.record_installation_repositories,
     "repository": handlers.record_repository,
     "push": handlers.request_scans,
+    "installation_target": handlers.rename_account,
+    "organization": handlers.rename_account,
 }
+RENAMED: dict[str, dict[str, Any]] = {
+    "installation_target": {
+        "action": "renamed",
+        "account": {"id": 9001, "login": "apex", "type": "Organization"},
+        "changes": {"login": {"from": "acme"}},
+        "installation": {"id": 51000123},
+        "target_type": "Organization",
+    },
+    "organization": {
+        "action": "renamed",
+        "organization": {"id": 9001, "login": "apex"},
+        "changes": {"login": {"from": "acme"}},
+        "installation": {"id": 51000123},
+    },
+}
+
+
+def payload_of(name: str) -> dict[str, Any]:
+    return deepcopy(RENAMED[name]) if name in RENAMED else sample_payloads.load(name)
 
 
 def event(name: str, payload: dict[str, Any] | None = None, *, second: int = 0, source: str = "github") -> Event:
     """Return an event as the worker hands it to a handler, received `second` seconds after noon."""
-    payload = sample_payloads.load(name) if payload is None else payload
+    payload = payload_of(name) if payload is None else payload
     guid = str(uuid.UUID(int=second))
     return Event(
         name=name,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
+from itertools import permutations
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from workers.catalog.models import Hook, Installation, InstallationRepository, R
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
+UNNAMED = {"id": 51000123, "account": None, "updated_at": "2026-10-03T00:00:00Z"}
 MODELS: list[type[models.Model]] = [InstallationRepository, Repository, Installation, Hook]
 
 
@@ -72,6 +74,27 @@ def test_an_enterprise_that_has_no_login_is_recorded_by_its_slug() -> None:
     handle(installation("created", second=0, account={"id": 1, "slug": "acme-holding"}, target_type="Enterprise"))
     stored = Installation.objects.get()
     assert (stored.account_login, stored.account_type) == ("acme-holding", "Enterprise")
+
+
+@pytest.mark.parametrize("name", ["installation_target", "organization"])
+def test_an_account_that_is_renamed_has_its_new_name_whatever_comes_before_and_after(name: str) -> None:
+    story = [event("installation", second=1), event(name, second=2), installation("suspend", second=0)]
+    for order in permutations(story):
+        clear()
+        handle(*order)
+        stored = Installation.objects.get()
+        assert (stored.account_login, stored.account_type, stored.app_slug) == ("apex", "Organization", "acme-hookline")
+    assert handle(event(name, second=2)) == ["installation 51000123 is apex's"]
+
+
+def test_an_installation_whose_account_is_null_keeps_the_name_that_it_had_and_is_deleted() -> None:
+    handle(event("installation", second=1))
+    said = handle(
+        event("installation", changed("installation", action="deleted") | {"installation": UNNAMED}, second=2)
+    )
+    assert said == ["deleted for acme, 0 repositories"]
+    stored = Installation.objects.get()
+    assert (stored.account_login, stored.deleted_at) == ("acme", NOON + timedelta(seconds=2))
 
 
 def test_repositories_join_and_leave_an_installation() -> None:
@@ -161,6 +184,7 @@ STORY = [
     repository("deleted", second=11, updated="2026-10-07T06:55:01Z"),
     repository("deleted", second=13, updated="2026-10-07T06:55:01Z"),
     installation("deleted", second=12, updated="2026-10-03T00:00:00Z"),
+    event("installation_target", second=16),
     event("ping", second=14),
     event("ping", changed("ping", hook={"active": False, "updated_at": "2026-10-02T00:00:00Z"}), second=15),
 ]

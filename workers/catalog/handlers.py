@@ -12,13 +12,17 @@ from typing import Any
 
 from webhooks.event import Event
 from webhooks.subscriptions import on
-from workers.catalog.latest import keep_latest
+from workers.catalog.latest import LONG_AGO, keep_latest
 from workers.catalog.manifests import manifests
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
-from workers.catalog.reading import moment, objects, required, text
+from workers.catalog.reading import MissingError, moment, objects, required, succeeds_without_values, text
+
+_LISTED = (("id", int), ("full_name", str), ("private", bool))
+"""What a list must say of a repository. GitHub's schema lets each be absent."""
 
 
 @on("ping")
+@succeeds_without_values
 def mark_hook_live(event: Event) -> str:
     """Remember that a hook reaches us, and what it subscribes to."""
     hook = required(event.payload, "hook", dict)
@@ -29,7 +33,7 @@ def mark_hook_live(event: Event) -> str:
         github_id=required(event.payload, "hook.id", int),
         target_type=required(event.payload, "hook.type", str),
         target=_target(event, hook),
-        events=required(event.payload, "hook.events", list),
+        events=[name for name in required(event.payload, "hook.events", list) if isinstance(name, str)],
         active=required(event.payload, "hook.active", bool),
     )
     keep_latest([live])
@@ -37,25 +41,49 @@ def mark_hook_live(event: Event) -> str:
 
 
 @on("installation")
+@succeeds_without_values
 def record_installation(event: Event) -> str:
     """Keep the installation, and the repositories that it starts with, as the latest event describes them."""
     installation = _keep_installation(event)
     listed = objects(event.payload, "repositories") if event.action == "created" else []
-    _keep_repositories(event, installation, listed, removed_at=None)
-    return f"{event.action} for {installation.account_login}, {_count(len(listed), 'repository', 'repositories')}"
+    kept = _keep_repositories(event, installation, listed, removed_at=None)
+    return f"{event.action} for {installation.who}, {_count(kept, 'repository', 'repositories')}{_rest(listed, kept)}"
 
 
 @on("installation_repositories", actions=["added", "removed"])
+@succeeds_without_values
 def record_installation_repositories(event: Event) -> str:
     """Keep which repositories the installation may see."""
     added, removed = (objects(event.payload, f"repositories_{action}") for action in ("added", "removed"))
     installation = _keep_installation(event)
-    _keep_repositories(event, installation, added, removed_at=None)
-    _keep_repositories(event, installation, removed, removed_at=event.received_at)
-    return f"{len(added)} added, {len(removed)} removed for {installation.account_login}"
+    come = _keep_repositories(event, installation, added, removed_at=None)
+    gone = _keep_repositories(event, installation, removed, removed_at=event.received_at)
+    return f"{come} added, {gone} removed for {installation.who}{_rest([*added, *removed], come + gone)}"
+
+
+@on(["installation_target", "organization"], actions=["renamed"])
+@succeeds_without_values
+def rename_account(event: Event) -> str:
+    """Keep the new name of an account that has installed the App, and nothing else of its installation."""
+    is_target = event.name == "installation_target"
+    holder = "account" if is_target else "organization"
+    account_type = text(event.payload, "target_type") if is_target else "Organization"
+    named = _named(event, required(event.payload, holder, dict), account_type)
+    if not named:
+        raise MissingError(f"the payload's {holder} has no name")
+    renamed = Installation(
+        changed_at=None,
+        heard_at=LONG_AGO,  # Of the installation itself it says nothing: whatever else is known of that is newer.
+        source=event.source,
+        github_id=required(event.payload, "installation.id", int),
+        **named,
+    )
+    (stored,) = keep_latest([renamed])
+    return f"installation {stored.github_id} is {stored.account_login}'s"
 
 
 @on("repository")
+@succeeds_without_values
 def record_repository(event: Event) -> str:
     """Keep the repository as the latest event describes it. Every action brings the whole of it."""
     repository = Repository.heard(
@@ -74,6 +102,7 @@ def record_repository(event: Event) -> str:
 
 
 @on("push", where={"deleted": False})
+@succeeds_without_values
 def request_scans(event: Event) -> str | None:
     """Ask for a scan of every dependency manifest that the push touches and leaves in place."""
     repository = required(event.payload, "repository.full_name", str)
@@ -97,39 +126,48 @@ def request_scans(event: Event) -> str | None:
 
 def _keep_installation(event: Event) -> Installation:
     installation = required(event.payload, "installation", dict)
-    account = required(event.payload, "installation.account", dict)
+    account = installation.get("account")
     suspended_at = moment(installation.get("suspended_at"))
     heard = Installation.heard(
         event,
         moment(installation.get("updated_at")),
         source=event.source,
         github_id=required(event.payload, "installation.id", int),
-        # An enterprise that has installed the App has a slug in place of a login.
-        account_login=text(account, "slug") or required(account, "login", str, of="installation's account"),
-        account_type=text(account, "type") or text(installation, "target_type"),
         app_slug=text(installation, "app_slug"),
         repository_selection=text(installation, "repository_selection"),
         suspended_at=suspended_at or (event.received_at if event.action == "suspend" else None),
         deleted_at=event.received_at if event.name == "installation" and event.action == "deleted" else None,
+        **_named(event, account if isinstance(account, Mapping) else {}, text(installation, "target_type")),
     )
     (stored,) = keep_latest([heard])
     return stored
 
 
+def _named(event: Event, account: Mapping[str, Any], target_type: str) -> dict[str, Any]:
+    """Return what an installation's row says of its account's name; nothing where the account has none."""
+    # An enterprise that has installed the App has a slug in place of a login.
+    login = text(account, "slug") or text(account, "login")
+    if not login:
+        return {}
+    account_type = text(account, "type") or target_type
+    return {"account_login": login, "account_type": account_type, "named_at": event.received_at}
+
+
 def _keep_repositories(
     event: Event, installation: Installation, listed: list[Mapping[str, Any]], *, removed_at: datetime | None
-) -> None:
-    """Keep what a list says: names without a moment, which give way to any repository event."""
+) -> int:
+    """Keep what a list says: names without a moment, which give way to any repository event. Return of how many."""
+    complete = [one for one in listed if all(type(one.get(name)) is kind for name, kind in _LISTED)]
     repositories = keep_latest(
         Repository.heard(
             event,
             None,
             source=event.source,
-            github_id=required(repository, "id", int, of="listed repository"),
-            full_name=required(repository, "full_name", str, of="listed repository"),
-            private=required(repository, "private", bool, of="listed repository"),
+            github_id=repository["id"],
+            full_name=repository["full_name"],
+            private=repository["private"],
         )
-        for repository in listed
+        for repository in complete
     )
     changed_at = moment(required(event.payload, "installation", dict).get("updated_at"))
     keep_latest(
@@ -138,6 +176,11 @@ def _keep_repositories(
         )
         for repository in repositories
     )
+    return len(complete)
+
+
+def _rest(listed: list[Mapping[str, Any]], kept: int) -> str:
+    return f"; {len(listed) - kept} without an id, a name or a visibility" if kept < len(listed) else ""
 
 
 def _commit_sha(payload: Mapping[str, Any]) -> str:

@@ -16,7 +16,8 @@ from webhooks.event import Event
 BATCH = 500
 """Rows locked and looked at in one transaction: an installation may list tens of thousands of repositories."""
 VERSION = ("changed_at", "heard_at", "changed_by")
-_LONG_AGO = datetime.min.replace(tzinfo=UTC)
+LONG_AGO = datetime.fromtimestamp(0, tz=UTC)
+"""Before anything that GitHub knows: it began in 2008."""
 
 
 class LatestRow(models.Model):
@@ -35,6 +36,8 @@ class LatestRow(models.Model):
     """The fields that the latest event decides."""
     FOR_GOOD: ClassVar[tuple[str, ...]] = ()
     """Moments that no event takes back; the earliest stands."""
+    BY_OTHER_RULES: ClassVar[tuple[str, ...]] = ()
+    """Fields that a model's own `take_over` decides."""
 
     class Meta:
         abstract = True
@@ -47,7 +50,7 @@ class LatestRow(models.Model):
     @property
     def version(self) -> tuple[datetime, datetime, str]:
         """What orders two events: GitHub's moment, then ours. The GUID only makes a tie end the same way each time."""
-        return (self.changed_at or _LONG_AGO, self.heard_at, self.changed_by)
+        return (self.changed_at or LONG_AGO, self.heard_at, self.changed_by)
 
     def take_over(self, heard: Self) -> bool:
         """Bring this row up to what both say; return whether that changed anything."""
@@ -90,5 +93,5 @@ def _keep_batch(rows: list[Row]) -> list[Row]:
     # No key changes, so rows that point here may be inserted meanwhile, in whatever order they lock.
     stored = list(model._default_manager.filter(**same).select_for_update(no_key=True).order_by(model.IDENTITY))
     changed = [row for row in stored if row.take_over(heard[getattr(row, model.IDENTITY)])]
-    model._default_manager.bulk_update(changed, [*model.LATEST, *model.FOR_GOOD, *VERSION])
+    model._default_manager.bulk_update(changed, [*model.LATEST, *model.FOR_GOOD, *model.BY_OTHER_RULES, *VERSION])
     return stored

@@ -4,11 +4,12 @@ GitHub's ids are unique for one source: github.com and an Enterprise Server both
 """
 
 import hashlib
+from typing import Self
 
 from django.db import models
 from django.db.models.functions import Now
 
-from workers.catalog.latest import LatestRow
+from workers.catalog.latest import LONG_AGO, LatestRow
 from workers.catalog.manifests import Ecosystem
 
 
@@ -28,13 +29,21 @@ class FromGitHub(LatestRow):
 
 
 class Installation(FromGitHub):
-    """An account that has installed the App. A deleted one stays: GitHub never gives its id again."""
+    """An account that has installed the App. A deleted one stays: GitHub never gives its id again.
 
-    LATEST = ("account_login", "account_type", "app_slug", "repository_selection", "suspended_at")
+    The account's name has a version of its own, the moment we were told of it: an account is renamed without any change
+    of its installation.
+    """
+
+    LATEST = ("app_slug", "repository_selection", "suspended_at")
     FOR_GOOD = ("deleted_at",)
+    BY_OTHER_RULES = ("account_login", "account_type", "named_at")
 
     account_login = models.CharField(max_length=255, db_index=True)
     account_type = models.CharField(max_length=50, blank=True, help_text="Organization, User or Enterprise.")
+    named_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the delivery that last named the account was received."
+    )
     app_slug = models.CharField("app", max_length=255, blank=True)
     repository_selection = models.CharField(max_length=20, blank=True, help_text="all, or selected.")
     suspended_at = models.DateTimeField(null=True, blank=True)
@@ -42,6 +51,18 @@ class Installation(FromGitHub):
 
     def __str__(self) -> str:
         return f"{self.account_login} ({self.github_id})"
+
+    @property
+    def who(self) -> str:
+        return self.account_login or f"installation {self.github_id}, whose account is not named"
+
+    def take_over(self, heard: Self) -> bool:
+        changed = super().take_over(heard)
+        if (self.named_at or LONG_AGO, self.account_login) >= (heard.named_at or LONG_AGO, heard.account_login):
+            return changed
+        for name in self.BY_OTHER_RULES:
+            setattr(self, name, getattr(heard, name))
+        return True
 
 
 class Repository(FromGitHub):

@@ -1,27 +1,49 @@
-"""Reads values out of GitHub's payloads: what is always there, what may be, and moments. No I/O.
+"""Reads values out of GitHub's payloads: what a handler needs, what may be absent, and moments. No I/O.
 
-A payload that lacks what GitHub always sends will lack it at every attempt, so reading it gives the job up.
+What GitHub's schemas allow to be null or absent changes, and now and then GitHub sends null where they do not. Then
+there is nothing to record, which is no failure. A value of another type is one, and stays one at every attempt, so
+reading it gives the job up.
 """
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from django.utils.dateparse import parse_datetime
 
-from webhooks.event import GiveUp
+from webhooks.event import Event, GiveUp
 
 Kind = TypeVar("Kind")
 
 
-def required(payload: Mapping[str, Any], path: str, kind: type[Kind], *, of: str = "payload") -> Kind:
-    """Return the value at a dotted path. Raises GiveUp where it is missing or of another type; `of` says of what."""
+class MissingError(Exception):
+    """What a handler needs is null or absent in the payload."""
+
+
+def succeeds_without_values(handler: Callable[[Event], str | None]) -> Callable[[Event], str | None]:
+    """Let a handler succeed, and say why it did nothing, where `required` finds that a value is missing."""
+
+    @functools.wraps(handler)
+    def handle(event: Event) -> str | None:
+        try:
+            return handler(event)
+        except MissingError as missing:
+            return f"nothing to record: {missing}"
+
+    return handle
+
+
+def required(payload: Mapping[str, Any], path: str, kind: type[Kind]) -> Kind:
+    """Return the value at a dotted path. Raises MissingError where it is null or absent, GiveUp for another type."""
     value: Any = payload
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
+    if value is None:
+        raise MissingError(f"the payload's {path} is missing")
     if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
         return value
-    raise GiveUp(f"The {of}'s {path} is {'missing' if value is None else 'not what GitHub sends'}.")
+    raise GiveUp(f"The payload's {path} is not what GitHub sends.")
 
 
 def text(payload: Mapping[str, Any], key: str) -> str:
