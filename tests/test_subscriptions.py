@@ -99,6 +99,7 @@ def test_a_declaration_says_all_there_is() -> None:
         max_attempts=2,
         backoff=Backoff(first=1, longest=2),
         name="its.own.name",
+        once_per_event=True,
     )
     def scan(event: Event, run: Run) -> None: ...
 
@@ -114,6 +115,7 @@ def test_a_declaration_says_all_there_is() -> None:
         max_attempts=2,
         backoff=Backoff(first=1, longest=2),
         takes_run=True,
+        once_per_event=True,
     )
 
 
@@ -265,6 +267,7 @@ def test_every_event_is_no_unknown_event() -> None:
         ("E008", "backoff must have 0 <= first <= longest, in seconds.", {"backoff": -1}),
         ("E008", "backoff must have 0 <= first <= longest, in seconds.", {"backoff": 3601}),
         ("E008", "backoff must have 0 <= first <= longest, in seconds.", {"backoff": Backoff(first=float("nan"))}),
+        ("E011", "once_per_event is 1; it must be True or False.", {"once_per_event": 1}),
         ("E009", "where[''] must map", {"where": {"": "a"}}),
         ("E009", "where['a..b'] must map", {"where": {"a..b": "a"}}),
         ("E009", "where['a'] must map", {"where": {"a": []}}),

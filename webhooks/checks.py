@@ -120,6 +120,12 @@ def _handler(subscription: Subscription) -> str | None:
     return "its function must be synchronous and take the event, and nothing else but an optional `run`."
 
 
+def _once_per_event(subscription: Subscription) -> str | None:
+    if isinstance(subscription.once_per_event, bool):
+        return None
+    return f"once_per_event is {subscription.once_per_event!r}; it must be True or False."
+
+
 _RULES: tuple[Callable[[Subscription], str | None], ...] = (
     _name,
     _queue,
@@ -130,6 +136,7 @@ _RULES: tuple[Callable[[Subscription], str | None], ...] = (
     _backoff,
     _where,
     _handler,
+    _once_per_event,
 )
 """Each returns what is wrong, or None; its place is its number, so new ones go to the end."""
 

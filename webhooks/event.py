@@ -29,7 +29,10 @@ class Event:
     """The login of whoever caused the event; empty where there is none."""
     received_at: datetime
     idempotency_key: str
-    """The same for every run of this handler for this delivery, and for no other: the key for its own effects."""
+    """The same for every run of this handler for this delivery, and for no other: the key for its own effects.
+
+    With `once_per_event` it is the same whichever hook the event came from.
+    """
 
 
 @dataclass(frozen=True, slots=True)

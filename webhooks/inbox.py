@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from webhooks import transitions
@@ -86,18 +86,35 @@ def _insert(new: NewDelivery) -> Stored:
         body_bytes=len(new.body),
     )
     Payload.objects.create(delivery=delivery, body=new.body)
-    jobs = Job.objects.bulk_create(
+    to_publish = tuple(JobToPublish(job.pk, job.handler, job.queue) for job in _insert_jobs(new, delivery))
+    return Stored(delivery.pk, is_duplicate=False, job_count=len(to_publish), to_publish=to_publish)
+
+
+def _insert_jobs(new: NewDelivery, delivery: Delivery) -> Sequence[Job]:
+    """Insert the delivery's jobs and return them, without those that another hook's delivery already has."""
+    keys = _once_keys(new)
+    jobs = [
         Job(
             delivery=delivery,
             handler=subscription.name,
             queue=subscription.queue,
             max_attempts=subscription.max_attempts,
             publish_at=Now() + transitions.PUBLISH_GRACE,
+            once_key=keys.get(subscription.name),
         )
         for subscription in new.subscriptions
-    )
-    to_publish = tuple(JobToPublish(job.pk, job.handler, job.queue) for job in jobs)
-    return Stored(delivery.pk, is_duplicate=False, job_count=len(jobs), to_publish=to_publish)
+    ]
+    if not keys:
+        return Job.objects.bulk_create(jobs)
+    # A key that a transaction beside this one is about to commit is waited for: in one order, so never in a circle.
+    Job.objects.bulk_create(sorted(jobs, key=lambda job: job.handler), ignore_conflicts=True)
+    return list(Job.objects.filter(delivery=delivery).order_by("id"))
+
+
+def _once_keys(new: NewDelivery) -> dict[str, str]:
+    """Return by handler what names its one job for the event, where it wants only one."""
+    names = [subscription.name for subscription in new.subscriptions if subscription.once_per_event]
+    return {name: f"{new.source}:{new.guid}:{name}" for name in names}
 
 
 def _count_repeat(new: NewDelivery) -> Stored | None:
@@ -105,17 +122,19 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
     delivery_id = same.values_list("pk", flat=True).first()
     if delivery_id is None:
         return None
-    jobs = Job.objects.filter(delivery_id=delivery_id)
-    states = list(jobs.values_list("state", flat=True))
-    if JobState.DEAD in states:
+    # A handler's one job for the event may be with the delivery of another hook.
+    jobs = Job.objects.filter(Q(delivery_id=delivery_id) | Q(once_key__in=_once_keys(new).values()))
+    states = list(jobs.values_list("delivery_id", "state"))
+    if any(state == JobState.DEAD for _, state in states):
         # GitHub's redelivery button is an operator's way to say "run again", so what is dead gets a new budget.
         transitions.run_again(jobs.filter(state=JobState.DEAD))
     else:
         _commit_without_waiting()
+    own_count = sum(owner == delivery_id for owner, _ in states)
     # Last of all: of many repeats at once, each waits here until the one before it has committed.
     if not same.update(repeats=F("repeats") + 1, last_repeat_at=Now()):
         return None
-    return Stored(delivery_id, is_duplicate=True, job_count=len(states), to_publish=())
+    return Stored(delivery_id, is_duplicate=True, job_count=own_count, to_publish=())
 
 
 def _commit_without_waiting() -> None:

@@ -125,9 +125,19 @@ class Job(models.Model):
     result = models.CharField(max_length=500, blank=True, help_text="What the handler returned.")
     error = models.CharField(max_length=500, blank=True, help_text="Why the last run did not succeed.")
     fingerprint = models.CharField(max_length=16, blank=True, help_text="Handler and error, to group failures by.")
+    once_key = models.CharField(
+        max_length=300,
+        null=True,
+        blank=True,
+        help_text="Source, GUID and handler, where there is one job for an event that several hooks send.",
+    )
 
     class Meta:
-        constraints = [models.UniqueConstraint(fields=["delivery", "handler"], name="job_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["delivery", "handler"], name="job_once"),
+            # Of the jobs that have a key, so that the others cost the index nothing.
+            models.UniqueConstraint(fields=["once_key"], name="event_once", condition=Q(once_key__isnull=False)),
+        ]
         indexes = [
             models.Index(
                 fields=["queue", "publish_at", "id"], name="job_publish", condition=Q(publish_at__isnull=False)

@@ -26,7 +26,7 @@ WITH job AS (
 SELECT job.id, job.handler, job.attempt, job.max_attempts, job.forgiven, job.lost, job.budget_from_attempt,
        job.budget_from_at, statement_timestamp(), delivery.id, delivery.event, delivery.action, delivery.guid,
        delivery.hook_id, delivery.repository, delivery.installation_id, delivery.sender, delivery.received_at,
-       source.name, delivery.headers ->> 'Content-Type'
+       source.name, delivery.headers ->> 'Content-Type', job.once_key
 FROM job
 JOIN webhooks_delivery AS delivery ON delivery.id = job.delivery_id
 JOIN webhooks_source AS source ON source.id = delivery.source_id

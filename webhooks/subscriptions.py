@@ -56,6 +56,7 @@ class Declaration:
     max_attempts: int | None
     backoff: Backoff
     name: str | None
+    once_per_event: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,7 @@ class Subscription:
     max_attempts: int
     backoff: Backoff
     takes_run: bool
+    once_per_event: bool = False
 
     def matches(self, name: str, action: str, payload: Mapping[str, Any]) -> bool:
         return event_matches(name, action, events=self.events, actions=self.actions) and payload_matches(
@@ -100,11 +102,13 @@ def on(
     max_attempts: int | None = None,
     backoff: Backoff | float | None = None,
     name: str | None = None,
+    once_per_event: bool = False,
 ) -> Callable[[HandlerFunction], HandlerFunction]:
     """Subscribe a function to GitHub events; `"*"` is every event. The function itself stays as it is.
 
     `where` maps dotted paths of the payload to a value, a glob or a list of them, all of which must match.
     `time_limit` and `soft_time_limit` are seconds; `backoff` is a Backoff, or its first wait in seconds.
+    `once_per_event` makes one job for an event that several hooks send, with whichever delivery came first.
     """
 
     def declare(function: HandlerFunction) -> HandlerFunction:
@@ -118,6 +122,7 @@ def on(
             max_attempts=max_attempts,
             backoff=backoff if isinstance(backoff, Backoff) else Backoff() if backoff is None else Backoff(backoff),
             name=name,
+            once_per_event=once_per_event,
         )
         remember(declaration, function, declared_in=sys._getframe(1))
         # Stacked, each is a subscription; all but one then need a `name` of their own, which the checks say.
@@ -224,6 +229,7 @@ def _subscription(held: _Held, declaration: Declaration, defaults: Defaults) -> 
         max_attempts=defaults.max_attempts if declaration.max_attempts is None else declaration.max_attempts,
         backoff=declaration.backoff,
         takes_run="run" in inspect.signature(function).parameters,
+        once_per_event=declaration.once_per_event,
     )
 
 

@@ -62,6 +62,8 @@ class ClaimedJob:
     source: str
     content_type: str | None
     """The header as it came; None where the delivery has none."""
+    once_key: str | None
+    """What names the event's one job of this handler; None where each hook's delivery has its own."""
 
 
 _CLAIMED: tuple[Any, ...] = (
@@ -72,6 +74,7 @@ _CLAIMED: tuple[Any, ...] = (
         "delivery__received_at",
         "delivery__source__name",
         KeyTextTransform("Content-Type", "delivery__headers"),
+        "once_key",
     ),
 )
 """The values of a ClaimedJob in its order."""

@@ -154,7 +154,7 @@ def event_of(job: ClaimedJob) -> Event:
         installation_id=job.installation_id,
         sender=job.sender,
         received_at=job.received_at,
-        idempotency_key=f"{job.source}:{job.hook_id}:{job.guid}:{job.handler}",
+        idempotency_key=job.once_key or f"{job.source}:{job.hook_id}:{job.guid}:{job.handler}",
     )
 
 

@@ -98,6 +98,7 @@ class DeliveryAdmin(InboxAdmin):
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **options: Any) -> Any:
         delivery = context["original"]
         context["jobs"] = [_shown(job) for job in delivery.jobs.order_by("id")]
+        context["twins"] = [_shown_twin(twin) for twin in _twins_of(delivery)]
         context["may_view_payload"] = request.user.has_perm("webhooks.view_payload")
         if context["may_view_payload"]:
             context["payload"] = preview(delivery)
@@ -129,6 +130,21 @@ class DeliveryAdmin(InboxAdmin):
     def header_table(self, delivery: Delivery) -> str:
         rows = format_html_join("", "<tr><th scope='row'>{}</th><td>{}</td></tr>", sorted(delivery.headers.items()))
         return format_html('<table class="headers">{}</table>', rows)
+
+
+def _twins_of(delivery: Delivery) -> QuerySet[Delivery]:
+    """Return the deliveries of the same event by other hooks; the GUID's index finds them."""
+    same = Delivery.objects.filter(guid=delivery.guid, source=delivery.source_id).exclude(pk=delivery.pk)
+    return same.prefetch_related(Prefetch("jobs", Job.objects.only("delivery_id", "state"))).order_by("id")
+
+
+def _shown_twin(twin: Delivery) -> dict[str, Any]:
+    return {
+        "link": show.link(twin, f"delivery {twin.pk}"),
+        "hook": twin.hook_id,
+        "received": show.moment(twin.received_at),
+        "jobs": show.states_at_a_glance(twin.jobs.all()),
+    }
 
 
 def _shown(job: Job) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def states_at_a_glance(jobs: Iterable[Job]) -> str:
     ordered = [known for known in (JobState.DEAD, *JobState) if counts[known]]
     parts = [f"{counts[known]} {known.value}" for known in dict.fromkeys(ordered)]
     if not parts:
-        return "no handler subscribed"
+        return "no jobs"
     most_urgent = ordered[0]
     return format_html('<span class="state state-{}">{} {}</span>', most_urgent, _SIGNS[most_urgent], ", ".join(parts))
 
