@@ -31,6 +31,8 @@ from webhooks.inbox import JobToPublish
 from webhooks.models import Delivery, Job, JobState, Source
 from webhooks.publisher import PAUSE_SECONDS, Publisher
 from webhooks.relay import Relay
+from webhooks.relay_pulse import Pulse
+from webhooks.strays import Strays
 from webhooks.subscriptions import Backoff, Subscription, Subscriptions
 from webhooks.wake import Alarm, wake_relay
 
@@ -88,6 +90,10 @@ def new_job(*, queue: str = QUEUE, handler: str = "app.handle", **values: Any) -
     return Job.objects.create(delivery=delivery, handler=handler, queue=queue, max_attempts=3, **values)
 
 
+def new_strays(subscriptions: Subscriptions) -> Strays:
+    return Strays(subscriptions, pulse=Pulse(threading.Event()), gone_seconds=0)
+
+
 def new_relay(broker: Broker | None = None) -> Relay:
     return Relay(Subscriptions([SUBSCRIPTION]), stop=threading.Event(), broker=broker)
 
@@ -139,24 +145,38 @@ def test_a_full_queue_does_not_hold_up_another(broker: Broker, settings: Any) ->
 
 
 @database
-def test_a_job_whose_handler_is_unknown_waits_for_a_release_to_roll_out_and_is_then_dead() -> None:
-    job = new_job(handler="app.renamed")
-    assert new_relay().round()[0].buried == 0
-    Job.objects.update(publish_at=Now())
-    stop = threading.Event()
-    assert Relay(Subscriptions([SUBSCRIPTION]), stop=stop, gone_seconds=0).round()[0].buried == 1
-    job.refresh_from_db()
-    assert (job.state, job.error) == (JobState.DEAD, "No installed app has a handler named app.renamed.")
+def test_a_job_whose_handler_moved_to_another_queue_is_published_there(broker: Broker) -> None:
+    """From a queue that others still use, where the relay comes upon it, and from one that nobody uses any more."""
+    subscriptions = Subscriptions([SUBSCRIPTION, replace(SUBSCRIPTION, name="app.other", queue="default")])
+    jobs = [new_job(queue="default"), new_job(queue="left")]
+    relay = Relay(subscriptions, stop=threading.Event(), broker=broker)
+    assert relay.round()[0].published == 0
+    assert relay.round()[0].published == 1
+    new_strays(subscriptions).step()
+    assert relay.round()[0].published == 1
+    assert {Job.objects.get(pk=job.pk).queue for job in jobs} == {QUEUE}
+    assert sorted(message.payload[0][0] for message in messages()) == [job.pk for job in jobs]
 
 
 @database
-def test_a_job_whose_handler_moved_to_another_queue_is_published_there(broker: Broker) -> None:
-    job = new_job(queue="left")
-    relay = new_relay(broker)
-    assert relay.round()[0].published == 0
+def test_behind_a_full_window_a_job_whose_handler_moved_or_went_waits_for_no_room(
+    broker: Broker, settings: Any
+) -> None:
+    settings.HOOKLINE_QUEUE_WINDOW = 1
+    subscriptions = Subscriptions([SUBSCRIPTION, replace(SUBSCRIPTION, name="app.other", queue="other")])
+    stuck = [new_job() for _ in range(2)]
+    moved, gone = new_job(handler="app.other"), new_job(handler="app.gone")
+    stuck.append(new_job())
+    relay = Relay(subscriptions, stop=threading.Event(), broker=broker)
     assert relay.round()[0].published == 1
-    job.refresh_from_db()
-    assert (job.queue, len(messages())) == (QUEUE, 1)
+    new_strays(subscriptions).step()
+    assert relay.round()[0].published == 1
+    assert Job.objects.values_list("queue", "publications").get(pk=moved.pk) == ("other", 1)
+    assert Job.objects.values_list("state", "error").get(pk=gone.pk) == (
+        JobState.DEAD, "No installed app has a handler named app.gone.",
+    )  # fmt: skip
+    waiting = Job.objects.filter(pk__in=[job.pk for job in stuck]).order_by("pk")
+    assert list(waiting.values_list("queue", "publications")) == [(QUEUE, 1), (QUEUE, 0), (QUEUE, 0)]
 
 
 class FailingBroker(Broker):

@@ -1,9 +1,12 @@
 """The relay's probes and metrics, and what it tells an autoscaler of the queues."""
 
 import signal
+import socket
 import threading
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -110,18 +113,19 @@ class TestQueueGauges:
 # --- The probes -------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("loop", [relay_pulse.UPKEEP, relay_pulse.PUBLISHING])
 def test_a_relay_that_waits_out_an_outage_is_live_and_one_whose_loop_is_held_is_not(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
     pulse = Pulse(threading.Event())
-    assert (pulse.live(), pulse.started()) == ([], ["its loop has not begun"])
-    pulse.beat()
+    assert (pulse.live(), pulse.started()) == ([], ["its loops have not begun"])
+    pulse.beat(loop)
     pulse.failed("database")
     assert (pulse.live(), pulse.started()) == ([], [])
     assert pulse.ready() != []
-    monkeypatch.setattr(relay_pulse, "SILENT_SECONDS", 0.0)
+    monkeypatch.setitem(relay_pulse.SILENT_SECONDS, loop, 0.0)
     (fault,) = pulse.live()
-    assert fault.startswith("its loop has not turned for ")
+    assert fault.startswith(f"its {loop} has not turned for ")
 
 
 @pytest.mark.postgres
@@ -187,3 +191,52 @@ def test_a_prober_that_sends_nothing_keeps_nobody_waiting() -> None:
         with urllib.request.urlopen(head, timeout=20) as answer:
             assert (answer.status, answer.read()) == (200, b"")
         server.shutdown()
+
+
+# --- The broker away --------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def silent_broker(scheme: str) -> Iterator[str]:
+    """Yield the URL of a broker that accepts connections and never replies."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield f"{scheme}127.0.0.1:{silent.getsockname()[1]}/"
+
+
+DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+IN_THE_INBOX = """
+from django.db.models.functions import Now
+from datetime import timedelta
+from tests.inbox_rows import make_job
+ago = Now() - timedelta(hours=1)
+for number in range(2):
+    make_job("queued", handler="trial.work", queue="trial", publish_at=ago, due_at=ago)
+make_job("queued", handler="trial.work", queue="left", publish_at=ago, due_at=ago)
+make_job("running", handler="trial.work", queue="trial", attempt=1, lease_until=ago)
+"""
+
+
+@pytest.mark.parametrize("database", DATABASES)
+@pytest.mark.parametrize("away", ["refused", "amqp://guest:guest@", "redis://"])
+def test_while_the_broker_is_away_the_queues_are_told_leases_end_and_the_alert_is_the_brokers(
+    tmp_path: Path, database: str, away: str
+) -> None:
+    with (
+        nullcontext("amqp://127.0.0.1:1/") if away == "refused" else silent_broker(away) as url,
+        running_stack(tmp_path, database=database, broker="filesystem") as stack,
+    ):
+        stack.manage("migrate", "-v0")
+        stack.manage("shell", "-v0", "-c", IN_THE_INBOX)
+        probes = Probed(free_port())
+        stack.start("relay", HOOKLINE_PROBE_PORT=str(probes.port), BROKER_URL=url)
+        wait_until(lambda: probes.status("/startupz") == 200, what="the relay has started")
+        failed = 'hookline_relay_failed_rounds_total{of="broker"}'
+        wait_until(lambda: (probes.metric(failed) or 0) > 0, what="rounds have failed")
+        waiting = 'hookline_queue_waiting_jobs{queue="trial"}'
+        wait_until(lambda: probes.metric(waiting) == 4, what="the gauge has the moved job and the lost run too")
+        oldest = probes.metric('hookline_queue_oldest_waiting_seconds{queue="trial"}')
+        assert oldest is not None
+        assert oldest > 3000
+        assert probes.metric("hookline_relay_broker_available") == 0
+        assert probes.is_live()
+        assert stack.rows("SELECT count(*) FROM webhooks_job WHERE queue = 'trial' AND state <> 'running'") == [(4,)]

@@ -3,7 +3,8 @@
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from django.db import IntegrityError, connection, transaction
 from django.db.models import F, Q
@@ -194,9 +195,35 @@ def put_back(job_ids: Sequence[int]) -> None:
     )
 
 
-def move(job_id: int, *, queue: str) -> None:
-    """Let a waiting job be published to another queue, now."""
-    Job.objects.filter(pk=job_id, publish_at__isnull=False).update(queue=queue, publish_at=Now(), publications=0)
+class Place(NamedTuple):
+    """Where a job stands in the order in which a queue's jobs are published."""
+
+    publish_at: datetime
+    pk: int
+
+    @classmethod
+    def of(cls, job: Job) -> "Place":
+        assert job.publish_at is not None, "It waits."
+        return cls(job.publish_at, job.pk)
+
+
+def due_from(place: Place | None, queue: str, *, limit: int) -> Sequence[Job]:
+    """Return up to `limit` jobs that are due for the broker, in their order: the first, or those behind a place."""
+    due = Job.objects.filter(queue=queue, publish_at__lte=Now())
+    if place is not None:
+        # SQLite compares moments as text, written to a thousandth or a millionth: so look a thousandth back as well.
+        due = due.filter(publish_at__gte=place.publish_at - timedelta(milliseconds=1)).filter(
+            Q(publish_at__gt=place.publish_at) | Q(pk__gt=place.pk)
+        )
+    return list(due.only("id", "handler", "queue", "publish_at").order_by("publish_at", "id")[:limit])
+
+
+def move(job_ids: Sequence[int], *, queue: str) -> int:
+    """Let waiting jobs be published to another queue, now; return how many. One that another relay holds is its."""
+    with transaction.atomic():
+        free = transitions.skip_locked(Job.objects.filter(pk__in=job_ids, publish_at__isnull=False))
+        ids = list(free.order_by("pk").values_list("pk", flat=True))
+        return Job.objects.filter(pk__in=ids).update(queue=queue, publish_at=Now(), publications=0)
 
 
 def publish_interval(publications: int) -> timedelta:

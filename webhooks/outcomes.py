@@ -2,7 +2,8 @@
 
 What counts against `max_attempts` is `attempt - forgiven - lost` since the budget began:
 
-- a hand-back (a planned stop, `RetryLater`) is forgiven, at most ten times and never past the job's total age, from the budget's first claim;
+- a hand-back (a planned stop, `RetryLater`) is forgiven, at most ten times and never past the job's total age, which
+  begins with the budget's first claim;
 - a run lost with its worker is most likely not its own fault: it has a larger bound, and so ends all the same;
 - a run whose own process ended, while the rest of its worker went on, is an attempt like one that raised.
 """

@@ -40,7 +40,7 @@ class Waiting:
 
 
 class QueueGauges(Collector):
-    """The last reading, as gauges. `step` reads, on the relay's own thread; `collect` may be called on any."""
+    """The last reading, as gauges. `step` reads, on the relay's upkeep thread; `collect` may be called on any."""
 
     def __init__(self, queues: Iterable[str]) -> None:
         self._queues = frozenset(queues)

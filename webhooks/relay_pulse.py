@@ -1,16 +1,19 @@
 """What a relay's probes and metrics say of it.
 
-Live is a loop that turns, be it only to wait out an outage of the database or the broker: a restart would not end one.
-Only a call that does not come back within SILENT_SECONDS speaks for a restart.
+Live are its two loops while they turn, be it only to wait out an outage of the database or the broker: a restart would
+not end one. Only a call that does not come back speaks for a restart.
 """
 
 import threading
 import time
 
-from prometheus_client import CollectorRegistry, Counter, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
-SILENT_SECONDS = 60.0
-"""A round's calls to a silent broker end within 2 s each; to a silent database they may last much longer."""
+UPKEEP, PUBLISHING = "upkeep", "publishing"
+HELD_SECONDS = 60.0
+"""A loop that has not turned for so long is held: a call to a silent broker ends within seconds."""
+SILENT_SECONDS = {UPKEEP: HELD_SECONDS, PUBLISHING: 600.0}
+"""After this a restart may help. Held by the broker it would at first only take the metrics away, which tell of it."""
 
 
 class Pulse:
@@ -23,31 +26,51 @@ class Pulse:
         self._published = self._counter("jobs_published", "Messages that this relay put on the broker.")
         self._again = self._counter("jobs_published_again", "Of these, messages of jobs published before.")
         self._expired = self._counter("leases_expired", "Runs that this relay recorded as lost.")
+        self._moved = self._counter("jobs_moved", "Jobs that this relay moved to their handler's other queue.")
         self._buried = self._counter("jobs_buried", "Jobs that this relay ended for want of their handler.")
         self._failed = self._counter("failed_rounds", "Rounds that an outage cut short.", "of")
         self._stop = stop
-        self._beat_at: float | None = None
+        self._beats: dict[str, float] = {}
         self._has_relayed = False
+        self._has_broker = True
+        available = Gauge(
+            "hookline_relay_broker_available",
+            "Whether the broker took what the relay's last round had for it.",
+            registry=self.registry,
+        )
+        available.set_function(lambda: self._has_broker and self._still_seconds(PUBLISHING) < HELD_SECONDS)
 
-    def beat(self) -> None:
-        """Note that the loop turns."""
-        self._beat_at = time.monotonic()
+    def beat(self, loop: str) -> None:
+        """Note that a loop turns."""
+        self._beats[loop] = time.monotonic()
 
-    def relayed(self, *, published: int, again: int, expired: int, buried: int) -> None:
+    def relayed(self, *, published: int, again: int) -> None:
         """Count a round that came to its end."""
-        self._has_relayed = True
+        self._has_relayed = self._has_broker = True
         self._published.inc(published)
         self._again.inc(again)
-        self._expired.inc(expired)
-        self._buried.inc(buried)
+
+    def expired(self, runs: int) -> None:
+        self._expired.inc(runs)
+
+    def moved(self, jobs: int) -> None:
+        self._moved.inc(jobs)
+
+    def buried(self, jobs: int) -> None:
+        self._buried.inc(jobs)
 
     def failed(self, outage: str) -> None:
+        """Count a round that an outage of the database or the broker cut short."""
+        self._has_broker &= outage != "broker"
         self._failed.labels(outage).inc()
 
     def live(self) -> list[str]:
-        if self._beat_at is None or time.monotonic() - self._beat_at < SILENT_SECONDS:
-            return []
-        return [f"its loop has not turned for {time.monotonic() - self._beat_at:.0f} s"]
+        still = {loop: self._still_seconds(loop) for loop in SILENT_SECONDS}
+        return [
+            f"its {loop} has not turned for {seconds:.0f} s"
+            for loop, seconds in still.items()
+            if seconds >= SILENT_SECONDS[loop]
+        ]
 
     def ready(self) -> list[str]:
         """Return why it is not relaying. A later outage of the database or the broker is no reason."""
@@ -56,7 +79,12 @@ class Pulse:
         return [] if self._has_relayed else ["has relayed nothing yet: no database, no broker, or not migrated"]
 
     def started(self) -> list[str]:
-        return [] if self._beat_at is not None else ["its loop has not begun"]
+        return [] if self._beats else ["its loops have not begun"]
+
+    def _still_seconds(self, loop: str) -> float:
+        """Return since when a loop has not turned; 0 before its first turn."""
+        now = time.monotonic()
+        return now - self._beats.get(loop, now)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"hookline_relay_{name}", documentation, labels, registry=self.registry)

@@ -271,11 +271,16 @@ def _lock(jobs: QuerySet[Job]) -> None:
 
 
 def bury(job_ids: Sequence[int], *, reason: str) -> int:
-    """End waiting jobs as dead without a run, because there is no handler for them; return how many."""
+    """End waiting jobs as dead without a run, because there is no handler for them; return how many.
+
+    Those whose row another relay has locked are left to it.
+    """
     buried = 0
     with transaction.atomic():
+        free = skip_locked(Job.objects.filter(pk__in=job_ids)).order_by("pk").values_list("pk", flat=True)
+        ids = list(free)
         for state in (JobState.QUEUED, JobState.RETRYING):
-            buried += Job.objects.filter(pk__in=job_ids, state=state).update(
+            buried += Job.objects.filter(pk__in=ids, state=state).update(
                 state=JobState.DEAD,
                 publish_at=None,
                 finished_at=Now(),

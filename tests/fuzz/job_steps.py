@@ -196,7 +196,7 @@ def putting_back(pks: Collection[int]) -> Step:
 
 def moving(pk: int, queue: str) -> Step:
     return Step(
-        act=lambda: inbox.move(pk, queue=queue),
+        act=lambda: inbox.move([pk], queue=queue),
         promise=lambda job, at: job.moved(at, queue=queue),
         jobs=frozenset({pk}),
     )

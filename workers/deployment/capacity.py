@@ -28,7 +28,7 @@ def connections(workload: Workload) -> int:
         return int(pooled)
     each = {
         "receiver": int(value(workload, "HOOKLINE_RECEIVER_THREADS")) + PAGE_CONNECTIONS,
-        # One for its work, one for what its probes ask.
+        # One for its publishing, one for its upkeep.
         "relay": 2,
         # One for each child, one for what its probes ask.
         "worker": concurrency(workload) + 1,
