@@ -4,8 +4,6 @@ import errno
 import fcntl
 import io
 import math
-import os
-import socket
 from pathlib import Path
 from typing import IO
 
@@ -19,6 +17,7 @@ from deploy.leftovers import remove_leftovers
 from project.celery import app
 from project.embedded import generated_secrets
 from webhooks.apps import installed_subscriptions
+from webhooks.listening import in_words, try_port
 
 _EXIT_SECONDS = 30
 """What a worker has for itself after its last handler has ended."""
@@ -74,18 +73,12 @@ def check_ports() -> None:
 
 
 def _check_port(name: str, port: int) -> None:
-    host = settings.HOOKLINE_HOST
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as candidate:
-        candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            candidate.bind((host, port))
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE:
-                raise QuickstartError(f"Port {port} is in use: give another one in {name}.") from None
-            raise QuickstartError(
-                f"Port {port} on {host} ({name}, HOOKLINE_HOST): {os.strerror(error.errno or 0)}."
-            ) from None
+    try:
+        try_port(settings.HOOKLINE_HOST, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise QuickstartError(f"Port {port} is in use: give another one in {name}.") from None
+        raise QuickstartError(in_words(error, variable=name)) from None
 
 
 def prepare() -> bool:

@@ -5,12 +5,14 @@ import io
 import time
 from collections import Counter
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from deploy.preparation import QuickstartError
+from webhooks.listening import url_of
 
 FINAL = frozenset({"succeeded", "dead", "skipped"})
 
@@ -24,7 +26,7 @@ def flower_answers() -> bool:
 
 
 def _status(port: int, path: str) -> int | None:
-    connection = http.client.HTTPConnection(reachable_host(), port, timeout=2)
+    connection = http.client.HTTPConnection(urlsplit(url_of(settings.HOOKLINE_HOST, port)).netloc, timeout=2)
     try:
         connection.request("GET", path)
         return connection.getresponse().status
@@ -32,16 +34,6 @@ def _status(port: int, path: str) -> int | None:
         return None
     finally:
         connection.close()
-
-
-def reachable_host() -> str:
-    """Return a host to connect to, where HOOKLINE_HOST may be every address there is."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "::1"}.get(settings.HOOKLINE_HOST, settings.HOOKLINE_HOST)  # noqa: S104
-
-
-def base_url(port: int) -> str:
-    host = reachable_host()
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from deploy import preparation, samples
 from deploy.preparation import QuickstartError, shown
 from deploy.supervision import Exit, Supervisor
 from deploy.terminal import StopRequests
+from webhooks.listening import url_of
 
 START_SECONDS = 60
 SAMPLE_SECONDS = 30
@@ -136,13 +137,13 @@ class Session:
 
 def summary(sent: samples.Samples, *, is_new: bool) -> str:
     """Return what happened and where to look, aligned."""
-    url = samples.base_url(settings.HOOKLINE_PORT)
+    url = url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_PORT)
     rows = [
         ("Samples", sent.told(SAMPLE_SECONDS)),
         ("", ""),
         ("Webhooks", f"{url}/webhooks/{settings.HOOKLINE_SOURCES[0]}"),
         ("Admin", f"{url}/admin/"),
-        ("Flower", f"{samples.base_url(settings.HOOKLINE_FLOWER_PORT)}/"),
+        ("Flower", f"{url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_FLOWER_PORT)}/"),
         ("User", settings.HOOKLINE_OPERATOR_USER),
         ("Password", _password(is_new=is_new)),
         ("Logs", f"{shown(settings.HOOKLINE_DATA_DIR / 'logs')}/"),

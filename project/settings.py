@@ -19,6 +19,7 @@ from project.environment import (
     webhook_secrets,
 )
 from project.logging import logging_settings
+from webhooks.listening import EVERY_ADDRESS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -60,7 +61,8 @@ for _source in HOOKLINE_SOURCES:
     else:
         HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name)
 
-HOOKLINE_HOST: str = env.listen_address("HOOKLINE_HOST", "0.0.0.0" if PRODUCTION else "127.0.0.1")  # noqa: S104  A pod's address varies.
+# A pod's address varies, and may be of IPv6 alone.
+HOOKLINE_HOST: str = env.listen_address("HOOKLINE_HOST", EVERY_ADDRESS if PRODUCTION else "127.0.0.1")
 HOOKLINE_PORT = env.int("HOOKLINE_PORT", 8000, validate=port())
 HOOKLINE_FLOWER_PORT = env.int("HOOKLINE_FLOWER_PORT", 5555, validate=port())
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
@@ -73,8 +75,11 @@ HOOKLINE_DRAIN_SECONDS = env.float("HOOKLINE_DRAIN_SECONDS", 5.0 if PRODUCTION e
 
 HOOKLINE_GRACE_SECONDS = env.float("HOOKLINE_GRACE_SECONDS", 90.0, validate=at_least(5))
 HOOKLINE_WORKER_MAX_SECONDS = env.float("HOOKLINE_WORKER_MAX_SECONDS", 3600.0, validate=at_least(0))
-# Off where several processes share a machine; in a pod each has an address of its own.
-HOOKLINE_PROBE_PORT = env.int("HOOKLINE_PROBE_PORT", 8001 if PRODUCTION else 0, validate=port(or_none=True))
+# In a pod each process has an address of its own. On one machine they share it: the first has the default, the next
+# takes the next that is free. Whoever gives a port means that one.
+_probe_port = env.int("HOOKLINE_PROBE_PORT", None, validate=port(or_none=True))
+HOOKLINE_PROBE_PORT = (8001 if PRODUCTION else 0) if _probe_port is None else _probe_port
+HOOKLINE_PROBE_PORTS = range(HOOKLINE_PROBE_PORT, HOOKLINE_PROBE_PORT + (100 if _probe_port is None else 1))
 HOOKLINE_STALLED_SECONDS = env.float("HOOKLINE_STALLED_SECONDS", 60.0, validate=at_least(10))
 
 HOOKLINE_QUEUE_WINDOW = env.int("HOOKLINE_QUEUE_WINDOW", 2000, validate=at_least(1))

@@ -266,12 +266,13 @@ class Parent:
 def test_a_probe_process_that_cannot_be_started_again_harms_nothing_and_is_tried_again(
     fails: str, monkeypatch: pytest.MonkeyPatch, settings: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    settings.HOOKLINE_HOST, settings.HOOKLINE_PROBE_PORT = "127.0.0.1", free_port()
+    port = free_port()
+    settings.HOOKLINE_HOST, settings.HOOKLINE_PROBE_PORTS = "127.0.0.1", range(port, port + 1)
     parent = Parent(monkeypatch)
     parent.kill_probe_process()
     with ExitStack() as meanwhile:
         if fails == "port":
-            meanwhile.enter_context(socket.create_server((settings.HOOKLINE_HOST, settings.HOOKLINE_PROBE_PORT)))
+            meanwhile.enter_context(socket.create_server((settings.HOOKLINE_HOST, port)))
         parent.fork_fails = fails == "fork"
         for _ in range(5):
             parent.tick()

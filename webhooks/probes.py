@@ -9,8 +9,8 @@ Each probe answers in JSON with what is wrong, if anything. No request is logged
 Connections are not kept alive, and whoever sends nothing is cut off, so that threads do not gather.
 """
 
+import errno
 import json
-import socket
 import socketserver
 import threading
 from collections.abc import Callable
@@ -20,6 +20,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+
+from webhooks.listening import address_of, open_socket
 
 SILENT_SECONDS = 5.0
 
@@ -59,19 +61,42 @@ def _json(status: HTTPStatus, body: dict[str, Any]) -> tuple[HTTPStatus, str, by
 class ProbeServer(socketserver.ThreadingTCPServer):
     """Listens from its making, and answers from `start` (on a thread) or `serve_forever` on.
 
-    Raises OSError where the port is taken.
+    Raises OSError where nobody can listen.
     """
 
-    allow_reuse_address = True
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
 
     def __init__(self, probes: Probes | None = None, *, host: str, port: int) -> None:
         self.probes = probes
-        if ":" in host:
-            self.address_family = socket.AF_INET6
-        super().__init__((host, port), _Handler)
+        address = address_of(host)
+        super().__init__((address, port), _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = open_socket(address)
+        try:
+            self.socket.bind((address, port))
+            self.server_activate()
+        except OSError:
+            self.server_close()
+            raise
+
+    @classmethod
+    def on_first_free(cls, ports: range, *, host: str) -> "ProbeServer":
+        """Listen on the first port that nobody else has. Raises OSError where there is none."""
+        for port in ports[:-1]:
+            try:
+                server = cls(host=host, port=port)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+            else:
+                return server
+        return cls(host=host, port=ports[-1])
+
+    @property
+    def port(self) -> int:
+        return int(self.socket.getsockname()[1])
 
     def start(self) -> None:
         threading.Thread(target=self.serve_forever, name="probes", daemon=True).start()

@@ -6,8 +6,11 @@ variable is split at commas, which a password may hold. What stands here also wi
 
 from django.conf import settings
 
+from webhooks import listening
+
 port = settings.HOOKLINE_FLOWER_PORT
-address = settings.HOOKLINE_HOST
+# Tornado has `::` mean IPv6 alone, and no address every address.
+address = "" if settings.HOOKLINE_HOST == "::" else listening.address_of(settings.HOOKLINE_HOST)
 basic_auth = [f"{settings.HOOKLINE_OPERATOR_USER}:{settings.HOOKLINE_OPERATOR_PASSWORD}"]
 # Its persistence is a file for a single replica, and the inbox remembers more.
 persistent = False

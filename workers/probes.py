@@ -24,6 +24,7 @@ from celery.worker import state
 from django.conf import settings
 from kombu.asynchronous import set_event_loop
 
+from webhooks.listening import in_words
 from webhooks.probes import ProbeServer
 from workers.lifetime import stops_at
 from workers.run_reports import open_reports
@@ -49,6 +50,7 @@ class Probes(bootsteps.StartStopStep):
         self._beat_at = self._progress_at = time.monotonic()
         self._has_consumed = False
         self._is_beat_asked_for = False
+        self._ports: range = settings.HOOKLINE_PROBE_PORTS
         self._pid = 0
         """Of the probe process; 0 while there is none."""
         self._failures = 0
@@ -68,9 +70,8 @@ class Probes(bootsteps.StartStopStep):
         try:
             self._fork()
         except OSError as error:
-            raise SystemExit(
-                f"hookline: HOOKLINE_PROBE_PORT: nothing can be served there ({error.strerror})."
-            ) from None
+            raise SystemExit(f"hookline: {in_words(error, variable='HOOKLINE_PROBE_PORT')}") from None
+        logger.info("probes are answered", extra={"port": self._ports[0]})
         atexit.register(self._end, os.getpid())
 
     def start(self, worker: Any) -> None:
@@ -164,7 +165,8 @@ class Probes(bootsteps.StartStopStep):
 
     def _fork(self) -> None:
         parent = os.getpid()
-        with ProbeServer(host=settings.HOOKLINE_HOST, port=settings.HOOKLINE_PROBE_PORT) as server:
+        with ProbeServer.on_first_free(self._ports, host=settings.HOOKLINE_HOST) as server:
+            self._ports = range(server.port, server.port + 1)  # Whoever probes it looks for it there from now on.
             pid = os.fork()
             if pid == 0:
                 self._live(server, parent)

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
 from webhooks.front import DRAIN_SIGNAL
+from webhooks.listening import address_of, in_words, try_port
 
 CONNECTIONS = 1000
 HEADER_SECONDS = 10
@@ -59,9 +60,15 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            # Granian would end in a panic. It shares its port with others of its kind.
+            try_port(settings.HOOKLINE_HOST, settings.HOOKLINE_PORT, is_shared=True)
+            address = address_of(settings.HOOKLINE_HOST)
+        except OSError as error:
+            raise CommandError(in_words(error, variable="HOOKLINE_PORT")) from None
         DrainingServer(
             settings.RSGI_APPLICATION,
-            address=settings.HOOKLINE_HOST,
+            address=address,
             port=settings.HOOKLINE_PORT,
             interface=Interfaces.RSGI,
             # Over HTTP/2, Granian fails HEAD, drops an early 413, and a stalled body outlasts the stop.

@@ -3,6 +3,7 @@
 Its probes and metrics are served on a thread, for its loop may be held by a database that does not answer.
 """
 
+import logging
 import os
 import signal
 import threading
@@ -13,6 +14,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from webhooks.apps import installed_subscriptions
+from webhooks.listening import in_words
 from webhooks.probes import Probes, ProbeServer
 from webhooks.queue_gauges import QueueGauges
 from webhooks.relay import Relay
@@ -20,6 +22,8 @@ from webhooks.relay_pulse import Pulse
 
 STOP_SECONDS = 0.8
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
@@ -65,6 +69,9 @@ def _serve_probes(pulse: Pulse, gauges: QueueGauges) -> None:
     pulse.registry.register(gauges)
     probes = Probes(live=pulse.live, ready=pulse.ready, started=pulse.started, registry=pulse.registry)
     try:
-        ProbeServer(probes, host=settings.HOOKLINE_HOST, port=settings.HOOKLINE_PROBE_PORT).start()
+        server = ProbeServer.on_first_free(settings.HOOKLINE_PROBE_PORTS, host=settings.HOOKLINE_HOST)
     except OSError as error:
-        raise CommandError(f"HOOKLINE_PROBE_PORT: nothing can be served there ({error.strerror}).") from None
+        raise CommandError(in_words(error, variable="HOOKLINE_PROBE_PORT")) from None
+    server.probes = probes
+    server.start()
+    logger.info("probes are answered", extra={"port": server.port})

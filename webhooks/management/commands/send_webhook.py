@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from webhooks import sample_payloads
 from webhooks.github_events import EVENT_NAME
+from webhooks.listening import url_of
 from webhooks.payload import JSON, PayloadError, parse
 from webhooks.sender import SAMPLE_HOOK_ID, Message, Sender
 
@@ -93,7 +94,7 @@ def _read(event: str, file: Path) -> bytes:
 
 def _url(given: str | None, source: str) -> str:
     if given is None:
-        return f"http://127.0.0.1:{settings.HOOKLINE_PORT}/webhooks/{source}"
+        return f"{url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_PORT)}/webhooks/{source}"
     try:
         parts = urlsplit(given)
         fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username

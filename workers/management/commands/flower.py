@@ -7,6 +7,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from webhooks.listening import in_words, try_port
+
 OPTIONS_FILE = settings.BASE_DIR / "workers" / "flower_settings.py"
 
 
@@ -16,6 +18,10 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **_options: Any) -> None:
         if not settings.HOOKLINE_OPERATOR_PASSWORD:
             raise CommandError("Flower can stop workers, so it needs a password: set HOOKLINE_OPERATOR_PASSWORD.")
+        try:
+            try_port(settings.HOOKLINE_HOST, settings.HOOKLINE_FLOWER_PORT)
+        except OSError as error:
+            raise CommandError(in_words(error, variable="HOOKLINE_FLOWER_PORT")) from None
         # Opens Flower's API to everybody where the password does not guard it; no setting of ours may depend on it.
         environment = {name: value for name, value in os.environ.items() if name != "FLOWER_UNAUTHENTICATED_API"}
         os.execve(sys.executable, flower_command(), environment)  # noqa: S606
