@@ -52,6 +52,14 @@ def test_the_command_fails_with_each_mismatch_on_a_line(tmp_path: Path) -> None:
     assert second.startswith(f"{tmp_path}/rendered.yaml: Deployment flower: more than one Flower")
 
 
+def test_a_note_is_said_and_is_no_failure(tmp_path: Path) -> None:
+    manifests = sound()
+    manifests["scaler"]["kind"] = "ScaledObject"
+    note, last = checked(written(tmp_path, manifests)).splitlines()
+    assert note.startswith(f"Note: {tmp_path}/rendered.yaml: Deployment worker: no HorizontalPodAutoscaler")
+    assert last == "6 manifests, no mismatch"
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [

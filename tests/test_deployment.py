@@ -17,6 +17,7 @@ from tests.deployments import (
     found,
     pod,
     scaler,
+    sound,
     subscription,
     told,
     with_arguments,
@@ -29,7 +30,7 @@ from tests.deployments import (
 )
 from tests.kubernetes import needs_kubectl, renderings
 from tests.processes import manage
-from workers.deployment import mismatches
+from workers.deployment import mismatches, notes
 from workers.deployment.fleet import DEFAULTS, Fleet
 from workers.deployment.manifests import Manifest, UnreadableManifestError, quantity
 
@@ -200,6 +201,68 @@ def test_quantities_are_those_of_kubernetes() -> None:
     assert [quantity(text) for text in ("640Mi", "1G", "500m", "2")] == [640 * 2**20, 1e9, 0.5, 2]
     with pytest.raises(UnreadableManifestError):
         quantity("1 GB")
+
+
+# --- The migration, and what an apply leaves behind -------------------------------------------------------------------
+
+
+def migration(name: str, **variables: str) -> Change:
+    """Return a change that adds a Job which migrates."""
+    env = [{"name": variable, "value": value} for variable, value in variables.items()]
+    once = {"enableServiceLinks": False, "containers": [{"name": "migrate", "args": ["migrate"], "env": env}]}
+    job = {"kind": "Job", "metadata": {"name": name}, "spec": {"template": {"spec": once}}}
+    return lambda manifests: manifests.update(migrate=job)
+
+
+@pytest.mark.parametrize("name", ["migrate-b8m8kkmtmh", "migrate-0-1-0", "acme-migrate-b8m8kkmtmh"])
+def test_a_migration_whose_name_changes_with_it_is_no_mismatch(name: str) -> None:
+    assert found(migration(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("migrate", "a Job cannot be changed once it is there"),
+        ("acme-migrate", "a Job cannot be changed once it is there"),
+        ("migrate-5000/hookline", "'migrate-5000/hookline' is no name for it"),
+        ("migrate-Release", "is no name for it"),
+        ("migrate-a_b", "is no name for it"),
+        ("migrate-0.1.0", "is no name for it"),
+        (f"migrate-{'0' * 56}", "63 at most"),
+    ],
+)
+def test_a_migrations_name_that_kubernetes_would_refuse_is_named(name: str, sentence: str) -> None:
+    [told] = found(migration(name))
+    assert told.startswith(f"rendered.yaml: Job {name}: ")
+    assert sentence in told
+
+
+def test_a_migration_must_know_the_apps_that_the_workers_know() -> None:
+    [sentence] = found(both(told("HOOKLINE_APPS", "quiet_bot"), migration("migrate-1")))
+    assert "its HOOKLINE_APPS lacks quiet_bot, which the workers have" in sentence
+    assert found(both(told("HOOKLINE_APPS", "quiet_bot"), migration("migrate-1", HOOKLINE_APPS="quiet_bot"))) == []
+
+
+def remarks(change: Change) -> list[str]:
+    manifests = sound()
+    change(manifests)
+    return list(notes(Fleet.of((Manifest("rendered.yaml", one) for one in manifests.values()), around())))
+
+
+def test_an_autoscaler_that_an_apply_would_leave_in_the_cluster_is_a_note() -> None:
+    def by_keda(manifests: Manifests) -> None:
+        manifests.update(scaler=scaler("ScaledObject"))
+        manifests["worker"]["metadata"]["namespace"] = "acme"
+
+    def fixed(manifests: Manifests) -> None:
+        manifests.pop("scaler")
+        manifests["worker"]["spec"]["replicas"] = 8
+
+    assert remarks(lambda _: None) == []
+    [note] = remarks(by_keda)
+    assert note.endswith("kubectl -n acme delete hpa worker --ignore-not-found")
+    assert len(remarks(fixed)) == 1
+    assert found(by_keda) == found(fixed) == []
 
 
 # --- What a pool's pods run, and how many they are --------------------------------------------------------------------

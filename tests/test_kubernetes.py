@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -294,12 +295,44 @@ def by_name(documents: list[Document]) -> dict[tuple[str, str], Any]:
     return {(document["kind"], document["metadata"]["name"]): document for document in documents}
 
 
+def migration(documents: list[Document]) -> Document:
+    [job] = of_kind(documents, "Job")
+    return job
+
+
 def test_a_new_image_brings_a_new_migration_beside_the_old_one(tmp_path: Path) -> None:
-    old, new = by_name(parsed(overlay("production"))), by_name(changed(tmp_path, **{"0.1.0": "0.2.0-rc.1"}))
-    assert old.keys() - new.keys() == {("Job", "migrate-0.1.0")}
-    assert new.keys() - old.keys() == {("Job", "migrate-0.2.0-rc.1")}
-    [container] = new["Job", "migrate-0.2.0-rc.1"]["spec"]["template"]["spec"]["containers"]
+    old, new = parsed(overlay("production")), changed(tmp_path, **{"0.1.0": "0.2.0-rc.1"})
+    assert by_name(old).keys() - by_name(new).keys() == {("Job", migration(old)["metadata"]["name"])}
+    [container] = migration(new)["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.example.com/hookline:0.2.0-rc.1"
+
+
+@pytest.mark.parametrize("variable", ["ALLOWED_HOSTS=webhooks.example.com", "HOOKLINE_GRACE_SECONDS=80"])
+def test_a_changed_variable_leaves_the_migration_as_it_is(variable: str, tmp_path: Path) -> None:
+    new = changed(tmp_path, **{"ALLOWED_HOSTS=hooks.example.com": variable})
+    assert json.dumps(migration(new)) == json.dumps(migration(parsed(overlay("production"))))
+
+
+def test_a_migration_that_differs_in_anything_has_another_name() -> None:
+    """A Job's template cannot be changed: with a component more, or after an upgrade, an apply would be refused."""
+    jobs = [migration(documents) for documents in renderings().values()]
+    names = {json.dumps(job): job["metadata"]["name"] for job in jobs}
+    assert len(names) == len(set(names.values())) > 2
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        {"registry.example.com/hookline": "registry.example.com:5000/hookline"},
+        {"newTag: 0.1.0": f"digest: sha256:{'0123456789abcdef' * 4}"},
+        {"0.1.0": "Release_2.0-RC1"},
+        {"0.1.0": "v" + "1" * 127},
+        {"registry.example.com/hookline": "r/" + "long-" * 40 + "hookline"},
+    ],
+)
+def test_whatever_the_image_is_called_every_name_is_one_for_kubernetes(image: dict[str, str], tmp_path: Path) -> None:
+    for document in changed(tmp_path, **image):
+        assert re.fullmatch("[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", document["metadata"]["name"]), document["metadata"]
 
 
 def test_a_changed_variable_is_rolled_out_like_a_changed_image(tmp_path: Path) -> None:

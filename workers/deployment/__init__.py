@@ -2,21 +2,29 @@
 
     manifests   reads the files: workloads, their variables, probes and times
     fleet       what rules look at, with what the manifests cannot say
+    names       what the manifests are called
     variables   what the programs are told
     times       graces, drains, limits and the broker's timeouts
     probes      probes
     capacity    replicas, connections, memory
 
-Each rule yields one sentence for each mismatch: where, what is wrong, and what to do. Asks nothing of a cluster.
+Each rule yields one sentence for each mismatch: where, what is wrong, and what to do. Asks nothing of a cluster; what
+may be wrong there, whatever the manifests say, is a note.
 """
 
 from collections.abc import Iterator
 
-from workers.deployment import capacity, probes, times, variables
+from workers.deployment import capacity, names, probes, times, variables
 from workers.deployment.fleet import Fleet
 
 
 def mismatches(fleet: Fleet) -> Iterator[str]:
     """Yield every mismatch, in one sentence each."""
-    for rule in (*variables.RULES, *times.RULES, *probes.RULES, *capacity.RULES):
+    for rule in (*names.RULES, *variables.RULES, *times.RULES, *probes.RULES, *capacity.RULES):
         yield from rule(fleet)
+
+
+def notes(fleet: Fleet) -> Iterator[str]:
+    """Yield what is to be looked at in the cluster, in one sentence each."""
+    for note in capacity.NOTES:
+        yield from note(fleet)

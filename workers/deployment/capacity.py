@@ -127,6 +127,16 @@ def missing_targets(fleet: Fleet) -> Iterator[str]:
             yield f"{scaler}: it scales {target.get('name')}, which is not in these files; correct its scaleTargetRef."
 
 
+def leftover_autoscalers(fleet: Fleet) -> Iterator[str]:
+    for workload in fleet.running("worker"):
+        if not any(scaler.kind == "HorizontalPodAutoscaler" for scaler in workload.autoscalers):
+            name, namespace = workload.manifest.name, workload.manifest.namespace or "default"
+            yield (
+                f"{workload}: no HorizontalPodAutoscaler of these files scales it, and an apply removes none; one that "
+                f"is there from before would go on: kubectl -n {namespace} delete hpa {name} --ignore-not-found"
+            )
+
+
 def single_flower(fleet: Fleet) -> Iterator[str]:
     for workload in fleet.running("flower"):
         if workload.most_replicas + workload.surge > 1:
@@ -165,3 +175,4 @@ RULES: tuple[Rule, ...] = (
     receiver_rollout,
     service_links,
 )
+NOTES: tuple[Rule, ...] = (leftover_autoscalers,)

@@ -44,6 +44,10 @@ class Manifest:
         return str(_at(self.body, "metadata", "name"))
 
     @property
+    def namespace(self) -> str:
+        return str(_at(self.body, "metadata", "namespace") or "")
+
+    @property
     def spec(self) -> Mapping[str, Any]:
         return _at(self.body, "spec") or {}
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from workers.deployment.fleet import DEFAULTS, Fleet, Rule, number
-from workers.deployment.manifests import ROLES, of_no_role
+from workers.deployment.manifests import ROLES, Workload, of_no_role
 
 OF_ALL_ROLES = ("HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TIME_LIMIT")
 """Variables that must be the same everywhere: one role writes down what another one does."""
@@ -41,10 +41,23 @@ def differing_variables(fleet: Fleet) -> Iterator[str]:
             )
 
 
+def unmigrated_apps(fleet: Fleet) -> Iterator[str]:
+    workers = {app for workload in fleet.running("worker") for app in _apps(workload)}
+    for workload in fleet.running("migrate"):
+        for app in sorted(workers - _apps(workload)):
+            yield (
+                f"{workload}: its HOOKLINE_APPS lacks {app}, which the workers have, so that the tables of its models "
+                f"are not made; set HOOKLINE_APPS in the image, or in this Job as well."
+            )
+
+
+def _apps(workload: Workload) -> set[str]:
+    return {name.strip() for name in workload.variables.get("HOOKLINE_APPS", "").split(",")} - {""}
+
+
 def unseen_apps(fleet: Fleet) -> Iterator[str]:
     for workload in fleet.running("worker"):
-        named = (name.strip() for name in workload.variables.get("HOOKLINE_APPS", "").split(","))
-        for app in sorted({*named} - fleet.around.apps - {""}):
+        for app in sorted(_apps(workload) - fleet.around.apps):
             yield (
                 f"{workload}: HOOKLINE_APPS names {app}, which is not installed here, so that the limits of its "
                 f"handlers are not known; run this check with the same HOOKLINE_APPS."
@@ -72,6 +85,7 @@ RULES: tuple[Rule, ...] = (
     unreadable_values,
     unknown_variables,
     differing_variables,
+    unmigrated_apps,
     unseen_apps,
     unknown_queues,
     unserved_queues,

@@ -10,7 +10,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from webhooks.apps import installed_subscriptions
 from webhooks.management.commands.receiver import STOP_MARGIN_SECONDS
-from workers.deployment import mismatches
+from workers.deployment import mismatches, notes
 from workers.deployment.fleet import Fleet, Surroundings
 from workers.deployment.manifests import Manifest, UnreadableManifestError, read_manifests
 from workers.lifecycle import visibility_seconds
@@ -22,7 +22,8 @@ EXAMPLE = """\
     kubectl kustomize deploy/kubernetes/overlays/production | manage.py check_deploy -
 
 Time limits are those of the handlers installed here, so run it with the HOOKLINE_APPS of the deployment; all else is
-read from the manifests, and what they leave out has production's defaults. The cluster is not asked.
+read from the manifests, and what they leave out has production's defaults. The cluster is not asked; a note says what
+to look at there.
 Exit status: 0, or 1 if anything does not match or cannot be read."""
 
 
@@ -62,7 +63,7 @@ class Command(BaseCommand):
             raise CommandError(f"Kubernetes would refuse these manifests: {error}.") from error
         if not fleet.workloads:
             raise CommandError(f"None of {len(manifests)} manifests runs a program of Hookline; are they rendered?")
-        for sentence in found:
+        for sentence in [*(f"Note: {note}" for note in notes(fleet)), *found]:
             self.stdout.write(sentence)
         if found:
             raise CommandError(f"{len(manifests)} manifests, {len(found)} mismatch{'es' if len(found) > 1 else ''}")
