@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import permutations
+from typing import Any
 
 import pytest
 import yaml
@@ -26,7 +27,7 @@ from tests.kubernetes import (
     runs_hookline,
 )
 from tests.processes import ROOT
-from webhooks.models import AttemptOutcome, JobState
+from webhooks.models import AttemptOutcome, Job, JobState
 from workers.deployment.manifests import Manifest, Workload, workloads
 from workers.run_reports import ERROR
 
@@ -110,20 +111,58 @@ def test_keda_takes_the_place_of_the_autoscaler_with_a_fallback_and_a_secret_of_
     assert "autoscaling.keda.sh/paused-replicas" in (COMPONENTS / "keda" / "README.md").read_text()
 
 
+def kedas_query() -> str:
+    [trigger] = yaml.safe_load((COMPONENTS / "keda" / "worker-scaledobject.yaml").read_text())["spec"]["triggers"]
+    query: str = trigger["metadata"]["query"]
+    return query
+
+
+def read(query: str) -> Any:
+    with connection.cursor() as cursor:
+        cursor.execute(query)
+        (value,) = cursor.fetchone()
+    return value
+
+
 @pytest.mark.both_databases
 @pytest.mark.django_db
 def test_kedas_query_counts_what_is_due_and_not_taken() -> None:
-    [trigger] = yaml.safe_load((COMPONENTS / "keda" / "worker-scaledobject.yaml").read_text())["spec"]["triggers"]
-    due_at = Now() - timedelta(minutes=1)
-    for _ in range(3):
-        make_job(JobState.QUEUED, queue="default", publish_at=Now(), due_at=due_at)
-    make_job(JobState.QUEUED, queue="bulk", publish_at=Now(), due_at=due_at)
-    make_job(JobState.RETRYING, queue="default", publish_at=Now(), due_at=Now() + timedelta(hours=1))
+    minute = timedelta(minutes=1)
+    # For the relay, and on the broker: both are due and nobody has taken them.
+    for publish_at in (Now() - minute, Now(), Now() + timedelta(seconds=10)):
+        make_job(JobState.QUEUED, queue="default", publish_at=publish_at, due_at=Now() - minute)
+    make_job(JobState.RETRYING, queue="default", publish_at=Now() - minute, due_at=Now() - minute)
+    make_job(JobState.QUEUED, queue="bulk", publish_at=Now() - minute, due_at=Now() - minute)
+    make_job(JobState.RETRYING, queue="default", publish_at=Now() + minute, due_at=Now() + minute)
     make_job(JobState.RUNNING, queue="default", publish_at=None)
     make_job(JobState.SUCCEEDED, queue="default", publish_at=None)
+    assert read(kedas_query()) == 4
+    assert read(kedas_query().replace("5000", "3")) == 3
+
+
+@pytest.mark.both_databases
+@pytest.mark.django_db
+def test_kedas_query_reads_no_more_than_a_sample_however_many_wait_for_a_retry() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's plan")
+    delivery = make_job(JobState.SUCCEEDED).delivery
+    Job.objects.bulk_create(
+        Job(delivery=delivery, handler=f"h{number}", queue="default", max_attempts=1, publish_at=at, due_at=at)
+        for number, at in enumerate([Now() - timedelta(minutes=1)] * 5 + [Now() + timedelta(hours=1)] * 3000)
+    )
     with connection.cursor() as cursor:
-        cursor.execute(trigger["metadata"]["query"])
-        assert cursor.fetchone() == (3,)
+        cursor.execute("ANALYZE webhooks_job")
+    [plan] = read("EXPLAIN (ANALYZE, FORMAT JSON) " + kedas_query().replace("5000", "10"))
+    scans = list(scans_of(plan["Plan"]))
+    assert [scan["Index Name"] for scan in scans] == ["job_publish", "job_publish"]
+    assert all(scan["Actual Rows"] + scan.get("Rows Removed by Filter", 0) <= 10 for scan in scans), scans
+
+
+def scans_of(node: Document) -> Iterator[Document]:
+    if "Scan" in node["Node Type"] and "Relation Name" in node:
+        yield node
+    for child in node.get("Plans", ()):
+        yield from scans_of(child)
 
 
 @needs_kubectl
