@@ -1,27 +1,49 @@
 """The broker's settings for Celery, by its URL: RabbitMQ, Redis or the embedded filesystem transport."""
 
+import ssl
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from kombu.transport import TRANSPORT_ALIASES
 
+CONNECT_SECONDS = 2
 
-def broker_settings(url: str, *, data_directory: Path) -> dict[str, Any]:
-    """Return Celery's settings for one broker URL."""
+
+def broker_settings(
+    url: str, *, data_directory: Path, ca_file: str = "", is_tls_verified: bool = True
+) -> dict[str, Any]:
+    """Return Celery's settings for one broker URL, or for those of several nodes of RabbitMQ.
+
+    With TLS, the broker's certificate has to be for its host name, and from an authority in `ca_file` or, without one,
+    from one that the system trusts.
+    """
     scheme = urlsplit(url).scheme
+    cert_reqs = ssl.CERT_REQUIRED if is_tls_verified else ssl.CERT_NONE
     if scheme == "filesystem":
         TRANSPORT_ALIASES["filesystem"] = "project.filesystem:Transport"
         return {
             "CELERY_BROKER_URL": "filesystem://localhost",
+            "CELERY_BROKER_USE_SSL": False,
             "CELERY_BROKER_TRANSPORT_OPTIONS": _filesystem(data_directory / "broker"),
         }
     if scheme in ("redis", "rediss"):
         TRANSPORT_ALIASES[scheme] = "project.redis:Transport"
-        return {"CELERY_BROKER_URL": url, "CELERY_BROKER_TRANSPORT_OPTIONS": _redis()}
+        tls = {"ssl_cert_reqs": cert_reqs, "ssl_check_hostname": is_tls_verified, "ssl_ca_certs": ca_file or None}
+        return {
+            "CELERY_BROKER_URL": url,
+            "CELERY_BROKER_USE_SSL": tls if scheme == "rediss" else False,
+            "CELERY_BROKER_TRANSPORT_OPTIONS": _redis(),
+        }
+    TRANSPORT_ALIASES["amqps"] = "project.rabbitmq:Transport"
     return {
         "CELERY_BROKER_URL": url,
-        "CELERY_BROKER_TRANSPORT_OPTIONS": {"confirm_publish": True},
+        "CELERY_BROKER_USE_SSL": {"cert_reqs": cert_reqs, "ca_certs": ca_file or None} if scheme == "amqps" else False,
+        "CELERY_BROKER_TRANSPORT_OPTIONS": {
+            "confirm_publish": True,
+            # In all: else kombu gives up at the first node that is silent, and begins with it again.
+            "connect_retries_timeout": CONNECT_SECONDS * len(url.split(";")),
+        },
         # Two of these without a sign of life, and a node that has gone without a word is given up.
         "CELERY_BROKER_HEARTBEAT": 30,
         **_QUORUM,
@@ -50,7 +72,7 @@ def _filesystem(folder: Path) -> dict[str, Any]:
 
 def _redis() -> dict[str, Any]:
     return {
-        "socket_connect_timeout": 2,
+        "socket_connect_timeout": CONNECT_SECONDS,
         "socket_keepalive": True,
         "health_check_interval": 25,
     }

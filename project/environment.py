@@ -8,14 +8,15 @@ import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from ssl import create_default_context
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvValidationError, ValidationError, validate
 
 from project.addresses import host_names, listen_address
+from project.connection_urls import broker_nodes, check_database_options, whole_url
 from project.variables import Variables, is_quoted, items, unquoted_items
 
 ENVIRONMENTS = ("embedded", "production")
@@ -36,6 +37,7 @@ def open_environment() -> Variables:
         webhook_secrets,
         source_names,
         broker_url,
+        authorities,
         database,
         directory,
         app_names,
@@ -149,11 +151,16 @@ def _is_importable(module: str) -> bool:
 
 
 def broker_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in BROKER_SCHEMES:
-        fail(f"must start with one of {', '.join(s + '://' for s in BROKER_SCHEMES)}.")
-    if parts.scheme == "filesystem" and (parts.netloc or parts.path):
-        fail("filesystem:// takes no path; HOOKLINE_DATA_DIR says where its folders are.")
+    """Return the URLs of a broker's nodes as kombu takes them: separated by semicolons."""
+    return ";".join(broker_nodes(value, schemes=BROKER_SCHEMES))
+
+
+def authorities(value: str) -> str:
+    """Return the path of a PEM file with certificates of authorities, or "" if it is empty."""
+    try:
+        create_default_context(cafile=value or None)
+    except OSError:  # SSLError is one.
+        fail("is not the path of a PEM file with certificates that can be read.")
     return value
 
 
@@ -164,12 +171,13 @@ def database(value: str) -> dict[str, Any]:
     that reads and then writes fails as soon as another process writes in between.
     PostgreSQL: connections stay open, and a peer that is gone is noticed within seconds.
     """
-    if urlsplit(value).scheme not in DATABASE_SCHEMES:
+    example = "postgres://user:password@host:5432/name"
+    if whole_url(value, example=example).scheme not in DATABASE_SCHEMES:
         fail(f"must start with one of {', '.join(s + '://' for s in DATABASE_SCHEMES)}.")
     try:
         parsed: dict[str, Any] = dict(dj_database_url.parse(value))
     except (ValueError, TypeError):
-        fail("is not a database URL, such as postgres://user:password@host:5432/name.")
+        fail(f"is not a database URL, such as {example}.")
     options: dict[str, Any] = parsed.setdefault("OPTIONS", {})
     if parsed["ENGINE"] == "django.db.backends.sqlite3":
         Path(parsed["NAME"]).parent.mkdir(parents=True, exist_ok=True)
@@ -177,6 +185,9 @@ def database(value: str) -> dict[str, Any]:
         options.setdefault("timeout", 20)
         options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")
     else:
+        check_database_options(options)
+        if not parsed["NAME"] and not options.keys() & {"dbname", "service"}:
+            fail(f"names no database, as {example} does.")
         options.setdefault("connect_timeout", 2)
         options.setdefault("tcp_user_timeout", 10_000)
         options.setdefault("keepalives_idle", 10)

@@ -1,10 +1,11 @@
 """Every setting of Hookline, read from the environment once. The README's table lists the variables."""
 
 from pathlib import Path
+from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
 
-from project.broker import broker_settings
+from project.broker import CONNECT_SECONDS, broker_settings
 from project.embedded import generated_secrets, open_data_directory
 from project.environment import (
     ENVIRONMENTS,
@@ -42,12 +43,13 @@ else:
     _generated = generated_secrets(open_data_directory(HOOKLINE_DATA_DIR))
     SECRET_KEY = env.str("SECRET_KEY", _generated["SECRET_KEY"])
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
-    DATABASES = {
-        "default": env.database("DATABASE_URL", None) or database(f"sqlite:///{HOOKLINE_DATA_DIR / 'hookline.sqlite3'}")
-    }
+    _sqlite_url = f"sqlite:///{quote(str(HOOKLINE_DATA_DIR / 'hookline.sqlite3'))}"
+    DATABASES = {"default": env.database("DATABASE_URL", None) or database(_sqlite_url)}
     BROKER_URL = env.broker_url("BROKER_URL", "filesystem://")
     HOOKLINE_OPERATOR_PASSWORD = env.str("HOOKLINE_OPERATOR_PASSWORD", _generated["HOOKLINE_OPERATOR_PASSWORD"])
 
+HOOKLINE_BROKER_CA_FILE = env.authorities("HOOKLINE_BROKER_CA_FILE", "")
+HOOKLINE_BROKER_TLS_VERIFY = env.bool("HOOKLINE_BROKER_TLS_VERIFY", True)
 HOOKLINE_OPERATOR_USER = env.str("HOOKLINE_OPERATOR_USER", "operator", validate=operator_name())
 HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", [])
 
@@ -110,6 +112,9 @@ if not HOOKLINE_KEEP_PAYLOADS_DAYS <= HOOKLINE_KEEP_DAYS <= HOOKLINE_KEEP_DEAD_D
         "HOOKLINE_KEEP_DAYS: must be HOOKLINE_KEEP_PAYLOADS_DAYS (14 unless set) or more, and "
         "HOOKLINE_KEEP_DEAD_DAYS (90 unless set) or fewer."
     )
+HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))
+if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS:
+    raise ImproperlyConfigured("HOOKLINE_BROKER_CA_FILE: BROKER_URL is without TLS; use amqps:// or rediss://.")
 if HOOKLINE_CHILD_MAX_MB <= HOOKLINE_CHILD_RECYCLE_MB:
     raise ImproperlyConfigured("HOOKLINE_CHILD_MAX_MB: must be above HOOKLINE_CHILD_RECYCLE_MB.")
 HOOKLINE_VARIABLES = sorted(env.dump())
@@ -187,8 +192,15 @@ if HOOKLINE_BEHIND_PROXY:
 
 # --- Celery ----------------------------------------------------------------------------------------------------------
 
-globals().update(broker_settings(BROKER_URL, data_directory=HOOKLINE_DATA_DIR))
-CELERY_BROKER_CONNECTION_TIMEOUT = 2
+globals().update(
+    broker_settings(
+        BROKER_URL,
+        data_directory=HOOKLINE_DATA_DIR,
+        ca_file=HOOKLINE_BROKER_CA_FILE,
+        is_tls_verified=HOOKLINE_BROKER_TLS_VERIFY,
+    )
+)
+CELERY_BROKER_CONNECTION_TIMEOUT = CONNECT_SECONDS
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_BROKER_CONNECTION_MAX_RETRIES = None
 CELERY_BROKER_CHANNEL_ERROR_RETRY = True

@@ -2,7 +2,12 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
+import kombu
+import pytest
+
+from tests import services
 from tests.processes import free_port, wait_until
 from tests.stack import running_stack
 from workers.consumer import own_steps
@@ -31,3 +36,20 @@ def test_no_wait_is_so_long_that_a_broker_is_back_half_a_minute_before_its_worke
     drawn = [own_steps() for _ in range(200)]
     assert len({steps["interval_start"] for steps in drawn}) > 190
     assert all(1 < steps["interval_start"] <= 3 and steps["interval_max"] <= 15 for steps in drawn)
+
+
+@pytest.mark.rabbitmq
+def test_a_worker_starts_on_rabbitmq_without_a_warning_and_without_queues_for_celerys_delays(tmp_path: Path) -> None:
+    delays = "celery_delayed_27"
+    with (
+        kombu.Connection(services.RABBITMQ_URL) as connection,
+        running_stack(tmp_path, database="sqlite", broker="rabbitmq") as stack,
+    ):
+        channel: Any = connection.channel()
+        channel.queue_delete(delays)  # An older release may have left it.
+        stack.manage("migrate", "-v0")
+        stack.start("worker", "--concurrency", "1")
+        wait_until(lambda: " ready." in stack.logs(), what="the worker to consume")
+        assert [line for line in stack.logs().splitlines() if "WARNING" in line or "elayed" in line] == []
+        with pytest.raises(connection.channel_errors, match="NOT_FOUND"):
+            channel.queue_declare(delays, passive=True)

@@ -26,7 +26,7 @@ from webhooks.relay import Relay
 from webhooks.subscriptions import Subscriptions
 from workers import liveness, probes
 from workers.liveness import Answers, Doubt, Liveness
-from workers.probe_process import Doubts, start_thread
+from workers.probe_process import Doubts
 from workers.questions import Questions, has_due_jobs
 from workers.vital_signs import SharedSigns, VitalSigns
 
@@ -194,7 +194,7 @@ def test_a_question_that_fails_in_an_unforeseen_way_has_no_answer(
     def fail(*_args: object) -> int:
         raise AttributeError("client")
 
-    monkeypatch.setattr("webhooks.broker.Connection.connect", fail)
+    monkeypatch.setattr("webhooks.broker.Connection.ensure_connection", fail)
     answers = Questions().ask(Doubt.LOOP, [QUEUE], unstarted=1)
     assert answers == Answers(broker_messages=None, has_due_jobs=None)
     assert "question failed" in caplog.messages
@@ -205,23 +205,6 @@ def test_a_broker_that_there_is_no_queue_to_ask_for_does_not_count_as_one_that_a
 
 
 # --- The probe process ------------------------------------------------------------------------------------------------
-
-
-def test_a_thread_that_fails_ends_the_probe_process(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    statuses: list[int] = []
-    has_ended = threading.Event()
-
-    def end(status: int) -> None:
-        statuses.append(status)
-        has_ended.set()
-
-    monkeypatch.setattr("workers.probe_process.os._exit", end)
-    start_thread("doubts", lambda: print(1 / 0))
-    assert has_ended.wait(30)
-    assert statuses == [1]
-    assert "probe process failed" in caplog.messages
 
 
 class Parent:

@@ -11,7 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from tests.processes import ROOT, wait_until
+from tests.processes import ROOT, manage, wait_until
 from tests.stack import Stack, running_stack
 
 
@@ -250,3 +250,10 @@ def test_a_worker_for_a_queue_that_no_handler_uses_is_refused(stack: Stack) -> N
     refused = subprocess.run(command, env=stack.settings(), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
     assert "No handler uses the queue 'trail'; there are default, trial." in refused.stderr
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "1.5", "1e2", "many", "", " "])
+def test_a_number_of_handlers_at_a_time_that_is_none_is_refused(stack: Stack, given: str) -> None:
+    ended = manage("worker", f"--concurrency={given}", **stack.settings())
+    assert ended.returncode == 1
+    assert "--concurrency must be a whole number of 1 or more." in ended.stderr

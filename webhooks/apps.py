@@ -21,7 +21,7 @@ class WebhooksConfig(AppConfig):
     """What was declared as these modules were imported, by them or by what they import."""
 
     def ready(self) -> None:
-        from webhooks import checks  # noqa: F401  Importing registers the checks.
+        from webhooks import broker_checks, checks  # noqa: F401  Importing registers the checks.
 
         before = len(declared_so_far())
         self.handlers = tuple(

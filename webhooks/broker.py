@@ -4,14 +4,15 @@ A message is a hint that names its job; it carries no payload. It goes to the jo
 name, with the handler's time limits, which is what Celery, Flower and the metrics go by.
 """
 
+import contextlib
 import math
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from amqp.exceptions import MessageNacked
-from celery import current_app
+from celery import Celery, current_app
 from django.conf import settings
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.exceptions import OperationalError
@@ -31,7 +32,6 @@ _PATIENCE: dict[str, dict[str, Any]] = {
     # No answer within these is a failure, whatever state the connection is in.
     "amqp": {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS, "write_timeout": TIMEOUT_SECONDS},
     "redis": {"socket_connect_timeout": TIMEOUT_SECONDS, "socket_timeout": TIMEOUT_SECONDS},
-    "filesystem": {},
 }
 
 
@@ -46,10 +46,64 @@ def job_queue(name: str) -> Queue:
     )
 
 
+class Nodes:
+    """The broker's nodes, of which the next one to try is known: a new connection does not begin with a silent one."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._next = 0
+
+    def connect(self, *, seconds: float = TIMEOUT_SECONDS) -> Connection:
+        """Return a connection to the first node that answers; after so long no further one is tried.
+
+        A node that refuses costs nothing, a silent one TIMEOUT_SECONDS. Raises what the last one tried has raised.
+        """
+        urls = str(self._app.conf.broker_url).split(";")
+        deadline = time.monotonic() + seconds
+        for left in reversed(range(len(urls))):
+            connection = self._new_connection(urls[self._next % len(urls)])
+            try:
+                return connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+            except Exception:
+                connection.collect()
+                self.move_on()
+                if not left or time.monotonic() >= deadline:
+                    raise
+        raise AssertionError("There is always one node.")
+
+    def move_on(self) -> None:
+        """Leave the node that was connected to: the next connection is another's, if there are several."""
+        self._next += 1
+
+    def _new_connection(self, url: str) -> Connection:
+        connection = self._app.connection_for_write(
+            url,
+            connect_timeout=TIMEOUT_SECONDS,
+            heartbeat=0,  # Nobody would send them while the thread sleeps.
+        )
+        patience = _PATIENCE.get(connection.transport.driver_type, {})
+        connection.transport_options = {**(connection.transport_options or {}), **patience}
+        return connection
+
+
+@contextlib.contextmanager
+def broker_errors() -> Iterator[None]:
+    """Raise kombu's OperationalError for whatever says that the broker is away, or refuses."""
+    try:
+        yield
+    except Exception as error:
+        transport = current_app.connection_for_write().get_transport_cls()
+        # OSError: the embedded broker is a folder, and its disk may be full.
+        if isinstance(error, (*transport.connection_errors, *transport.channel_errors, MessageNacked, OSError)):
+            raise OperationalError(f"{type(error).__name__}: {error}") from error
+        raise
+
+
 class Broker:
     """One connection to the broker, for one thread. Raises kombu's OperationalError, and is then closed."""
 
     def __init__(self) -> None:
+        self._nodes = Nodes(current_app)
         self._connection: Any = None
         self._producer: Any = None
         self._depths: dict[str, tuple[float, int]] = {}
@@ -80,29 +134,18 @@ class Broker:
             connection.collect()
 
     def _guarded(self, call: Callable[..., T], *args: Any) -> T:
-        connection = self._connection or self._new_connection()
         try:
-            if self._connection is None:
-                self._connect(connection)
-            return call(*args)
-        # OSError: the embedded broker is a folder, and its disk may be full.
-        except (*connection.connection_errors, *connection.channel_errors, MessageNacked, OSError) as error:
+            with broker_errors():
+                if self._connection is None:
+                    self._connection = self._nodes.connect()
+                    self._producer = Producer(self._connection.channel(), auto_declare=False)
+                return call(*args)
+        except OperationalError as error:
+            # A node that is well may still refuse this call, and stays the one that is asked.
+            if self._connection and isinstance(error.__cause__, self._connection.connection_errors):
+                self._nodes.move_on()
             self.close()
-            raise OperationalError(f"{type(error).__name__}: {error}") from error
-
-    def _new_connection(self) -> Connection:
-        connection = current_app.connection_for_write(
-            connect_timeout=TIMEOUT_SECONDS,
-            heartbeat=0,  # Nobody would send them while the thread sleeps.
-        )
-        patience = _PATIENCE[connection.transport.driver_type]
-        connection.transport_options = {**(connection.transport_options or {}), **patience}
-        return connection
-
-    def _connect(self, connection: Connection) -> None:
-        self._connection = connection
-        connection.connect()
-        self._producer = Producer(connection.channel(), auto_declare=False)
+            raise
 
     def _read_depth(self, queue: str) -> int:
         # Declaring what is there changes nothing, and answers with the depth just as a passive declare does.

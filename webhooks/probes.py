@@ -12,7 +12,6 @@ Connections are not kept alive, and whoever sends nothing is cut off, so that th
 import errno
 import json
 import socketserver
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -22,6 +21,7 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from webhooks.listening import address_of, open_socket
+from webhooks.threads import start_thread
 
 SILENT_SECONDS = 5.0
 
@@ -99,7 +99,7 @@ class ProbeServer(socketserver.ThreadingTCPServer):
         return int(self.socket.getsockname()[1])
 
     def start(self) -> None:
-        threading.Thread(target=self.serve_forever, name="probes", daemon=True).start()
+        start_thread("probes", self.serve_forever)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing: a prober that hangs up, or sends no HTTP, is no fault of ours."""

@@ -16,7 +16,8 @@ from prometheus_client import Counter
 
 from webhooks.broker import Broker
 from webhooks.inbox import JobToPublish
-from webhooks.subscriptions import Subscriptions
+from webhooks.subscriptions import Subscription, Subscriptions
+from webhooks.threads import place_of
 
 CAPACITY = 5_000
 QUIET_SECONDS = 60.0
@@ -40,12 +41,16 @@ class Publisher:
         self._subscriptions = subscriptions
         self._broker = Broker()
         self._queue: queue.Queue[JobToPublish | None] = queue.Queue(capacity)
-        self.is_available = True
-        """Whether the last try on the broker succeeded; true before the first."""
+        self._is_answered = True
         self._paused_until = 0.0
         self._quiet_until = 0.0
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the last try on the broker succeeded, true before the first; and whether somebody is there to try."""
+        return self._is_answered and (self._thread is None or self._thread.is_alive())
 
     def offer(self, jobs: Iterable[JobToPublish]) -> None:
         """Take jobs whose rows are committed; return at once."""
@@ -79,18 +84,27 @@ class Publisher:
                 self._defer("broker")
                 continue
             try:
-                if not self._broker.room(job.queue, share=WINDOW_SHARE):
-                    self._defer("window")
-                    continue
-                self._broker.publish(job, subscription)
-                self.is_available = True
-                PUBLISHED.inc()
+                self._publish(job, subscription)
             except OperationalError as error:
-                self.is_available = False
-                # Not all receivers at once.
-                self._paused_until = time.monotonic() + PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
-                self._defer("broker", str(error))
+                self._pause(str(error))
+            except Exception as error:  # What nobody has foreseen must not leave this receiver without its publisher.
+                self._broker.close()
+                self._pause(place_of(error))
         self._broker.close()
+
+    def _publish(self, job: JobToPublish, subscription: Subscription) -> None:
+        if not self._broker.room(job.queue, share=WINDOW_SHARE):
+            self._defer("window")
+            return
+        self._broker.publish(job, subscription)
+        self._is_answered = True
+        PUBLISHED.inc()
+
+    def _pause(self, error: str) -> None:
+        self._is_answered = False
+        # Not all receivers at once.
+        self._paused_until = time.monotonic() + PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
+        self._defer("broker", error)
 
     def _defer(self, reason: str, error: str = "") -> None:
         DEFERRED.labels(reason).inc()

@@ -6,6 +6,7 @@ meant if it was there before the command. One that stops no longer answers; what
 there can one be seen that was stopping before anybody asked.
 """
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -16,6 +17,7 @@ from celery import Celery
 from django.db.models import Count, F
 from kombu import Connection
 
+from webhooks.broker import Nodes, broker_errors
 from webhooks.models import Attempt, JobState
 
 ANSWER_SECONDS = 1.0
@@ -54,11 +56,14 @@ class Fleet:
     _answered: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
     _rounds: int = 0
+    _nodes: Nodes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._nodes = Nodes(self.app)
 
     def go_round(self) -> None:
-        """Ask who is there, and tell those that are meant and do not stop yet. Raises the broker's errors."""
-        with self.app.connection_for_write() as connection:
-            connection.ensure_connection(max_retries=1, interval_start=0, timeout=2)
+        """Ask who is there, and tell those that are meant and do not stop yet. Raises kombu's OperationalError."""
+        with broker_errors(), self._nodes.connect(seconds=math.inf) as connection:
             answers = self._ask(connection, "hookline_worker")
             self._rounds += 1
             for told in self.told.values():

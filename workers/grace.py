@@ -23,6 +23,7 @@ from celery.bootsteps import StartStopStep
 from celery.worker import state
 from django.conf import settings
 
+from webhooks.threads import start_thread
 from workers.checks import check_times, margin_seconds
 from workers.stopping import PLANNED, begin_stop, is_stopping, mark_stopping, open_bell, stopping_since
 
@@ -47,7 +48,7 @@ class Grace(StartStopStep):
     def start(self, worker: Any) -> None:
         for warning in check_times():
             logger.warning(warning.msg)
-        threading.Thread(target=self._guard, name="grace", daemon=True).start()
+        start_thread("grace", self._guard)
         signal.signal(signal.SIGQUIT, self._stop_now)
         # Celery would run itself anew here, by a path that does not start, and exit with 1.
         signal.signal(signal.SIGHUP, _stop)

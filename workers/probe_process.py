@@ -1,10 +1,7 @@
 """What runs in the probe process: HTTP, the doubts about the parent, the metrics. It never forks, so it has threads."""
 
-import logging
-import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 from django.conf import settings
@@ -14,6 +11,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from webhooks.probes import Probes, ProbeServer
+from webhooks.threads import start_thread
 from workers import liveness
 from workers.liveness import Doubt, Liveness
 from workers.questions import Questions
@@ -24,34 +22,17 @@ from workers.vital_signs import SharedSigns, VitalSigns
 LOOK_SECONDS = 1.0
 ASK_SECONDS = 5.0
 
-logger = logging.getLogger(__name__)
-
 
 def serve(server: ProbeServer, shared: SharedSigns, reports: int, *, started_at_seconds: float) -> None:
     """Serve until this process is killed."""
     registry = CollectorRegistry()
     registry.register(Gauges(shared, started_at_seconds=started_at_seconds))
     doubts = Doubts(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS)
+    # Without the one the counts would stand still, without the other /livez would keep its last verdict for ever.
     start_thread("runs", partial(count_runs, reports, registry))
     start_thread("doubts", doubts.run)
     server.probes = Probes(live=doubts.live, ready=doubts.ready, started=doubts.started, registry=registry)
     server.serve_forever()
-
-
-def start_thread(name: str, work: Callable[[], None]) -> None:
-    """Start work that goes on as long as the process: if it fails, the process ends, and the parent starts another.
-
-    Without the one thread /livez would keep its last verdict for ever, without the other the counts would stand still.
-    """
-
-    def run() -> None:
-        try:
-            work()
-        except BaseException:
-            logger.exception("probe process failed")
-            os._exit(1)
-
-    threading.Thread(target=run, name=name, daemon=True).start()
 
 
 class Doubts:

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import signal
-import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +16,7 @@ from granian.server import Server
 
 from webhooks.front import DRAIN_SIGNAL
 from webhooks.listening import address_of, in_words, try_port
+from webhooks.threads import start_thread
 
 CONNECTIONS = 1000
 HEADER_SECONDS = 10
@@ -50,9 +51,11 @@ class DrainingServer(Server):  # type: ignore[misc, valid-type]  # Which class i
 
 
 def _later(seconds: float, call: Callable[..., None], *args: Any) -> None:
-    timer = threading.Timer(seconds, call, args)
-    timer.daemon = True
-    timer.start()
+    def wait_and_call() -> None:
+        time.sleep(seconds)
+        call(*args)
+
+    start_thread("stop", wait_and_call)
 
 
 class Command(BaseCommand):

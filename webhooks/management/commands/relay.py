@@ -19,6 +19,7 @@ from webhooks.probes import Probes, ProbeServer
 from webhooks.queue_gauges import QueueGauges
 from webhooks.relay import Relay
 from webhooks.relay_pulse import Pulse
+from webhooks.threads import start_thread
 
 STOP_SECONDS = 0.8
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -59,8 +60,8 @@ def hear_stop(stop: threading.Event) -> None:
         time.sleep(STOP_SECONDS)
         os._exit(0)
 
-    threading.Thread(target=leave_after_the_word, name="stop", daemon=True).start()
-    there.wait()  # For `start` returns before the new thread has taken the last lock it needs.
+    start_thread("stop", leave_after_the_word)
+    there.wait()  # For `start_thread` returns before the new thread has taken the last lock it needs.
     for number in STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.set())
 

@@ -1,6 +1,7 @@
 """`manage.py worker`: becomes a Celery worker, with its flags in one place."""
 
 import os
+import re
 import secrets
 import sys
 from typing import Any
@@ -21,17 +22,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queues", metavar="Q,Q", default="", help="only these queues, comma-separated")
         parser.add_argument(
-            "--concurrency", type=int, default=settings.HOOKLINE_WORKER_CONCURRENCY, help="handlers run at a time"
+            "--concurrency", default=settings.HOOKLINE_WORKER_CONCURRENCY, help="handlers run at a time"
         )
         # Two workers of one name fight over RabbitMQ's exclusive control queue, and neither of them consumes.
         own = f"worker-{os.getpid()}-{secrets.token_hex(2)}@%h"  # In a container, a pid alone is everybody's.
         parser.add_argument("--name", default=own, help="the node's name; %%h is the host's")
 
-    def handle(self, *args: Any, queues: str, concurrency: int, name: str, **options: Any) -> None:
+    def handle(self, *args: Any, queues: str, concurrency: int | str, name: str, **options: Any) -> None:
         known = {settings.CELERY_TASK_DEFAULT_QUEUE, *installed_subscriptions().queues}
         wanted = {queue.strip() for queue in queues.split(",") if queue.strip()}
         if unknown := sorted(wanted - known):
             raise CommandError(f"No handler uses the queue {unknown[0]!r}; there are {', '.join(sorted(known))}.")
+        if not re.fullmatch("0*[1-9][0-9]*", str(concurrency)):  # Celery takes 0 for one child a core.
+            raise CommandError("--concurrency must be a whole number of 1 or more.")
         command = [
             *(sys.executable, "-m", "celery", "--app", "project", "worker"),
             *("--pool", "prefork", "--concurrency", str(concurrency), "--hostname", name),

@@ -1,0 +1,28 @@
+"""Threads that work as long as their process lives. One that fails ends the process: else nobody would notice."""
+
+import logging
+import os
+import threading
+import traceback
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+
+def start_thread(name: str, work: Callable[[], None]) -> None:
+    """Start work on a thread. If it fails, the process ends with 1, for whatever supervises it to start another."""
+
+    def run() -> None:
+        try:
+            work()
+        except BaseException as error:
+            logger.critical("thread failed; the process ends", extra={"name_of_thread": name, "error": place_of(error)})
+            os._exit(1)
+
+    threading.Thread(target=run, name=name, daemon=True).start()
+
+
+def place_of(error: BaseException) -> str:
+    """Return an exception's kind and where it was raised. Not its text: that of a library may hold a password."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else type(error).__name__
