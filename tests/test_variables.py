@@ -11,19 +11,22 @@ import pytest
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
-from tests.conftest import environment_without_settings
+from tests.authority import Authority
+from tests.conftest import DATA_DIRECTORY, environment_without_settings
 from tests.processes import ROOT
 from tests.test_environment import PRODUCTION
 
 GOOD = {
     "ALLOWED_HOSTS": "hooks.example.com, .example.org",
-    "BROKER_URL": "amqp://hookline:pass@127.0.0.1:1/vhost",
+    "BROKER_URL": "amqps://hookline:pass@127.0.0.1:1/vhost",
     "DATABASE_URL": "postgres://hookline:pass@127.0.0.1:1/hookline",
     "DEBUG": "off",
     "GITHUB_WEBHOOK_SECRETS": "a secret of the app,another secret of it",
     "HOOKLINE_APPS": "tests.trial, tests.probed",
     "HOOKLINE_BEHIND_PROXY": "yes",
     "HOOKLINE_BODY_SECONDS": "7.5",
+    "HOOKLINE_BROKER_CA_FILE": str(DATA_DIRECTORY / "authority" / "authority.pem"),
+    "HOOKLINE_BROKER_TLS_VERIFY": "off",
     "HOOKLINE_CHILD_MAX_JOBS": "17",
     "HOOKLINE_CHILD_MAX_MB": "2_048",
     "HOOKLINE_CHILD_RECYCLE_MB": "170",
@@ -76,6 +79,12 @@ QUOTED: dict[str, Callable[[str], str]] = {
 }
 understood = pytest.mark.parametrize("write", UNDERSTOOD.values(), ids=UNDERSTOOD)
 quoted = pytest.mark.parametrize("write", QUOTED.values(), ids=QUOTED)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def authority() -> None:
+    """Make the file that HOOKLINE_BROKER_CA_FILE names."""
+    Authority(DATA_DIRECTORY / "authority")
 
 
 @pytest.fixture(autouse=True)
