@@ -56,6 +56,11 @@ class Connection:
         self._socket.sendall(data)
         return self
 
+    def ends_sending(self) -> "Connection":
+        """Say that nothing more will come, and go on listening."""
+        self._socket.shutdown(socket.SHUT_WR)
+        return self
+
     def reply(self, *, method: str = "POST") -> Reply:
         """Read one response. A `100 Continue` is one, too."""
         status_line = self._file.readline()

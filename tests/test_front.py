@@ -1,5 +1,6 @@
 """The front of the receiver, over raw sockets to the real process: bodies that stall, requests that are odd, stops."""
 
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from tests.receiver_process import BODY, PATIENCE, SECRET, THREADS, Receiver, re
 from tests.receiving import PATH, body_of, headers_for
 
 STALLED = 60
+MB = 1024 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -118,24 +120,104 @@ def test_a_missing_length_is_411(receiver: Receiver) -> None:
     assert receiver.ask(request(without="Content-Length", sends_body=False)).status == 411
 
 
-@pytest.mark.parametrize("path", [PATH, "/livez", "/admin/login/"])
-@pytest.mark.parametrize("length", [{}, {"Content-Length": "5"}])
-def test_a_chunked_body_is_411(receiver: Receiver, path: str, length: dict[str, str]) -> None:
-    chunks = b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)
-    head = request(
-        path=path,
-        headers={"Transfer-Encoding": "chunked", **length},
-        without="" if length else "Content-Length",
-        sends_body=False,
-    )
-    assert receiver.ask(head + chunks).status == 411
+def chunked(
+    *pieces: bytes, end: bytes = b"0\r\n\r\n", path: str = PATH, headers: dict[str, str] | None = None
+) -> bytes:
+    """Return a delivery of BODY's signature in chunks, as a tunnel sends on what GitHub sent."""
+    fields = {"Transfer-Encoding": "chunked", **(headers or {})}
+    without = "" if "Content-Length" in fields else "Content-Length"
+    head = request(path=path, headers=fields, without=without, sends_body=False)
+    return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + end
 
 
-@pytest.mark.parametrize("lengths", [("5", "7"), ("-1",), ("+5",), ("5, 7",), ("",), ("9" * 30,)])
-def test_a_length_that_cannot_be_is_refused(receiver: Receiver, lengths: tuple[str, ...]) -> None:
-    head = request(without="Content-Length", sends_body=False).removesuffix(b"\r\n")
-    head += b"".join(b"Content-Length: %b\r\n" % length.encode() for length in lengths) + b"\r\n"
-    assert receiver.ask(head).status in (400, 411)
+def test_a_chunked_delivery_is_one_like_any_other(receiver: Receiver) -> None:
+    connection = receiver.connect()
+    for pieces in ((BODY,), (BODY[:5], BODY[5:]), [BODY[place : place + 1] for place in range(len(BODY))]):
+        assert connection.send(chunked(*pieces)).reply().status == 202
+    assert connection.send(chunked(BODY + b" ")).reply().status == 401
+    assert connection.send(request()).reply().status == 202
+
+
+def test_a_large_chunked_delivery_is_accepted_whole(receiver: Receiver) -> None:
+    body = body_of(text="a" * 20_000_000)
+    signature = headers_for(body, secret=SECRET)["X-Hub-Signature-256"]
+    pieces = [body[place : place + 100_000] for place in range(0, len(body), 100_000)]
+    assert receiver.ask(chunked(*pieces, headers={"X-Hub-Signature-256": signature})).status == 202
+
+
+@pytest.mark.parametrize(("path", "limit"), [(PATH, 25 * MB), ("/admin/login/", 5 * MB), ("/livez", 5 * MB)])
+def test_a_chunked_body_is_refused_as_soon_as_it_is_over_the_limit(receiver: Receiver, path: str, limit: int) -> None:
+    connection = receiver.connect()
+    connection.send(chunked(*[b"a" * MB] * (limit // MB), b"a", end=b"", path=path))
+    assert connection.reply().status == 413
+    assert connection.ends()
+
+
+def test_a_page_takes_a_chunked_form(receiver: Receiver) -> None:
+    page = receiver.ask(request("GET", "/admin/login/", b""))
+    token = re.search(rb'name="csrfmiddlewaretoken" value="(\w+)"', page.body)
+    assert token
+    form = b"username=nobody&password=wrong&csrfmiddlewaretoken=" + token[1]
+    cookie = page.headers["set-cookie"].partition(";")[0]
+    headers = {"Content-Type": "application/x-www-form-urlencoded", "Cookie": cookie}
+    reply = receiver.ask(chunked(form[:20], form[20:], path="/admin/login/", headers=headers))
+    assert reply.status == 200
+    assert b"Please enter the correct username and password" in reply.body
+
+
+@pytest.mark.parametrize("end", [b"", b"0\r\n", b"zz\r\n"])
+@pytest.mark.parametrize("path", [PATH, "/admin/login/"])
+def test_a_chunked_body_that_breaks_off_does_not_pass_for_a_whole_one(
+    receiver: Receiver, path: str, end: bytes
+) -> None:
+    reply = receiver.connect().send(chunked(BODY, end=end, path=path)).ends_sending().reply()
+    assert reply.status == 400
+
+
+def test_trailers_are_not_taken(receiver: Receiver) -> None:
+    assert receiver.ask(chunked(BODY, end=b"0\r\nX-GitHub-Event: push\r\n\r\n")).status == 400
+
+
+@pytest.mark.parametrize("coding", ["gzip, chunked", "chunked, chunked", "gzip", "identity", "x", "chunked;q=1"])
+@pytest.mark.parametrize("path", [PATH, "/admin/login/"])
+def test_other_transfer_codings_are_refused(receiver: Receiver, path: str, coding: str) -> None:
+    assert receiver.ask(chunked(BODY, path=path, headers={"Transfer-Encoding": coding})).status == 400
+
+
+@pytest.mark.parametrize("length", ["5", str(len(BODY)), "+5"])
+def test_a_chunked_body_with_a_length_beside_it_leaves_no_connection_to_smuggle_on(
+    receiver: Receiver, length: str
+) -> None:
+    connection = receiver.connect().send(chunked(BODY, headers={"Content-Length": length}))
+    assert connection.reply().status in (202, 400)
+    assert connection.ends()
+
+
+def test_a_chunked_body_that_stalls_is_given_up_after_its_time(tmp_path: Path) -> None:
+    with receiver_in(tmp_path, HOOKLINE_BODY_SECONDS=1) as impatient:
+        stalled = impatient.connect().send(chunked(BODY[:10], end=b""))
+        assert stalled.reply().status == 408
+        assert stalled.ends()
+
+
+@pytest.mark.parametrize(
+    "lengths", [("5", "7"), ("-1",), ("+5",), ("5, 7",), ("",), ("9" * 30,), ("\u0665",), ("5_0",)]
+)
+@pytest.mark.parametrize("path", [PATH, "/admin/login/", "/livez"])
+def test_a_length_that_cannot_be_is_refused(receiver: Receiver, path: str, lengths: tuple[str, ...]) -> None:
+    assert receiver.ask(of_length(*lengths, path=path)).status == 400
+
+
+@pytest.mark.parametrize("path", [PATH, "/admin/login/", "/livez"])
+@pytest.mark.parametrize("zeros", [20, 300, 5000])
+def test_a_length_with_leading_zeros_is_the_number_that_it_is(receiver: Receiver, path: str, zeros: int) -> None:
+    assert receiver.ask(of_length("0" * zeros + "400000000", path=path)).status == 413
+    assert receiver.ask(of_length(f"{'0' * zeros}{len(BODY)}", path=path) + BODY).status in (200, 202, 403)
+
+
+def of_length(*lengths: str, path: str) -> bytes:
+    head = request(path=path, without="Content-Length", sends_body=False).removesuffix(b"\r\n")
+    return head + b"".join(b"Content-Length: %b\r\n" % length.encode() for length in lengths) + b"\r\n"
 
 
 # --- Odd requests -----------------------------------------------------------------------------------------------------
@@ -158,14 +240,26 @@ def test_a_header_that_comes_twice_is_refused(receiver: Receiver, name: str) -> 
     assert receiver.ask(request(headers={name.lower(): value})).status in (400, 401)
 
 
-@pytest.mark.parametrize("path", ["/webhooks/gith%75b", f"{PATH}?source=ghes&%ff", f"http://elsewhere{PATH}"])
+@pytest.mark.parametrize(
+    "path",
+    [f"{PATH}/", "/webhooks/gith%75b/", "/webhooks/gith%75b", f"{PATH}?source=ghes&%ff", f"http://elsewhere{PATH}"],
+)
 def test_a_path_may_be_written_in_other_ways(receiver: Receiver, path: str) -> None:
     assert receiver.ask(request(path=path)).status == 202
 
 
 @pytest.mark.parametrize(
     "path",
-    ["/webhooks/", "/webhooks/github/", "/webhooks/gitlab", "/webhooks/githüb", "/webhooks/%ff%00", "/webhooks/a/b"],
+    [
+        "/webhooks/",
+        "/webhooks/github//",
+        "/webhooks//github",
+        "/webhooks/gitlab/",
+        "/webhooks/gitlab",
+        "/webhooks/githüb",
+        "/webhooks/%ff%00",
+        "/webhooks/a/b",
+    ],
 )
 def test_a_path_to_no_source_is_404_in_json(receiver: Receiver, path: str) -> None:
     reply = receiver.ask(request(path=path))
@@ -225,10 +319,12 @@ def test_headers_without_end_are_refused(receiver: Receiver) -> None:
     assert receiver.ask(request(headers={f"X-{number}": "a" for number in range(500)})).status == 431
 
 
-@pytest.mark.parametrize("path", [PATH, "/livez", "/readyz", "/metrics"])
+@pytest.mark.parametrize(
+    "path", [PATH, "/livez", "/readyz", "/metrics", f"{PATH}/", "/livez/", "/readyz/", "/startupz/"]
+)
 def test_neither_deliveries_nor_probes_ask_by_which_name_they_were_reached(receiver: Receiver, path: str) -> None:
     # A probe of Kubernetes and a scrape of Prometheus name the pod's address, which nobody knows beforehand.
-    method, body = ("POST", BODY) if path == PATH else ("GET", b"")
+    method, body = ("POST", BODY) if path.startswith(PATH) else ("GET", b"")
     reply = receiver.ask(request(method, path, body, headers={"Host": "10.1.2.3:8000"}))
     assert reply.status in (200, 202)
 

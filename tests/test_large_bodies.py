@@ -1,15 +1,17 @@
-"""Large bodies at once: what is made of them must fit into the receiver's memory."""
+"""Many bodies at once, and large ones: what is held and made of them must fit into the receiver's memory."""
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from webhooks.body_reader import HELD_BYTES, UNCOUNTED_BYTES
 from webhooks.byte_budget import ByteBudget
 from webhooks.front import LARGE_BODY, LARGE_BYTES_AT_WORK, Front
 from webhooks.intake import Rules
@@ -25,7 +27,8 @@ def order_of(limit: int, *sizes: int, gives_up: int | None = None) -> list[str]:
         budget, told = ByteBudget(limit), []
 
         async def hold(number: int, size: int) -> None:
-            async with budget.held(size):
+            async with budget.share() as share:
+                await share.take(size)
                 told.append(f"got {number}")
                 await asyncio.sleep(0.02 * (number + 1))
                 told.append(f"left {number}")
@@ -61,38 +64,70 @@ def test_one_that_gives_up_takes_nothing_with_it(gives_up: int, left: list[str])
 def test_one_that_gives_up_in_the_moment_of_its_turn_gives_it_back() -> None:
     async def run() -> str:
         budget = ByteBudget(1)
-        first = budget.held(1)
-        await first.__aenter__()
-        second = asyncio.create_task(budget.held(1).__aenter__())
+        first = budget.share()
+        await (await first.__aenter__()).take(1)
+        second = asyncio.create_task(hold(budget))
         await asyncio.sleep(0)
         await first.__aexit__(None, None, None)  # The second one's turn is here; it has not run since.
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
-        async with asyncio.timeout(5), budget.held(1):
+        async with asyncio.timeout(5):
+            await hold(budget)
             return "free"
+
+    async def hold(budget: ByteBudget) -> None:
+        async with budget.share() as share:
+            await share.take(1)
 
     assert asyncio.run(run()) == "free"
 
 
+def test_holders_that_take_bit_by_bit_never_wait_for_each_other_in_a_circle() -> None:
+    async def run() -> list[int]:
+        budget, done = ByteBudget(10), []
+
+        async def hold(number: int) -> None:
+            async with budget.share() as share:
+                for _ in range(8):
+                    await share.take(1)
+                    await asyncio.sleep(0)
+                done.append(number)
+
+        async with asyncio.timeout(5):
+            await asyncio.gather(*(hold(number) for number in range(5)))
+        return done
+
+    assert asyncio.run(run()) == [0, 1, 2, 3, 4]
+
+
 @dataclass
 class Request:
-    """One request as Granian hands it over: its body in chunks, its response kept."""
+    """One request as Granian hands it over: its body in chunks, its response kept.
+
+    Of a body that is given `sends`, no more than that comes at once, and then one byte in each `drips` seconds.
+    """
 
     length: int
+    path: str = "/webhooks/github"
+    sends: int | None = None
+    drips: float = 3600.0
+    is_chunked: bool = False
     status: int = 0
-    chunk: bytes = field(default=b"a" * MB, repr=False)
+    taken: int = 0
+    """How much of the body has been read."""
+    chunk: bytes = field(default=b"a" * 64 * 1024, repr=False)
 
     @property
     def scope(self) -> Any:
         headers = {
-            "content-length": str(self.length),
+            **({"transfer-encoding": "chunked"} if self.is_chunked else {"content-length": str(self.length)}),
             "content-type": "application/json",
             "x-github-event": "push",
             "x-github-delivery": "7f0c3a52-0b5e-4f5b-9b3e-0d6a4c1f2e3d",
             "x-hub-signature-256": "sha256=" + "0" * 64,
         }
         return SimpleNamespace(
-            path="/webhooks/github",
+            path=self.path,
             method="POST",
             headers=headers,
             server="127.0.0.1:8000",
@@ -102,15 +137,17 @@ class Request:
             scheme="http",
         )
 
-    async def __call__(self) -> bytes:
-        return b"a" * self.length
-
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        left = self.length
-        while left:
-            part = min(left, len(self.chunk))
-            left -= part
+        most = self.length if self.sends is None else self.sends
+        while self.taken < self.length:
+            part = min(most - self.taken, len(self.chunk))
+            if part <= 0:
+                await asyncio.sleep(self.drips)
+                part = 1
+            self.taken += part
             yield self.chunk[:part]
+        if self.is_chunked:
+            yield b""
 
     def response_bytes(self, status: int, _headers: Any, _body: bytes) -> None:
         self.status = status
@@ -123,6 +160,7 @@ class Application:
         self._lock = threading.Lock()
         self._large = self._small = 0
         self.most_large_bytes = self.most_small = 0
+        self.seconds = 0.1
 
     def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         length = int(environ["CONTENT_LENGTH"])
@@ -132,7 +170,7 @@ class Application:
             self._small += small
             self.most_large_bytes = max(self.most_large_bytes, self._large)
             self.most_small = max(self.most_small, self._small)
-        time.sleep(0.1)
+        time.sleep(self.seconds)
         with self._lock:
             self._large -= large
             self._small -= small
@@ -140,23 +178,105 @@ class Application:
         return [b""]
 
 
-def test_of_large_bodies_no_more_is_worked_on_at_once_than_fits_and_small_ones_do_not_wait(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("celery.platforms.set_pdeathsig", lambda _name: None)  # Not for the tests' own process.
-    application = Application()
-    rules = Rules(secrets={"github": ["x"]}, fingerprint_key="", subscriptions=Subscriptions(), max_body_bytes=25 * MB)
-    front = Front(application, rules=lambda: rules, threads=8, body_seconds=10)
-    requests = [Request(20 * MB) for _ in range(4)] + [Request(12 * MB)] + [Request(100) for _ in range(8)]
+@pytest.fixture
+def application() -> Application:
+    return Application()
 
-    async def serve() -> None:
-        loop = asyncio.get_running_loop()
-        front.__rsgi_init__(loop)
-        asked: list[Coroutine[Any, Any, None]] = [front.__rsgi__(one.scope, one) for one in requests]  # type: ignore[arg-type]
-        await asyncio.gather(*asked)
+
+@pytest.fixture
+def front(application: Application, monkeypatch: pytest.MonkeyPatch) -> Front:
+    return front_of(application, monkeypatch, body_seconds=3600)
+
+
+def front_of(application: Application, monkeypatch: pytest.MonkeyPatch, *, body_seconds: float) -> Front:
+    monkeypatch.setattr("celery.platforms.set_pdeathsig", lambda _name: None)  # Not for the tests' own process.
+    rules = Rules(secrets={"github": ["x"]}, fingerprint_key="", subscriptions=Subscriptions(), max_body_bytes=25 * MB)
+    return Front(application, rules=lambda: rules, threads=8, body_seconds=body_seconds)
+
+
+@contextlib.asynccontextmanager
+async def serving(front: Front) -> AsyncIterator[None]:
+    loop = asyncio.get_running_loop()
+    front.__rsgi_init__(loop)
+    try:
+        yield
+    finally:
         front.__rsgi_del__(loop)
 
-    asyncio.run(serve())
-    assert [one.status for one in requests] == [202] * len(requests)
+
+async def answer(front: Front, *requests: Request) -> None:
+    await asyncio.gather(*(front.__rsgi__(one.scope, one) for one in requests))  # type: ignore[arg-type]
+
+
+def serve(front: Front, *requests: Request) -> list[int]:
+    """Let the requests come at once; return their statuses."""
+
+    async def run() -> None:
+        async with serving(front), asyncio.timeout(60):
+            await answer(front, *requests)
+
+    asyncio.run(run())
+    return [one.status for one in requests]
+
+
+def test_of_large_bodies_no_more_is_worked_on_at_once_than_fits_and_small_ones_do_not_wait(
+    front: Front, application: Application
+) -> None:
+    requests = [Request(20 * MB) for _ in range(4)] + [Request(12 * MB)] + [Request(100) for _ in range(8)]
+    assert serve(front, *requests) == [202] * len(requests)
     assert 20 * MB <= application.most_large_bytes <= LARGE_BYTES_AT_WORK
     assert application.most_small > 1
+
+
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_eight_of_the_largest_payloads_at_once_are_taken_in_and_those_that_wait_are_not_charged_for_it(
+    application: Application, monkeypatch: pytest.MonkeyPatch, is_chunked: bool
+) -> None:
+    application.seconds = 0.5  # One after the other, longer than a body may take to arrive.
+    front = front_of(application, monkeypatch, body_seconds=2)
+    assert serve(front, *(Request(25 * MB, is_chunked=is_chunked) for _ in range(8))) == [202] * 8
+
+
+@pytest.mark.parametrize(
+    ("path", "length"),
+    [("/webhooks/github", MB), ("/webhooks/github", 25 * MB), ("/admin/login/", MB), ("/livez", 5 * MB)],
+)
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_bodies_that_never_end_are_held_up_to_the_bound_and_stop_no_small_one(
+    front: Front, monkeypatch: pytest.MonkeyPatch, path: str, length: int, is_chunked: bool
+) -> None:
+    monkeypatch.setattr("webhooks.body_reader.LEAST_SECONDS", 3600.0)  # No body is ended before the test is.
+    endless = [Request(length, path=path, sends=length - 1, is_chunked=is_chunked) for _ in range(200)]
+    small = Request(UNCOUNTED_BYTES)
+
+    async def run() -> None:
+        async with serving(front), asyncio.timeout(60):
+            waiting = asyncio.gather(answer(front, *endless))
+            await answer(front, small)
+            taken = -1
+            while taken != (taken := sum(one.taken for one in endless)):  # Until none can go on.
+                for _ in range(100):
+                    await asyncio.sleep(0)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(run())
+    assert small.status == 202
+    assert {one.status for one in endless} == {0}
+    of_each = UNCOUNTED_BYTES + len(endless[0].chunk)  # The chunk that it has in hand and has no room for.
+    assert sum(one.taken for one in endless) <= HELD_BYTES + length + len(endless) * of_each
+
+
+@pytest.mark.parametrize("sends", [UNCOUNTED_BYTES + 1, MB + 1, 2_000_000 - 100])
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_bodies_that_drip_are_ended_and_an_honest_one_behind_them_is_taken_in(
+    front: Front, monkeypatch: pytest.MonkeyPatch, sends: int, is_chunked: bool
+) -> None:
+    monkeypatch.setattr("webhooks.body_reader.LEAST_SECONDS", 0.1)
+    dripping = [Request(2_000_000, sends=sends, drips=0.09, is_chunked=is_chunked) for _ in range(80)]
+    assert serve(front, *dripping, Request(2_000_000)) == [408] * 80 + [202]
+
+
+def test_a_small_body_may_take_all_its_time(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.body_reader.LEAST_SECONDS", 0.01)
+    assert serve(front, Request(UNCOUNTED_BYTES, sends=UNCOUNTED_BYTES - 3, drips=0.05)) == [202]

@@ -6,7 +6,6 @@ measurement. Each kind of page has threads of its own, so that slow admin pages 
 """
 
 import asyncio
-import contextlib
 import functools
 import io
 import signal
@@ -22,21 +21,19 @@ from granian._granian import RSGIProtocolClosed as ProtocolClosed
 from granian.rsgi import Scope
 
 from webhooks import lifecycle
-from webhooks.byte_budget import ByteBudget
-from webhooks.intake import Answer, Rules, refusal, refuse_unread
-from webhooks.middleware import PROBES, WEBHOOKS
+from webhooks.body_length import announced_length
+from webhooks.body_reader import HELD_BYTES, BodyError, read_body
+from webhooks.byte_budget import ByteBudget, Share
+from webhooks.intake import Answer, Rules, body_limit, refusal, refuse_length, refuse_unread
+from webhooks.middleware import PROBES, WEBHOOKS, machine_path
 
 DRAIN_SIGNAL = signal.SIGUSR2
 """Sent by the launcher: serve on, say "not ready", and close connections with their next answer."""
 LARGEST_PAGE_BODY = 5 * 1024 * 1024
 """What a form of the admin may hold."""
 LARGE_BODY = 1024 * 1024
-LARGE_BODIES_AT_ONCE = 8
-"""How many bodies are held at a time of which more than LARGE_BODY has arrived; the next ones wait for their turn."""
 LARGE_BYTES_AT_WORK = 32 * 1024 * 1024
-"""How much of them threads work on at a time: parsing and storing a body takes several times its size."""
-STALL_SECONDS = 2.0
-"""How long a body that holds a turn may go without sending anything."""
+"""How much of larger bodies threads work on at a time: parsing and storing a body takes several times its size."""
 
 Environ = dict[str, Any]
 Wsgi = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
@@ -55,7 +52,7 @@ class Front:
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         platforms.set_pdeathsig("SIGKILL")  # type: ignore[attr-defined]  # A receiver whose launcher was killed must not go on holding the port.
         loop.add_signal_handler(DRAIN_SIGNAL, lifecycle.stopping.set)
-        self._large = asyncio.Semaphore(LARGE_BODIES_AT_ONCE)
+        self._held = ByteBudget(HELD_BYTES)
         self._at_work = ByteBudget(LARGE_BYTES_AT_WORK)
         self._deliveries = ThreadPoolExecutor(self._threads, thread_name_prefix="deliveries")
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="probes")
@@ -68,61 +65,45 @@ class Front:
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         try:
             status, headers, body = await self._respond(scope, proto)
-        except (ProtocolClosed, StopAsyncIteration):
-            return  # The client is gone, be it in the middle of a large body; there is nobody to answer.
+        except ProtocolClosed:
+            return  # The client is gone; there is nobody to answer.
         if lifecycle.stopping.is_set():
             headers = [*headers, ("connection", "close")]
         proto.response_bytes(status, headers, body)
 
     async def _respond(self, scope: Scope, proto: HTTPProtocol) -> Response:
         headers = _Headers(scope.headers.items())
-        refused = self._refuse(scope, headers)
+        path = machine_path(scope.path)
+        refused = self._refuse(scope.method, path, headers)
         if refused is not None:
             return _encoded(refused)
-        length = int(headers.get("Content-Length", "0"))
-        async with contextlib.AsyncExitStack() as held:
+        async with self._held.share() as held, self._at_work.share() as work:
             try:
-                async with asyncio.timeout(self._body_seconds):
-                    body = await self._read(proto, length, held)
-            except TimeoutError:
-                return _encoded(refusal(408, f"The body did not arrive within {self._body_seconds:g} s."))
-            if length > LARGE_BODY:
+                body = await self._read(proto, path, headers, held)
+            except BodyError as error:
+                return _encoded(refusal(error.status, str(error)))
+            if len(body) > LARGE_BODY:
                 # However long it takes: a delivery that is stored after GitHub has hung up is stored all the same.
-                await held.enter_async_context(self._at_work.held(length))
-            return await self._serve(scope, headers, body)
+                await work.take(len(body))
+            call = functools.partial(call_wsgi, self._wsgi, environ_of(scope, headers, body))
+            return await asyncio.get_running_loop().run_in_executor(self._lane(path), call)
 
-    async def _read(self, proto: HTTPProtocol, length: int, held: contextlib.AsyncExitStack) -> bytes:
-        """Return the whole body. A large one takes a turn, for as long as `held`, once a part of it is here."""
-        if length <= LARGE_BODY:
-            return await proto() if length else b""
-        body = bytearray()
-        chunks = aiter(proto)
-        while len(body) <= LARGE_BODY:
-            body += await anext(chunks)
-        await held.enter_async_context(self._large)
-        while len(body) < length:
-            async with asyncio.timeout(STALL_SECONDS):
-                body += await anext(chunks)
-        return bytes(body)
+    def _refuse(self, method: str, path: str, headers: "_Headers") -> Answer | None:
+        if path.startswith(WEBHOOKS):
+            return refuse_unread(method, path.removeprefix(WEBHOOKS), headers, self._rules())
+        return refuse_length(headers, LARGEST_PAGE_BODY)
 
-    def _refuse(self, scope: Scope, headers: "_Headers") -> Answer | None:
-        if scope.path.startswith(WEBHOOKS):
-            return refuse_unread(scope.method, scope.path.removeprefix(WEBHOOKS), headers, self._rules())
-        length = headers.get("Content-Length", "0")
-        if "Transfer-Encoding" in headers or not (length.isascii() and length.isdigit()):
-            return refusal(411, "A Content-Length header is required.")
-        if int(length[:20]) > LARGEST_PAGE_BODY:
-            return refusal(413, f"The body is over the limit of {LARGEST_PAGE_BODY:,} bytes.")
-        return None
+    async def _read(self, proto: HTTPProtocol, path: str, headers: "_Headers", held: Share) -> bytes:
+        length = announced_length(headers)
+        if length == 0:
+            return b""
+        limit = body_limit(headers, self._rules()) if path.startswith(WEBHOOKS) else LARGEST_PAGE_BODY
+        return await read_body(aiter(proto), length=length, limit=limit, seconds=self._body_seconds, held=held)
 
-    async def _serve(self, scope: Scope, headers: "_Headers", body: bytes) -> Response:
-        lane = self._pages
-        if scope.path.startswith(WEBHOOKS):
-            lane = self._deliveries
-        elif scope.path in PROBES:
-            lane = self._probes
-        call = functools.partial(call_wsgi, self._wsgi, environ_of(scope, headers, body))
-        return await asyncio.get_running_loop().run_in_executor(lane, call)
+    def _lane(self, path: str) -> ThreadPoolExecutor:
+        if path.startswith(WEBHOOKS):
+            return self._deliveries
+        return self._probes if path in PROBES else self._pages
 
 
 class _Headers(Mapping[str, str]):
@@ -168,10 +149,11 @@ def environ_of(scope: Scope, headers: Mapping[str, str], body: bytes) -> Environ
         "wsgi.run_once": False,
     }
     for name, value in headers.items():
-        if "_" in name:  # x_github_event would pass for X-GitHub-Event.
+        if "_" in name or name == "transfer-encoding":  # x_github_event would pass for X-GitHub-Event.
             continue
         key = name.upper().replace("-", "_")
         environ[key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"] = value
+    environ["CONTENT_LENGTH"] = str(len(body))
     return environ
 
 

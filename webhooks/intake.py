@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from webhooks.body_length import LengthError, announced_length
 from webhooks.committer import Committer, InboxUnavailableError
 from webhooks.github_events import EVENT_NAME
 from webhooks.inbox import JobToPublish, NewDelivery, store
@@ -89,20 +90,28 @@ def refuse_unread(method: str, source: str, headers: Mapping[str, str], rules: R
         return refusal(404, "No such source.")
     if method != "POST":
         return refusal(405, "Only POST is answered here.", Allow="POST")
-    return _refuse_length(headers, rules) or _refuse_headers(headers)
-
-
-def _refuse_length(headers: Mapping[str, str], rules: Rules) -> Answer | None:
-    length = headers.get("Content-Length", "")
-    if not re.fullmatch(r"[0-9]{1,15}", length):
-        return refusal(411, "A Content-Length header is required.")
-    content_type = media_type(headers.get("Content-Type", ""))
-    if content_type not in (JSON, FORM):
+    if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+        return refusal(411, "A Content-Length header is required, or a chunked body.")
+    if media_type(headers.get("Content-Type", "")) not in (JSON, FORM):
         return refusal(415, f"The content type must be {JSON} or {FORM}.")
-    limit = rules.max_body_bytes * (1 if content_type == JSON else FORM_GROWTH)
-    if int(length) > limit:
+    return refuse_length(headers, body_limit(headers, rules)) or _refuse_headers(headers)
+
+
+def refuse_length(headers: Mapping[str, str], limit: int) -> Answer | None:
+    """Return the answer to a body whose announced length is over the limit or cannot be understood, or None."""
+    try:
+        length = announced_length(headers)
+    except LengthError as error:
+        return refusal(400, str(error))
+    if length is not None and length > limit:
         return refusal(413, f"The body is over the limit of {limit:,} bytes.")
     return None
+
+
+def body_limit(headers: Mapping[str, str], rules: Rules) -> int:
+    """Return how many bytes a delivery's body may have. Written as a form, its payload grows."""
+    is_form = media_type(headers.get("Content-Type", "")) == FORM
+    return rules.max_body_bytes * (FORM_GROWTH if is_form else 1)
 
 
 def _refuse_headers(headers: Mapping[str, str]) -> Answer | None:

@@ -21,6 +21,7 @@ _BLANK_LINE = re.compile(rb"\r?\n\r?\n")
 _LINE_END = re.compile(rb"\r?\n")
 _REQUEST_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!-~]+) HTTP/1\.([01])")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([!-~](?:[ -~]*[!-~])?|)[ \t]*")
+_CHUNK_SIZE = re.compile(rb"([0-9A-Fa-f]{1,40})[^\r\n]*\r?\n")
 _GUID = re.compile(rb"[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _FORM = re.compile(rb"payload=((?:[A-Za-z0-9*._~+-]|%[0-9A-Fa-f]{2})*)")
 _JSON_TYPE = re.compile(rb"application/json(; charset=utf-8)?", re.IGNORECASE)
@@ -63,7 +64,7 @@ def judge(data: bytes) -> Verdict:
     line = _REQUEST_LINE.fullmatch(lines[0]) if is_sound else None
     is_plain = line is not None and _is_plain(line, headers, head, rest)
     return Verdict(
-        is_whole=is_chunked or len(rest) >= max(lengths, default=0),
+        is_whole=b"\n0\r\n\r\n" in rest if is_chunked else len(rest) >= max(lengths, default=0),
         is_plain=is_plain,
         must_be_accepted=is_plain and line is not None and line[1] == b"POST" and _is_good(line[2], headers, rest),
         method=lines[0].partition(b" ")[0],
@@ -92,10 +93,19 @@ def _signed(
     guid = _GUID.search(b" ".join(value for name, value in headers if name.replace(b"_", b"-") == b"x-github-delivery"))
     if guid is None:
         return None
-    for body in (rest, *(rest[:length] for length in lengths)):
+    for body in (rest, _out_of_chunks(rest), *(rest[:length] for length in lengths)):
         if _digest(body) in told:
             return uuid.UUID(guid[0].decode()), body
     return None
+
+
+def _out_of_chunks(rest: bytes) -> bytes:
+    body = b""
+    while size := _CHUNK_SIZE.match(rest):
+        end = size.end() + int(size[1], 16)
+        body += rest[size.end() : end]
+        rest = rest[end:].lstrip(b"\r\n")
+    return body
 
 
 def _digest(body: bytes) -> bytes:
