@@ -15,6 +15,10 @@ def main() -> None:
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
 
+    from project.roles import role_of
+
+    if role := role_of("".join(sys.argv[1:2])):
+        os.environ["HOOKLINE_ROLE"] = role  # In the environment, for what the command becomes or starts.
     try:
         import_module(os.environ["DJANGO_SETTINGS_MODULE"])
     except ImproperlyConfigured as error:

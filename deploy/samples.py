@@ -22,7 +22,12 @@ def receiver_is_ready() -> bool:
 
 
 def flower_answers() -> bool:
-    return _status(settings.HOOKLINE_FLOWER_PORT, "/healthcheck") == http.client.OK
+    return _status(settings.HOOKLINE_FLOWER_PORT, f"{flower_path()}healthcheck") == http.client.OK
+
+
+def flower_path() -> str:
+    prefix = settings.HOOKLINE_FLOWER_PREFIX
+    return f"/{prefix}/" if prefix else "/"
 
 
 def _status(port: int, path: str) -> int | None:

@@ -143,7 +143,7 @@ def summary(sent: samples.Samples, *, is_new: bool) -> str:
         ("", ""),
         ("Webhooks", f"{url}/webhooks/{settings.HOOKLINE_SOURCES[0]}"),
         ("Admin", f"{url}/admin/"),
-        ("Flower", f"{url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_FLOWER_PORT)}/"),
+        ("Flower", f"{url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_FLOWER_PORT)}{samples.flower_path()}"),
         ("User", settings.HOOKLINE_OPERATOR_USER),
         ("Password", _password(is_new=is_new)),
         ("Logs", f"{shown(settings.HOOKLINE_DATA_DIR / 'logs')}/"),

@@ -10,6 +10,11 @@ from project.variables import unquoted_items
 
 _NAME = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*", re.IGNORECASE)
 _ALLOWED = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
+_ORIGIN = re.compile(
+    r"(?P<scheme>https?)://((\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
+)
+_PORTS = {"http": "80", "https": "443"}
+_PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
 
 def _fail(sentence: str) -> NoReturn:
@@ -40,6 +45,28 @@ def listen_address(value: str) -> str:
         if inner != value or not _NAME.fullmatch(value) or re.fullmatch(r"[0-9.]+", value):
             _fail("must be an address, such as 127.0.0.1, 0.0.0.0, ::1 or ::, or a host name, without a port.")
         return value.lower()
+
+
+def origins(value: str) -> list[str]:
+    """Return HOOKLINE_TRUSTED_ORIGINS as browsers send them: in small letters, without a path or the scheme's port."""
+    return [_origin(item.lower().removesuffix("/")) for item in unquoted_items(value)]
+
+
+def _origin(item: str) -> str:
+    found = _ORIGIN.fullmatch(item)
+    if not found or (found["port"] and not 0 < int(found["port"]) < 65536):
+        _fail("must be origins, such as https://hooks.example.com:8443 or https://*.example.com, without a path.")
+    if found["port"] == _PORTS[found["scheme"]]:
+        return item.rpartition(":")[0]
+    return item
+
+
+def url_prefix(value: str) -> str:
+    """Return a path without slashes around it, or an empty text for none."""
+    path = value.strip("/")
+    if path and not _PATH.fullmatch(path):
+        _fail("must be a path of letters, digits, hyphens and underscores, such as flower.")
+    return path
 
 
 def bracketed(address: str) -> str:

@@ -15,7 +15,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvValidationError, ValidationError, validate
 
-from project.addresses import host_names, listen_address
+from project.addresses import host_names, listen_address, origins, url_prefix
 from project.connection_urls import broker_nodes, check_database_options, whole_url
 from project.variables import Variables, is_quoted, items, unquoted_items
 
@@ -33,17 +33,8 @@ def open_environment() -> Variables:
     values as people write them (project/variables.py).
     """
     env = Variables(eager=False)
-    for parser in (
-        webhook_secrets,
-        source_names,
-        broker_url,
-        authorities,
-        database,
-        directory,
-        app_names,
-        host_names,
-        listen_address,
-    ):
+    parsers = (webhook_secrets, source_names, broker_url, authorities, database, directory, app_names)
+    for parser in (*parsers, host_names, listen_address, origins, url_prefix):
         env.add_parser(parser.__name__, _without_options(parser))
     return env
 

@@ -1,6 +1,8 @@
 """Every setting of Hookline, read from the environment once. The README's table lists the variables."""
 
+import secrets
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
@@ -17,9 +19,9 @@ from project.environment import (
     operator_name,
     port,
     stop_on_errors,
-    webhook_secrets,
 )
 from project.logging import logging_settings
+from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
 from webhooks.listening import EVERY_ADDRESS
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -32,21 +34,32 @@ PRODUCTION = HOOKLINE_ENVIRONMENT == "production"
 DEBUG = env.bool("DEBUG", False)
 HOOKLINE_DATA_DIR: Path = env.directory("HOOKLINE_DATA_DIR", BASE_DIR / ".hookline") or BASE_DIR / ".hookline"
 
+HOOKLINE_ROLE = env.str("HOOKLINE_ROLE", EVERYTHING, validate=one_of(ROLES)) or EVERYTHING
+withhold(HOOKLINE_ROLE)
+# The embedded default brings what nobody gave; production must be given each of them.
+_generated = {} if PRODUCTION else generated_secrets(open_data_directory(HOOKLINE_DATA_DIR))
+_generated = {name: value for name, value in _generated.items() if uses(HOOKLINE_ROLE, name)}
+
+
+def _default(variable: str, *, unused: Any) -> Any:
+    """Return what is taken where nothing is given: `...`, which is a fault, of what the role uses in production."""
+    return _generated.get(variable, ...) if uses(HOOKLINE_ROLE, variable) else unused
+
+
+# Django wants one everywhere. What a role without it signs, no other process will take for its own.
+SECRET_KEY = env.str("SECRET_KEY", _default("SECRET_KEY", unused=secrets.token_urlsafe(50)))
+HOOKLINE_OPERATOR_PASSWORD = env.str(
+    "HOOKLINE_OPERATOR_PASSWORD", "" if PRODUCTION else _default("HOOKLINE_OPERATOR_PASSWORD", unused="")
+)
 if PRODUCTION:
-    SECRET_KEY = env.str("SECRET_KEY")
-    ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS")
-    DATABASES = {"default": env.database("DATABASE_URL")}
+    ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", _default("ALLOWED_HOSTS", unused=[]))
+    DATABASES = {"default": env.database("DATABASE_URL", _default("DATABASE_URL", unused={}))}
     BROKER_URL = env.broker_url("BROKER_URL", "amqp://localhost//")
-    HOOKLINE_OPERATOR_PASSWORD = env.str("HOOKLINE_OPERATOR_PASSWORD", "")
 else:
-    # The embedded default brings what nobody gave; production must be given each of them.
-    _generated = generated_secrets(open_data_directory(HOOKLINE_DATA_DIR))
-    SECRET_KEY = env.str("SECRET_KEY", _generated["SECRET_KEY"])
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
     _sqlite_url = f"sqlite:///{quote(str(HOOKLINE_DATA_DIR / 'hookline.sqlite3'))}"
     DATABASES = {"default": env.database("DATABASE_URL", None) or database(_sqlite_url)}
     BROKER_URL = env.broker_url("BROKER_URL", "filesystem://")
-    HOOKLINE_OPERATOR_PASSWORD = env.str("HOOKLINE_OPERATOR_PASSWORD", _generated["HOOKLINE_OPERATOR_PASSWORD"])
 
 HOOKLINE_BROKER_CA_FILE = env.authorities("HOOKLINE_BROKER_CA_FILE", "")
 HOOKLINE_BROKER_TLS_VERIFY = env.bool("HOOKLINE_BROKER_TLS_VERIFY", True)
@@ -58,15 +71,15 @@ HOOKLINE_SECRETS: dict[str, list[str]] = {}
 """Each source's current secrets: GITHUB_WEBHOOK_SECRETS for `github`, GITHUB_WEBHOOK_SECRETS_GHES for `ghes`."""
 for _source in HOOKLINE_SOURCES:
     _name = "GITHUB_WEBHOOK_SECRETS" + ("" if _source == "github" else f"_{_source.upper().replace('-', '_')}")
-    if not PRODUCTION and _source == "github":
-        HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name, webhook_secrets(_generated[_name]))
-    else:
-        HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name)
+    HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name, _default(_name, unused=[]))
 
 # A pod's address varies, and may be of IPv6 alone.
 HOOKLINE_HOST: str = env.listen_address("HOOKLINE_HOST", EVERY_ADDRESS if PRODUCTION else "127.0.0.1")
 HOOKLINE_PORT = env.int("HOOKLINE_PORT", 8000, validate=port())
 HOOKLINE_FLOWER_PORT = env.int("HOOKLINE_FLOWER_PORT", 5555, validate=port())
+# Flower's own name for it, since Flower would read it too.
+HOOKLINE_FLOWER_PREFIX = env.url_prefix("FLOWER_URL_PREFIX", "")
+CSRF_TRUSTED_ORIGINS = env.origins("HOOKLINE_TRUSTED_ORIGINS", [])
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
 
 HOOKLINE_RECEIVER_THREADS = env.int("HOOKLINE_RECEIVER_THREADS", 8, validate=at_least(1))
@@ -119,6 +132,8 @@ if HOOKLINE_CHILD_MAX_MB <= HOOKLINE_CHILD_RECYCLE_MB:
     raise ImproperlyConfigured("HOOKLINE_CHILD_MAX_MB: must be above HOOKLINE_CHILD_RECYCLE_MB.")
 HOOKLINE_VARIABLES = sorted(env.dump())
 """The name of every variable that was read; a test holds the README's table against it."""
+HOOKLINE_WITHHELD = {role: GUARDED - used for role, used in USED.items()}
+"""What each role is not to be given; `check_deploy` holds manifests against it."""
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 

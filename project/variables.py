@@ -12,11 +12,11 @@ from typing import Any
 
 from environs import Env
 
-LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES")
+LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TRUSTED_ORIGINS")
 """Their values may be one item a line."""
 SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
 """Their values may begin and end with quotes: who knows? One wrong secret, and no delivery is accepted."""
-MAY_BE_EMPTY = ("HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD")
+MAY_BE_EMPTY = ("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS")
 """Empty means none."""
 LARGEST_BYTES = 2**20
 

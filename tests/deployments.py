@@ -86,6 +86,18 @@ def with_arguments(*arguments: str) -> Change:
     return lambda manifests: container(manifests, "worker").update(args=["worker", *arguments])
 
 
+def with_secret(role: str, secret: str, *keys: str, at: str = "/run/hookline") -> Change:
+    """Return a change by which a role's pod mounts these keys of a Secret, or all of them."""
+
+    def change(manifests: Manifests) -> None:
+        items = [{"key": key, "path": key} for key in keys]
+        volume = {"name": secret, "secret": {"secretName": secret, **({"items": items} if items else {})}}
+        pod(manifests, role).setdefault("volumes", []).append(volume)
+        container(manifests, role).setdefault("volumeMounts", []).append({"name": secret, "mountPath": at})
+
+    return change
+
+
 def with_grace(role: str, seconds: int) -> Change:
     return lambda manifests: pod(manifests, role).update(terminationGracePeriodSeconds=seconds)
 
@@ -141,6 +153,7 @@ def around(*subscriptions: Subscription, max_connections: int | None = None) -> 
         default_queue="default",
         default_time_limit=60,
         variables=frozenset(settings.HOOKLINE_VARIABLES),
+        withheld=settings.HOOKLINE_WITHHELD,
         visibility_seconds=visibility_seconds,
         receiver_margin_seconds=5,
         max_connections=max_connections,

@@ -1,6 +1,7 @@
 """The inbox's pages in the admin, as an operator uses them: did we get it, did it run, why not, run it again."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -229,3 +230,14 @@ def test_deliveries_are_acted_on_one_page_at_a_time(admin_client: Client) -> Non
     told = act(admin_client, "run_dead_again", dead.delivery, url=DELIVERIES, across=True)
     assert "one page of deliveries at a time" in told
     assert state_of(dead) == JobState.DEAD
+
+
+@pytest.mark.parametrize(("trusted", "status"), [([], 403), (["https://console.example.com:8443"], 200)])
+def test_a_login_through_a_proxy_on_another_port_needs_that_origin_to_be_trusted(
+    settings: Any, trusted: list[str], status: int
+) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = trusted
+    client = Client(enforce_csrf_checks=True)
+    client.get("/admin/login/")
+    form = {"username": "nobody", "password": "wrong", "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
+    assert client.post("/admin/login/", form, HTTP_ORIGIN="https://console.example.com:8443").status_code == status

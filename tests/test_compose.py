@@ -11,6 +11,7 @@ import yaml
 from django.conf import settings
 from django.urls import Resolver404, resolve
 
+from project.roles import USED
 from tests.processes import ROOT
 from webhooks.management.commands.receiver import STOP_MARGIN_SECONDS
 
@@ -68,15 +69,16 @@ def test_every_variable_is_one_that_settings_know(services: dict[str, Any]) -> N
     example = re.findall(r"^#?([A-Z_]+)=", (DEPLOY / ".env.example").read_text(), re.MULTILINE)
     for_compose_alone = {"IMAGE", "BIND_ADDRESS"}
     assert given | set(example) <= {*settings.HOOKLINE_VARIABLES, *for_compose_alone}
-    assert for_compose_alone == set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    read = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
+    assert read == {*for_compose_alone, "FLOWER_URL_PREFIX"}
 
 
-def test_what_production_requires_is_given(services: dict[str, Any]) -> None:
-    required = {"SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "BROKER_URL", "GITHUB_WEBHOOK_SECRETS"}
-    for role in ROLES:
-        assert services[role]["env_file"] == [".env"]
-        given = {name.removesuffix("_FILE") for name in services[role]["environment"]}
-        assert required <= given | {"ALLOWED_HOSTS"}
+@pytest.mark.parametrize("role", sorted(ROLES))
+def test_a_role_is_given_what_it_uses_and_nothing_else(services: dict[str, Any], role: str) -> None:
+    given = {name.removesuffix("_FILE") for name in services[role]["environment"]}
+    assert given == USED[role] - {"ALLOWED_HOSTS"}
+    assert set(services[role]["secrets"]) == given
+    assert services[role]["env_file"] == [".env"]
     assert re.search(r"^ALLOWED_HOSTS=", (DEPLOY / ".env.example").read_text(), re.MULTILINE)
 
 
@@ -102,6 +104,7 @@ def test_whatever_runs_on_has_a_health_check_and_a_grace_period(services: dict[s
 )
 def test_every_health_check_asks_for_a_page_that_is_there(services: dict[str, Any], role: str, port: int) -> None:
     *command, script = services[role]["healthcheck"]["test"]
+    script = script.replace("' + '/${FLOWER_URL_PREFIX:-}/healthcheck'.replace('//', '/')", "/healthcheck'")
     asked = re.search(r"urlopen\('http://127\.0\.0\.1:(\d+)(/\w+)', timeout=(\d+)\)", script)
     assert asked
     assert (command, int(asked[1])) == (["CMD", "python", "-c"], port)

@@ -26,6 +26,7 @@ from tests.deployments import (
     with_memory,
     with_own,
     with_probe,
+    with_secret,
     with_spec,
 )
 from tests.kubernetes import needs_kubectl, renderings
@@ -35,6 +36,11 @@ from workers.deployment.fleet import DEFAULTS, Fleet
 from workers.deployment.manifests import Manifest, UnreadableManifestError, quantity
 
 pytestmark = pytest.mark.timeout(900)  # The first test that needs them renders all combinations.
+
+
+KEY_IN_A_SECRET = both(
+    with_own("receiver", "SECRET_KEY_FILE", "/run/hookline/SECRET_KEY"), with_secret("receiver", "all")
+)
 
 
 def test_manifests_that_fit_have_no_mismatch() -> None:
@@ -66,6 +72,19 @@ WORKER, RECEIVER = "rendered.yaml: Deployment worker: ", "rendered.yaml: Deploym
         (lambda manifests: container(manifests, "relay").pop("livenessProbe"), "its livenessProbe is missing"),
         (with_probe("worker", "readinessProbe", httpGet={"path": "/ready", "port": 8001}), "asks /ready; ask /readyz"),
         (with_probe("worker", "livenessProbe", httpGet=None, exec={"command": ["x"]}), "asks nothing by HTTP; ask /li"),
+        (told("SECRET_KEY", ""), WORKER + "it is given SECRET_KEY, which a worker does not use"),
+        (with_own("relay", "GITHUB_WEBHOOK_SECRETS_GHES", ""), "given GITHUB_WEBHOOK_SECRETS_GHES, which a relay"),
+        (with_own("flower", "DATABASE_URL", ""), "it is given DATABASE_URL, which a flower does not use"),
+        (both(KEY_IN_A_SECRET, with_secret("worker", "all")), WORKER + "it is given SECRET_KEY, which a worker"),
+        (
+            both(KEY_IN_A_SECRET, with_secret("worker", "all", "SECRET_KEY", at="/etc/elsewhere")),
+            WORKER + "it is given SECRET_KEY, which a worker",
+        ),
+        (
+            both(KEY_IN_A_SECRET, lambda m: container(m, "relay")["envFrom"].append({"secretRef": {"name": "all"}})),
+            "Deployment relay: it is given SECRET_KEY",
+        ),
+        (told("FLOWER_URL_PREFIX", "/flower/"), "asks /healthcheck; ask /flower/healthcheck,"),
         (told("HOOKLINE_PROBE_PORT", "9000"), WORKER + "its startupProbe asks port 8001, and the program answers on 9"),
         (with_probe("worker", "livenessProbe", timeoutSeconds=11), "waits 11 s for an answer and is sent every 10 s"),
         (with_probe("worker", "livenessProbe", failureThreshold=1), "restarts it after 10 s without an answer"),

@@ -33,9 +33,9 @@ class Flower(NamedTuple):
         connection.close()
         return status
 
-    def is_up(self) -> bool:
+    def is_up(self, path: str = "/healthcheck") -> bool:
         with suppress(OSError):
-            return self.answer("GET", "/healthcheck") == 200
+            return self.answer("GET", path) == 200
         return False
 
 
@@ -89,6 +89,21 @@ def test_the_password_is_not_among_the_arguments_of_the_process(flower: Flower) 
     command = arguments.read_text().split("\0")
     assert "flower" in command
     assert not any(PASSWORD[:10] in argument for argument in command)
+
+
+def test_flower_below_a_prefix_answers_there(tmp_path: Path) -> None:
+    port = free_port()
+    settings = {
+        "HOOKLINE_DATA_DIR": tmp_path / "data",
+        "HOOKLINE_FLOWER_PORT": port,
+        "HOOKLINE_OPERATOR_PASSWORD": PASSWORD,
+        "FLOWER_URL_PREFIX": "/console/flower/",
+    }
+    with running("flower", log=tmp_path / "flower.log", **settings) as process:
+        started = Flower(port, process, tmp_path / "flower.log")
+        wait_until(lambda: started.is_up("/console/flower/healthcheck"), what="Flower answers")
+        assert started.answer("GET", "/console/flower/workers", PASSWORD) == 200
+        assert started.answer("GET", "/console/flower/workers") == 401
 
 
 def test_flower_does_not_start_without_a_password(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from flower.urls import handlers as flower_handlers  # type: ignore[import-untyp
 from kubernetes_validate import utils as schemas  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
+from project.roles import USED
 from tests.kubernetes import (
     KUBERNETES,
     OVERLAYS,
@@ -265,13 +266,29 @@ def test_hookline_starts_with_what_production_tells_it(role: str, tmp_path: Path
     variables = dict(program.variables)
     for variable, value in program.variables.items():
         if variable.endswith("_FILE"):
+            if variable.removesuffix("_FILE") not in USED[role]:
+                continue  # The ConfigMap names it for all; it is not mounted here.
             # Its file is a key of a Secret that is mounted there, and nowhere else.
             assert str(Path(value).parent) in paths
             (tmp_path / Path(value).name).write_text(secrets[Path(value).name])
             variables[variable] = str(tmp_path / Path(value).name)
-    assert ("HOOKLINE_OPERATOR_PASSWORD_FILE" in variables) is (role == "flower")
-    ended = manage("check", "--deploy", "--fail-level", "WARNING", **variables)
+    ended = manage("check", "--deploy", "--fail-level", "WARNING", HOOKLINE_ROLE=role, **variables)
     assert ended.returncode == 0, ended.stderr
+
+
+def test_no_pod_mounts_a_secret_that_its_role_does_not_use() -> None:
+    for name, documents in renderings().items():
+        for program in programs(documents):
+            mounted = {mount["name"] for mount in program.container["volumeMounts"]}
+            volumes = [one["secret"] for one in program.pod["volumes"] if "secret" in one and one["name"] in mounted]
+            keys = {item["key"] for secret in volumes for item in secret.get("items", [])}
+            whole = {secret["secretName"].partition("-")[2] for secret in volumes if "items" not in secret}
+            assert keys <= USED[program.role], f"{name}: {program}"
+            assert [
+                one
+                for one in whole
+                if not one.startswith({"receiver": "secrets", "flower": "flower"}.get(program.role, "-"))
+            ] == [], f"{name}: {program}"
 
 
 # --- What an apply does -----------------------------------------------------------------------------------------------

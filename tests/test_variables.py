@@ -21,6 +21,7 @@ GOOD = {
     "BROKER_URL": "amqps://hookline:pass@127.0.0.1:1/vhost",
     "DATABASE_URL": "postgres://hookline:pass@127.0.0.1:1/hookline",
     "DEBUG": "off",
+    "FLOWER_URL_PREFIX": "console/flower",
     "GITHUB_WEBHOOK_SECRETS": "a secret of the app,another secret of it",
     "HOOKLINE_APPS": "tests.trial, tests.probed",
     "HOOKLINE_BEHIND_PROXY": "yes",
@@ -51,18 +52,22 @@ GOOD = {
     "HOOKLINE_PROBE_PORT": "8181",
     "HOOKLINE_QUEUE_WINDOW": "700",
     "HOOKLINE_RECEIVER_THREADS": "7",
+    "HOOKLINE_ROLE": "all",
     "HOOKLINE_SOURCES": "github",
     "HOOKLINE_STALLED_SECONDS": "70",
     "HOOKLINE_TIME_LIMIT": "70",
+    "HOOKLINE_TRUSTED_ORIGINS": "https://hooks.example.com:8443, https://*.example.org",
     "HOOKLINE_WORKER_CONCURRENCY": "7",
     "HOOKLINE_WORKER_MAX_SECONDS": "7000",
     "SECRET_KEY": "Zq8#kP2m-vW9x!Lr4t-Yb6n@Hs3d-Gf7j$Qa1c-Ue5w%Ox0z-Ik",
 }
 """A value for each variable, no default of any."""
 SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
-LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES")
-SAME_AS_DEFAULT = {"DEBUG", "HOOKLINE_BEHIND_PROXY", "HOOKLINE_ENVIRONMENT", "HOOKLINE_SOURCES", "SECRET_KEY"}
-MAY_BE_EMPTY = ("HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD")
+LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TRUSTED_ORIGINS")
+SAME_AS_DEFAULT = {
+    *("DEBUG", "HOOKLINE_BEHIND_PROXY", "HOOKLINE_ENVIRONMENT", "HOOKLINE_ROLE", "HOOKLINE_SOURCES", "SECRET_KEY")
+}
+MAY_BE_EMPTY = ("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS")
 
 UNDERSTOOD: dict[str, Callable[[str], str]] = {
     "a line end": lambda value: f"{value}\n",
@@ -288,6 +293,41 @@ def test_an_allowed_host_is_taken_as_django_compares_it(
 )
 def test_an_allowed_host_that_could_never_match_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     assert refused(monkeypatch, ALLOWED_HOSTS=value).keys() == {"ALLOWED_HOSTS"}
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        ("https://Hooks.example.com/", "https://hooks.example.com"),
+        ("https://hooks.example.com:443", "https://hooks.example.com"),
+        ("http://hooks.example.com:8080", "http://hooks.example.com:8080"),
+        ("https://*.example.com:8443", "https://*.example.com:8443"),
+        ("https://[::1]:8443", "https://[::1]:8443"),
+    ],
+)
+def test_an_origin_is_taken_as_browsers_send_it(monkeypatch: pytest.MonkeyPatch, written: str, means: str) -> None:
+    assert loaded(monkeypatch, HOOKLINE_TRUSTED_ORIGINS=written)["CSRF_TRUSTED_ORIGINS"] == [means]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("hooks.example.com", "https://", "https://*", "ftp://a.example", "https://a.example/admin", "//a.example"),
+        *("https://a.example:0", "https://a.example:99999", "https://user@a.example", "https://a.*.example"),
+    ],
+)
+def test_what_is_no_origin_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert refused(monkeypatch, HOOKLINE_TRUSTED_ORIGINS=value).keys() == {"HOOKLINE_TRUSTED_ORIGINS"}
+
+
+@pytest.mark.parametrize("written", ["flower", "/flower", "/flower/", "'flower/'"])
+def test_slashes_around_flower_s_prefix_mean_nothing(monkeypatch: pytest.MonkeyPatch, written: str) -> None:
+    assert loaded(monkeypatch, FLOWER_URL_PREFIX=written)["HOOKLINE_FLOWER_PREFIX"] == "flower"
+
+
+@pytest.mark.parametrize("value", ["https://a.example/flower", "a b", "a?b", "../a", "a//b"])
+def test_what_is_no_prefix_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert refused(monkeypatch, FLOWER_URL_PREFIX=value).keys() == {"FLOWER_URL_PREFIX"}
 
 
 def test_an_operator_whose_name_would_cut_the_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from webhooks import listening
 port = settings.HOOKLINE_FLOWER_PORT
 # Tornado has `::` mean IPv6 alone, and no address every address.
 address = "" if settings.HOOKLINE_HOST == "::" else listening.address_of(settings.HOOKLINE_HOST)
+url_prefix = settings.HOOKLINE_FLOWER_PREFIX
 basic_auth = [f"{settings.HOOKLINE_OPERATOR_USER}:{settings.HOOKLINE_OPERATOR_PASSWORD}"]
 # Its persistence is a file for a single replica, and the inbox remembers more.
 persistent = False

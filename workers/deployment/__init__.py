@@ -4,6 +4,7 @@
     fleet       what rules look at, with what the manifests cannot say
     names       what the manifests are called
     variables   what the programs are told
+    secrets     which secrets they are given
     times       graces, drains, limits and the broker's timeouts
     probes      probes
     capacity    replicas, connections, memory
@@ -14,13 +15,13 @@ may be wrong there, whatever the manifests say, is a note.
 
 from collections.abc import Iterator
 
-from workers.deployment import capacity, names, probes, times, variables
+from workers.deployment import capacity, names, probes, secrets, times, variables
 from workers.deployment.fleet import Fleet
 
 
 def mismatches(fleet: Fleet) -> Iterator[str]:
     """Yield every mismatch, in one sentence each."""
-    for rule in (*names.RULES, *variables.RULES, *times.RULES, *probes.RULES, *capacity.RULES):
+    for rule in (*names.RULES, *variables.RULES, *secrets.RULES, *times.RULES, *probes.RULES, *capacity.RULES):
         yield from rule(fleet)
 
 

@@ -36,6 +36,8 @@ class Surroundings:
     """The limit that subscriptions without one have got in this process."""
     variables: frozenset[str]
     """Every variable that settings read."""
+    withheld: Mapping[str, frozenset[str]]
+    """What each role does not use, and is not to be given."""
     visibility_seconds: Callable[[Subscriptions], float]
     """How long Redis leaves a message to a worker (workers/lifecycle.py)."""
     receiver_margin_seconds: float

@@ -23,11 +23,17 @@ def probes(fleet: Fleet) -> Iterator[str]:
     for workload in fleet.running(*PORTS):
         for kind, path in PATHS.items():
             probe = workload.probe(kind)
-            wanted = FLOWER_PATH if workload.role == "flower" else path
+            wanted = _flower_path(workload) if workload.role == "flower" else path
             for sentence in _judge(probe, wanted, value(workload, PORTS[workload.role])):
                 yield f"{workload}: its {kind} {sentence}"
         for sentence in _patience(workload):
             yield f"{workload}: {sentence}"
+
+
+def _flower_path(workload: Workload) -> str:
+    """Return where Flower answers: below its prefix, as all of its pages."""
+    prefix = workload.variables.get("FLOWER_URL_PREFIX", "").strip("/")
+    return f"/{prefix}{FLOWER_PATH}" if prefix else FLOWER_PATH
 
 
 def _judge(probe: Probe | None, path: str, port: float) -> Iterator[str]:

@@ -28,7 +28,7 @@ Exit status: 0, or 1 if anything does not match or cannot be read."""
 
 
 class Command(BaseCommand):
-    help = "Compare graces, limits, timeouts, connections, memory and probes in rendered Kubernetes manifests."
+    help = "Compare graces, limits, timeouts, connections, memory, probes and secrets in rendered Kubernetes manifests."
     requires_migrations_checks = False
 
     def create_parser(self, prog_name: str, subcommand: str, **options: Any) -> CommandParser:
@@ -87,6 +87,7 @@ def _surroundings(max_connections: int | None, consumer_timeout: float) -> Surro
         default_queue=settings.CELERY_TASK_DEFAULT_QUEUE,
         default_time_limit=settings.HOOKLINE_TIME_LIMIT,
         variables=frozenset(settings.HOOKLINE_VARIABLES),
+        withheld=settings.HOOKLINE_WITHHELD,
         visibility_seconds=visibility_seconds,
         receiver_margin_seconds=STOP_MARGIN_SECONDS,
         max_connections=max_connections,
