@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
+from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models.functions import Now
+from django.test import Client
 
+from tests.deployments import around
 from tests.inbox_rows import make_job
 from tests.kubernetes import (
     KUBERNETES,
@@ -27,7 +30,10 @@ from tests.kubernetes import (
     runs_hookline,
 )
 from tests.processes import ROOT
+from webhooks.middleware import PROBES, WEBHOOKS
 from webhooks.models import AttemptOutcome, Job, JobState
+from workers.deployment import notes
+from workers.deployment.fleet import Fleet
 from workers.deployment.manifests import Manifest, Workload, workloads
 from workers.run_reports import ERROR
 
@@ -206,13 +212,55 @@ def test_istio_stays_out_of_every_pod_of_ours() -> None:
 
 
 @needs_kubectl
-def test_the_outside_reaches_webhooks_alone() -> None:
+def test_the_outside_reaches_webhooks_alone_and_the_operators_the_admin_alone() -> None:
+    routed = {"receiver": ["/webhooks/"], "console": ["/admin/", "/static/"]}
     for name, rendered in renderings().items():
-        rules = [rule for one in rendered if one["kind"] == "Ingress" for rule in one["spec"]["rules"]]
-        paths = [path for rule in rules for path in rule["http"]["paths"]]
-        assert {path["path"] for path in paths} <= {"/webhooks/"}, name
-        assert all(path["backend"]["service"] == {"name": "receiver", "port": {"name": "http"}} for path in paths), name
+        for ingress in [one for one in rendered if one["kind"] == "Ingress"]:
+            [rule] = ingress["spec"]["rules"]
+            paths = rule["http"]["paths"]
+            assert [path["path"] for path in paths] == routed[ingress["metadata"]["name"]], name
+            backend = {"service": {"name": "receiver", "port": {"name": "http"}}}
+            assert all(path["backend"] == backend and path["pathType"] == "Prefix" for path in paths), name
+            assert [one["hosts"] for one in ingress["spec"]["tls"]] == [[rule["host"]]], name
         assert not any(one["spec"].get("type") for one in rendered if one["kind"] == "Service"), name
+
+
+@needs_kubectl
+def test_the_console_has_a_host_a_controller_and_a_way_in_of_its_own() -> None:
+    rendered = documents("ingress", "console-ingress")
+    console, webhooks = (rendered["Ingress", name]["spec"] for name in ("console", "receiver"))
+    assert console["rules"][0]["host"] != webhooks["rules"][0]["host"]
+    assert console["ingressClassName"] != webhooks["ingressClassName"]
+    [rule] = rendered["NetworkPolicy", "console"]["spec"]["ingress"]
+    [inside] = rule["from"]
+    [outside, _] = rendered["NetworkPolicy", "receiver"]["spec"]["ingress"][0]["from"]
+    assert inside != outside
+    # Without it nobody but the webhooks' controller and Prometheus gets in.
+    assert documents("ingress")["NetworkPolicy", "receiver"] == rendered["NetworkPolicy", "receiver"]
+
+
+@pytest.mark.django_db
+def test_the_admins_pages_need_no_path_that_the_console_does_not_route(client: Client) -> None:
+    file = COMPONENTS / "console-ingress" / "console-ingress.yaml"
+    [rule] = yaml.safe_load(file.read_text())["spec"]["rules"]
+    routed = tuple(path["path"] for path in rule["http"]["paths"])
+    client.force_login(User.objects.create_superuser("operator"))
+    for page in ("/admin/", "/admin/webhooks/job/", "/admin/logout/"):
+        assert page.startswith(routed)
+        asked = re.findall(r'(?:href|src|action)="(/[^"]*)"', client.get(page).content.decode())
+        # "View site" leads to the root, which leads back to the admin for whoever is let in there.
+        assert {path for path in asked if not path.startswith(routed)} <= {"/"}, page
+    assert not any(path.startswith(routed) for path in (*PROBES, WEBHOOKS))
+
+
+@needs_kubectl
+@pytest.mark.parametrize("name", ["keda", "single-flight"])
+def test_what_removes_the_autoscaler_says_that_an_apply_leaves_the_old_one(name: str) -> None:
+    command = "kubectl -n hookline delete hpa worker --ignore-not-found"
+    assert command in (COMPONENTS / name / "README.md").read_text()
+    assert command in (KUBERNETES.parent / "README.md").read_text()
+    [note] = notes(Fleet.of([Manifest("rendered", one) for one in parsed(combination((name,)))], around()))
+    assert note.endswith(command)
 
 
 @needs_kubectl
