@@ -56,14 +56,19 @@ def overlay(name: str) -> str:
 
 
 @cache
-def combination(components: Sequence[str]) -> str:
-    """Return the base with these components, in this order, as an overlay of somebody's would have them."""
+def combination(components: Sequence[str], prefix: str = "", secret: str = "") -> str:
+    """Return the base with these components, in this order, as an overlay of somebody's would have them.
+
+    Such an overlay may give all names a prefix, and bring a Secret, whose name then ends in a hash.
+    """
     with tempfile.TemporaryDirectory(prefix="hookline-kustomize-") as directory:
         names = [os.path.relpath(KUBERNETES / "components" / name, directory) for name in components]
         kustomization = {
             "namespace": "hookline",
+            "namePrefix": prefix,
             "resources": [os.path.relpath(KUBERNETES / "base", directory)],
             "components": names,
+            "secretGenerator": [{"name": secret, "literals": ["connection=secret"]}] if secret else [],
         }
         (Path(directory) / "kustomization.yaml").write_text(json.dumps(kustomization))
         return kustomize(Path(directory))

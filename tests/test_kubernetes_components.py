@@ -89,6 +89,32 @@ def test_there_is_one_who_says_how_many_workers_there_are() -> None:
             assert sayers == (0 if one.role == "migrate" else 1), f"{name}: {one}"
 
 
+def named_in(body: Any) -> Iterator[str]:
+    """Yield the names of other objects that a document holds, but for Secrets that pods and routes mount."""
+    if isinstance(body, list):
+        for one in body:
+            yield from named_in(one)
+    if isinstance(body, dict):
+        for key, value in body.items():
+            if key in ("scaleTargetRef", "authenticationRef", "service", "configMapRef"):
+                yield value["name"]
+            elif key == "serviceAccountName":
+                yield value
+            elif key == "secretTargetRef":
+                yield from (one["name"] for one in value)
+            yield from named_in(value)
+
+
+@needs_kubectl
+@pytest.mark.parametrize("scaling", ["backlog-autoscaling", "keda", "single-flight"])
+def test_an_overlays_prefix_and_a_secrets_hash_reach_every_place_where_a_name_is_named(scaling: str) -> None:
+    names = [name for name, excluded in compatibility().items() if scaling not in excluded]
+    rendered = parsed(combination(tuple(names), prefix="acme-", secret="hookline-keda"))
+    own = {one["metadata"]["name"] for one in rendered if one["kind"] != "Namespace"}
+    assert all(name.startswith("acme-") for name in own)
+    assert {name for one in rendered for name in named_in(one.get("spec", {}))} <= own
+
+
 # --- Each of them -----------------------------------------------------------------------------------------------------
 
 
