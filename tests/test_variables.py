@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 
 from tests.authority import Authority
-from tests.conftest import DATA_DIRECTORY, environment_without_settings
-from tests.processes import ROOT
+from tests.conftest import DATA_DIRECTORY
+from tests.processes import ROOT, environment_without_settings
 from tests.test_environment import PRODUCTION
 
 GOOD = {
