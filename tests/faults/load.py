@@ -71,6 +71,8 @@ class Sent:
     status: int = 0
     milliseconds: float = 0.0
     is_concluded: bool = False
+    sent_at: float = 0.0
+    """By the clock of this machine, in epoch seconds."""
 
     @property
     def is_acknowledged(self) -> bool:
@@ -162,7 +164,7 @@ class Load:
             self._post(*due)
 
     def _post(self, sent: Sent, message: Message) -> None:
-        began = time.perf_counter()
+        began, sent.sent_at = time.perf_counter(), time.time()
         try:
             headers = message.headers(hook_id=HOOK_ID, guid=sent.guid)
             response = self._pool.request("POST", self._url, body=message.body, headers=headers, redirect=False)

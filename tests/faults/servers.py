@@ -182,6 +182,21 @@ class OwnPostgres:
             connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated".encode())
         return self.url(name)
 
+    def demote(self, url: str) -> None:
+        """Make a database read-only, as that of a standby is, and end its connections, as a failover does."""
+        self._set_read_only(url, "SET default_transaction_read_only = on")
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            name = url.rpartition("/")[2]
+            connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", [name])
+
+    def promote(self, url: str) -> None:
+        """Undo that for new connections; those that are open stay as they are."""
+        self._set_read_only(url, "RESET default_transaction_read_only")
+
+    def _set_read_only(self, url: str, change: str) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"ALTER DATABASE {url.rpartition('/')[2]} {change}".encode())
+
     def _answers(self) -> bool:
         try:
             psycopg.connect(self.url("postgres"), connect_timeout=2).close()
