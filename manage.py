@@ -23,7 +23,16 @@ def main() -> None:
         import_module(os.environ["DJANGO_SETTINGS_MODULE"])
     except ImproperlyConfigured as error:
         sys.exit(f"hookline: {error}")
-    execute_from_command_line(sys.argv)
+    from django.db import Error
+
+    try:
+        execute_from_command_line(sys.argv)
+    except Error as error:
+        from webhooks import database
+
+        if "--traceback" in sys.argv or not database.is_outage(error):
+            raise
+        sys.exit(f"hookline: the database {database.reason(error)}; --traceback shows more")
 
 
 if __name__ == "__main__":

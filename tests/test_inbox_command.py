@@ -154,7 +154,7 @@ def test_a_database_that_does_not_answer_is_one_sentence_and_exit_1(tmp_path: Pa
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr.strip() == (
-        "CommandError: The database does not answer (OperationalError); it is hookline at 127.0.0.1:9."
+        "CommandError: The database refuses the connection: nothing listens there; it is hookline at 127.0.0.1:9."
     )
 
 
@@ -169,4 +169,4 @@ def test_a_file_that_is_no_database_is_one_sentence_and_exit_1(tmp_path: Path) -
     file.write_bytes(b"not a database, " * 512)
     done = run(tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.strip() == f"CommandError: The database does not answer (DatabaseError); it is the file {file}."
+    assert done.stderr.strip() == f"CommandError: The database is a file of another kind; it is the file {file}."

@@ -472,7 +472,7 @@ def test_livez_asks_nothing() -> None:
 def test_readyz_tells_of_database_and_broker_in_its_body() -> None:
     response = Client().get("/readyz")
     assert response.status_code == 200
-    told = {"status": "ready", "faults": [], "database": "available", "broker": "available"}
+    told = {"status": "ready", "faults": [], "database": "available", "broker": "available", "reasons": []}
     assert response.json() == told
 
 

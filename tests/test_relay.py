@@ -275,7 +275,7 @@ def test_a_broker_that_accepts_and_never_replies_is_an_operational_error(scheme:
 
 
 def test_offering_to_a_publisher_whose_broker_is_silent_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
-    """One log line says so; the rest is the relay's work."""
+    """One log line for each reason says so; the rest is the relay's work."""
     silent = socket.create_server(("127.0.0.1", 0))
     with silent, celery_on(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"), caplog.at_level(logging.WARNING):
         publisher = Publisher(Subscriptions([SUBSCRIPTION]), capacity=5)
@@ -283,7 +283,9 @@ def test_offering_to_a_publisher_whose_broker_is_silent_does_not_wait(caplog: py
         publisher.offer([JobToPublish(number, "app.handle", QUEUE) for number in range(1000)])
         assert time.monotonic() - began < PAUSE_SECONDS
         publisher.stop(timeout_seconds=30)
-    assert [record.getMessage() for record in caplog.records] == ["jobs are left to the relay"]
+    assert {record.getMessage() for record in caplog.records} == {"jobs are left to the relay"}
+    reasons = [record.__dict__["reason"] for record in caplog.records]
+    assert reasons == ["more than can be published at once", "the broker did not answer in time"]
 
 
 @pytest.mark.rabbitmq

@@ -120,9 +120,9 @@ def test_a_relay_that_waits_out_an_outage_is_live_and_one_whose_loop_is_held_is_
     pulse = Pulse(threading.Event())
     assert (pulse.live(), pulse.started()) == ([], ["its loops have not begun"])
     pulse.beat(loop)
-    pulse.failed("database")
+    pulse.failed("database", "the database is read-only")
     assert (pulse.live(), pulse.started()) == ([], [])
-    assert pulse.ready() != []
+    assert pulse.ready() == ["has relayed nothing yet: the database is read-only"]
     monkeypatch.setitem(relay_pulse.SILENT_SECONDS, loop, 0.0)
     (fault,) = pulse.live()
     assert fault.startswith(f"its {loop} has not turned for ")
@@ -139,7 +139,9 @@ def test_a_relay_without_a_database_is_live_not_ready_and_tells_no_old_gauges(tm
         failed = 'hookline_relay_failed_rounds_total{of="database"}'
         wait_until(lambda: (probes.metric(failed) or 0) > 2, what="rounds have failed")
         assert probes.is_live()
-        assert probes.faults("/readyz") == ["has relayed nothing yet: no database, no broker, or not migrated"]
+        assert probes.faults("/readyz") == [
+            "has relayed nothing yet: the database refuses the connection: nothing listens there"
+        ]
         assert probes.metric(WAITING) is None
         far.mend()
         wait_until(probes.is_ready, what="the relay is ready")

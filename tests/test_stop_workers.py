@@ -98,7 +98,10 @@ def test_a_broker_that_does_not_answer_is_said_to(tmp_path: Path) -> None:
     url = f"amqp://127.0.0.1:{free_port()}//"
     refused = manage("stop_workers", HOOKLINE_DATA_DIR=tmp_path, BROKER_URL=url)
     assert refused.returncode == 1
-    assert refused.stderr == "CommandError: The broker does not answer (OperationalError); look at BROKER_URL.\n"
+    assert (
+        refused.stderr
+        == "CommandError: The broker refuses the connection: nothing listens there. Its address is BROKER_URL.\n"
+    )
 
 
 class Round:

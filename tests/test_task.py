@@ -132,13 +132,13 @@ def test_a_message_under_another_handlers_name_runs_nothing(window: HandlerWindo
     assert (job.state, job.error) == (JobState.DEAD, "The message named app.tell.")
 
 
-def failing_once(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
-    """Let the first call of a transition fail as a connection does that was cut while it was idle."""
+def failing(monkeypatch: pytest.MonkeyPatch, name: str, *, times: int = 1) -> list[str]:
+    """Let the first calls of a transition fail as a connection does that was cut while it was idle."""
     real, calls = getattr(transitions, name), []
 
     def transition(*args: Any, **options: Any) -> Any:
         calls.append(name)
-        if len(calls) == 1:
+        if len(calls) <= times:
             raise OperationalError("server closed the connection unexpectedly")
         return real(*args, **options)
 
@@ -147,27 +147,38 @@ def failing_once(monkeypatch: pytest.MonkeyPatch, name: str) -> list[str]:
 
 
 def test_a_connection_cut_while_idle_costs_no_claim(window: HandlerWindow, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = failing_once(monkeypatch, "claim")
+    calls = failing(monkeypatch, "claim")
     assert perform(new_job(), window) == "succeeded"
     assert len(calls) == 2
+
+
+def test_a_job_that_cannot_be_claimed_is_left_to_the_relay(
+    window: HandlerWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(task, "PAUSE_SECONDS", 0.01)
+    failing(monkeypatch, "claim", times=10)
+    job = new_job()
+    assert perform(job, window) == "left to the relay"
+    job.refresh_from_db()
+    assert (job.state, job.attempt) == (JobState.QUEUED, 0)
 
 
 def test_an_outcome_that_cannot_be_recorded_is_recorded_again(
     window: HandlerWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task, "RECORD_PAUSE_SECONDS", 0.01)
-    calls = failing_once(monkeypatch, "record")
+    monkeypatch.setattr(task, "PAUSE_SECONDS", 0.01)
+    calls = failing(monkeypatch, "record", times=3)
     job = new_job()
     assert perform(job, window) == "succeeded"
-    assert len(calls) == 2
+    assert len(calls) == 4
     assert Attempt.objects.get(job=job).outcome == "succeeded"
 
 
 def test_an_outcome_that_cannot_be_recorded_within_the_lease_is_left_to_it(
     window: HandlerWindow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(task, "RECORD_PAUSE_SECONDS", 1000)
-    failing_once(monkeypatch, "record")
+    monkeypatch.setattr(task, "PAUSE_SECONDS", 1000)
+    failing(monkeypatch, "record", times=10)
     job = new_job()
     with pytest.raises(OperationalError):
         perform(job, window)

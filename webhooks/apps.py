@@ -21,8 +21,9 @@ class WebhooksConfig(AppConfig):
     """What was declared as these modules were imported, by them or by what they import."""
 
     def ready(self) -> None:
-        from webhooks import broker_checks, checks  # noqa: F401  Importing registers the checks.
+        from webhooks import broker_checks, checks, database  # noqa: F401  Importing registers the checks.
 
+        database.watch_pages()
         before = len(declared_so_far())
         self.handlers = tuple(
             (config.label, import_module(f"{config.name}.handlers"))

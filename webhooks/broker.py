@@ -17,6 +17,7 @@ from django.conf import settings
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.exceptions import OperationalError
 
+from webhooks import broker_reasons
 from webhooks.inbox import JobToPublish
 from webhooks.subscriptions import Subscription
 
@@ -88,19 +89,22 @@ class Nodes:
 
 @contextlib.contextmanager
 def broker_errors() -> Iterator[None]:
-    """Raise kombu's OperationalError for whatever says that the broker is away, or refuses."""
+    """Raise kombu's OperationalError, with words that follow on "the broker", where it is away or refuses."""
     try:
         yield
     except Exception as error:
         transport = current_app.connection_for_write().get_transport_cls()
         # OSError: the embedded broker is a folder, and its disk may be full.
         if isinstance(error, (*transport.connection_errors, *transport.channel_errors, MessageNacked, OSError)):
-            raise OperationalError(f"{type(error).__name__}: {error}") from error
+            raise OperationalError(broker_reasons.reason(error)) from error
         raise
 
 
 class Broker:
-    """One connection to the broker, for one thread. Raises kombu's OperationalError, and is then closed."""
+    """One connection to the broker, for one thread.
+
+    Raises kombu's OperationalError with the reason in words that follow on "the broker", and is then closed.
+    """
 
     def __init__(self) -> None:
         self._nodes = Nodes(current_app)

@@ -18,8 +18,11 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from django.db import Error, InterfaceError, OperationalError, connection
+from django.db import Error, connection
 from prometheus_client import Counter
+
+from webhooks import database
+from webhooks.outage_log import OutageLog
 
 WAIT_SECONDS = 2.0
 RETRY_SECONDS = 0.5
@@ -57,15 +60,7 @@ class _Task:
     def run(self) -> Any:
         self.began = time.monotonic()
         try:
-            is_reused = connection.connection is not None
-            try:
-                return self._attempt()
-            except (OperationalError, InterfaceError):
-                connection.close()
-                # A connection that was cut while idle (a restart, a proxy) says so only now: one try on a new one.
-                if not is_reused or self._is_abandoned:
-                    raise
-                return self._attempt()
+            return database.run(self._attempt, may_repeat=lambda: not self._is_abandoned)
         finally:
             with self._lock:
                 self._raw = None
@@ -104,11 +99,19 @@ class Committer:
         self._lock = threading.Lock()
         self._refuse_until: float | None = None
         self._last_success = 0.0
+        self._log = OutageLog(logger, "inbox unavailable", level=logging.ERROR)
+        self.reason = ""
+        """What is wrong with the database, while it is not available, in words that follow on "the database"."""
 
     @property
     def is_available(self) -> bool:
         """Whether the last try succeeded; true before the first."""
         return self._refuse_until is None
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long ago the last transaction was committed."""
+        return time.monotonic() - self._last_success
 
     def run(self, work: Callable[[], T], *, stored_bytes: int = 0) -> T:
         """Run `work`, which stores so much, on a committer thread and return its result; wait for it a bounded time."""
@@ -123,9 +126,9 @@ class Committer:
             if not future.cancel():
                 task.abandon()
             raise self._timeout(submitted) from None
-        except (OperationalError, InterfaceError) as error:
-            raise self._refusal(type(error).__name__) from error
         except Error as error:
+            if database.is_outage(error):
+                raise self._refusal(database.reason(error)) from error
             # The database answers and will not take this one: no reason to refuse the next.
             UNAVAILABLE.inc()
             # Its message is not logged: it shows values of the row.
@@ -136,6 +139,7 @@ class Committer:
         result = task.run()
         self._last_success = time.monotonic()
         self._refuse_until = None
+        self.reason = ""
         return result
 
     def _result(self, future: "Future[T]", task: _Task, *, submitted: float, wait_seconds: float) -> T:
@@ -155,7 +159,8 @@ class Committer:
     def _timeout(self, submitted: float) -> InboxUnavailableError:
         """Refuse one request. Only where nothing at all was committed meanwhile is it the database that is silent."""
         if self._last_success < submitted:
-            return self._refusal("silent")
+            database.doubt_all()
+            return self._refusal("did not answer in time")
         UNAVAILABLE.inc()
         logger.error("transaction abandoned", extra={"reason": "took too long"})
         return InboxUnavailableError()
@@ -173,7 +178,7 @@ class Committer:
     def _refusal(self, reason: str) -> InboxUnavailableError:
         UNAVAILABLE.inc()
         with self._lock:
-            if self._refuse_until is None:
-                logger.error("inbox unavailable", extra={"reason": reason})
             self._refuse_until = time.monotonic() + self._retry_seconds
+            self.reason = reason
+        self._log.failed(reason)
         return InboxUnavailableError()

@@ -15,6 +15,9 @@ stopping = threading.Event()
 """Set once the process has been told to stop."""
 
 _migrated = threading.Event()
+_NOT_MIGRATED = ["not migrated; run manage.py migrate"]
+_last_faults: list[str] = []
+"""What the database said when it answered last."""
 
 
 def faults(committer: Committer) -> list[str]:
@@ -23,15 +26,15 @@ def faults(committer: Committer) -> list[str]:
 
 
 def startup_faults(committer: Committer) -> list[str]:
-    """Return why this receiver has not started: the database answers, and has not been migrated."""
+    """Return why this receiver has not started: not migrated, as far as the database has answered."""
     if not _migrated.is_set():
         try:
-            if not committer.run(is_migrated):
-                return ["not migrated; run manage.py migrate"]
+            if committer.run(is_migrated):
+                _migrated.set()
+            _last_faults[:] = [] if _migrated.is_set() else _NOT_MIGRATED
         except InboxUnavailableError:
-            return []
-        _migrated.set()
-    return []
+            pass
+    return list(_last_faults)
 
 
 def is_migrated() -> bool:

@@ -16,12 +16,11 @@ from prometheus_client import Counter
 
 from webhooks.broker import Broker
 from webhooks.inbox import JobToPublish
+from webhooks.outage_log import OutageLog
 from webhooks.subscriptions import Subscription, Subscriptions
 from webhooks.threads import place_of
 
 CAPACITY = 5_000
-QUIET_SECONDS = 60.0
-"""At most one log line in this time says that jobs are left to the relay."""
 PAUSE_SECONDS = 2.0
 """After a failure the broker is left alone for about this long."""
 WINDOW_SHARE = 0.5
@@ -41,16 +40,17 @@ class Publisher:
         self._subscriptions = subscriptions
         self._broker = Broker()
         self._queue: queue.Queue[JobToPublish | None] = queue.Queue(capacity)
-        self._is_answered = True
         self._paused_until = 0.0
-        self._quiet_until = 0.0
+        self._log = OutageLog(logger, "jobs are left to the relay")
+        self.reason = ""
+        """What was wrong with the broker at the last try, in words that follow on "the broker"; empty if it took it."""
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     @property
     def is_available(self) -> bool:
         """Whether the last try on the broker succeeded, true before the first; and whether somebody is there to try."""
-        return self._is_answered and (self._thread is None or self._thread.is_alive())
+        return not self.reason and (self._thread is None or self._thread.is_alive())
 
     def offer(self, jobs: Iterable[JobToPublish]) -> None:
         """Take jobs whose rows are committed; return at once."""
@@ -89,7 +89,7 @@ class Publisher:
                 self._pause(str(error))
             except Exception as error:  # What nobody has foreseen must not leave this receiver without its publisher.
                 self._broker.close()
-                self._pause(place_of(error))
+                self._pause(f"cannot be published to ({place_of(error)})")
         self._broker.close()
 
     def _publish(self, job: JobToPublish, subscription: Subscription) -> None:
@@ -97,20 +97,18 @@ class Publisher:
             self._defer("window")
             return
         self._broker.publish(job, subscription)
-        self._is_answered = True
+        self.reason = ""
         PUBLISHED.inc()
 
-    def _pause(self, error: str) -> None:
-        self._is_answered = False
+    def _pause(self, reason: str) -> None:
+        self.reason = reason
         # Not all receivers at once.
         self._paused_until = time.monotonic() + PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
-        self._defer("broker", error)
+        self._log.failed(f"the broker {reason}")
+        self._defer("broker")
 
-    def _defer(self, reason: str, error: str = "") -> None:
+    def _defer(self, reason: str) -> None:
+        """Count a job for the relay. Only a full queue is worth a line: the others follow from one, or are no fault."""
         DEFERRED.labels(reason).inc()
-        if reason == "window":  # A backlog is no fault: the window is there to keep the broker small.
-            return
-        now = time.monotonic()
-        if now >= self._quiet_until:
-            self._quiet_until = now + QUIET_SECONDS
-            logger.warning("jobs are left to the relay", extra={"reason": reason, "error": error})
+        if reason == "full":
+            self._log.failed("more than can be published at once")

@@ -13,10 +13,11 @@ from dataclasses import asdict, dataclass
 from django.db import Error, connection
 from kombu.exceptions import OperationalError
 
-from webhooks import inbox
+from webhooks import database, inbox
 from webhooks.broker import Broker
 from webhooks.inbox import JobToPublish
 from webhooks.models import Job
+from webhooks.outage_log import OutageLog
 from webhooks.queue_gauges import QueueGauges
 from webhooks.relay_pulse import PUBLISHING, Pulse
 from webhooks.strays import Strays
@@ -26,7 +27,8 @@ from webhooks.wake import Alarm
 
 TICK_SECONDS = 1.0
 BATCH = 500
-LONGEST_PAUSE_SECONDS = 5.0
+LONGEST_PAUSE_SECONDS = {"broker": 5.0, "database": TICK_SECONDS}
+"""A database that is back is found within a second: a relay asks it as often when all is well."""
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class Relay:
         self._strays = Strays(subscriptions, pulse=self._pulse)
         self._upkeep = Upkeep(self._strays, stop=stop, pulse=self._pulse, gauges=gauges)
         self._failures = 0
+        self._outages = OutageLog(logger, "relay waits")
+        self._queue_failures = OutageLog(logger, "queue not published to")
 
     def run(self) -> None:
         """Work round after round until stopped; outages of the database and the broker are waited out."""
@@ -67,7 +71,7 @@ class Relay:
         while not self._stop.is_set():
             self._pulse.beat(PUBLISHING)
             try:
-                tally, pause = self.round()
+                tally, pause = database.run(self.round)
                 self._failures = 0
                 self._tell(tally)
                 if pause > 0:
@@ -95,7 +99,7 @@ class Relay:
         if failures and len(failures) == len(queues):
             raise failures[queues[0]]
         for queue, failure in failures.items():
-            logger.warning("queue not published to", extra={"queue": queue, "error": str(failure)})
+            self._queue_failures.failed(f"the broker {failure}", queue=queue)
         until_due = inbox.seconds_until_due(queues)
         if is_behind:
             return tally, 0.0
@@ -127,14 +131,15 @@ class Relay:
     def _wait_out(self, error: Exception) -> None:
         """Wait with exponential backoff and jitter, so that a fleet does not return all at once."""
         self._failures += 1
-        connection.close()
-        pause = min(LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
-        outage = "broker" if isinstance(error, OperationalError) else "database"
-        self._pulse.failed(outage)
-        if self._failures & (self._failures - 1) == 0:  # The 1st, 2nd, 4th, 8th … time in a row.
-            logger.warning(
-                "relay waits", extra={"for": f"the {outage}", "error": type(error).__name__, "failures": self._failures}
-            )
+        if isinstance(error, OperationalError):
+            outage, reason = "broker", f"the broker {error}"
+        else:
+            database.drop()
+            outage, reason = "database", f"the database {database.reason(error)}"
+        longest = LONGEST_PAUSE_SECONDS[outage]
+        pause = min(longest, 0.25 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+        self._pulse.failed(outage, reason)
+        self._outages.failed(reason)
         self._pulse.beat(PUBLISHING)
         self._stop.wait(pause)
 

@@ -39,6 +39,8 @@ class Pulse:
             registry=self.registry,
         )
         available.set_function(lambda: self._has_broker and self._still_seconds(PUBLISHING) < HELD_SECONDS)
+        self._reason = ""
+        """Of the last outage."""
 
     def beat(self, loop: str) -> None:
         """Note that a loop turns."""
@@ -59,10 +61,11 @@ class Pulse:
     def buried(self, jobs: int) -> None:
         self._buried.inc(jobs)
 
-    def failed(self, outage: str) -> None:
+    def failed(self, outage: str, reason: str) -> None:
         """Count a round that an outage of the database or the broker cut short."""
         self._has_broker &= outage != "broker"
         self._failed.labels(outage).inc()
+        self._reason = reason
 
     def live(self) -> list[str]:
         still = {loop: self._still_seconds(loop) for loop in SILENT_SECONDS}
@@ -76,7 +79,9 @@ class Pulse:
         """Return why it is not relaying. A later outage of the database or the broker is no reason."""
         if self._stop.is_set():
             return ["stopping"]
-        return [] if self._has_relayed else ["has relayed nothing yet: no database, no broker, or not migrated"]
+        if self._has_relayed:
+            return []
+        return [f"has relayed nothing yet: {self._reason}" if self._reason else "has relayed nothing yet"]
 
     def started(self) -> list[str]:
         return [] if self._beats else ["its loops have not begun"]

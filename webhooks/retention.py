@@ -17,11 +17,13 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
-from django.db import Error, connection, transaction
+from django.db import Error, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
+from webhooks import database
 from webhooks.models import Attempt, Delivery, Job, JobState, Payload, Source
+from webhooks.outage_log import OutageLog
 from webhooks.transitions import skip_locked
 
 BATCH = 200
@@ -240,6 +242,7 @@ class Schedule:
     def __init__(self) -> None:
         self._batches: Iterator[Batch] | None = None
         self._pruned = Pruned()
+        self._failures = OutageLog(logger, "pruning failed")
         # Relays that start together should not walk together.
         self._next_at = time.monotonic() + random.uniform(0, FIRST_WITHIN_SECONDS)  # noqa: S311
 
@@ -250,8 +253,8 @@ class Schedule:
         try:
             rest_seconds = PASS_SECONDS if self._take_batch() else None
         except Error as error:
-            connection.close()
-            logger.warning("pruning failed", extra={"error": type(error).__name__})
+            database.drop()
+            self._failures.failed(f"the database {database.reason(error)}")
             rest_seconds = AGAIN_SECONDS
         if rest_seconds is not None:
             logger.info("pruned", extra=asdict(self._pruned))

@@ -10,14 +10,14 @@ import threading
 
 from django.db import Error, connection
 
-from webhooks import retention, transitions
+from webhooks import database, retention, transitions
+from webhooks.outage_log import OutageLog
 from webhooks.queue_gauges import QueueGauges
 from webhooks.relay_pulse import UPKEEP, Pulse
 from webhooks.strays import Strays
 
 TICK_SECONDS = 1.0
 LEASE_BATCH = 100
-LONGEST_PAUSE_SECONDS = 5.0
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Upkeep:
         self._retention = retention.Schedule()
         self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
         self._error: Exception | None = None
-        self._failures = 0
+        self._outages = OutageLog(logger, "upkeep waits")
 
     def start(self) -> None:
         self._thread.start()
@@ -68,12 +68,9 @@ class Upkeep:
     def _turn(self) -> float:
         """Take a step, and return how long to wait for the next one; an outage of the database is waited out."""
         try:
-            is_behind = self.step()
+            is_behind = database.run(self.step)
         except Error as error:
-            connection.close()
-            self._failures += 1
-            if self._failures & (self._failures - 1) == 0:  # The 1st, 2nd, 4th, 8th … time in a row.
-                logger.warning("upkeep waits", extra={"error": type(error).__name__, "failures": self._failures})
-            return min(LONGEST_PAUSE_SECONDS, TICK_SECONDS * self._failures) * random.uniform(0.5, 1.0)  # noqa: S311
-        self._failures = 0
+            database.drop()
+            self._outages.failed(f"the database {database.reason(error)}")
+            return TICK_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311  So that a fleet does not return all at once.
         return 0.0 if is_behind else TICK_SECONDS

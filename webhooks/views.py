@@ -1,6 +1,8 @@
 """The receiver's pages: webhooks, probes, metrics."""
 
+import contextlib
 import logging
+import threading
 from functools import cache
 
 from django.conf import settings
@@ -9,12 +11,16 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
 from webhooks import lifecycle
 from webhooks.apps import installed_subscriptions
-from webhooks.committer import Committer
+from webhooks.committer import Committer, InboxUnavailableError
+from webhooks.database import check_writable
 from webhooks.intake import Answer, Rules, receive, refusal, refuse_unread
 from webhooks.publisher import Publisher
 
 DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the last try on the database succeeded.")
 BROKER_AVAILABLE = Gauge("hookline_receiver_broker_available", "Whether the last try on the broker succeeded.")
+FRESH_SECONDS = 1.0
+LOOK_SECONDS = 0.5
+"""A probe must not wait for a database that is silent."""
 STOPPING = Gauge("hookline_receiver_stopping", "Whether this receiver has been told to stop.")
 
 logger = logging.getLogger(__name__)
@@ -70,11 +76,13 @@ def readyz(_request: HttpRequest) -> HttpResponse:
     Were it otherwise, one blip would take every receiver away, and GitHub would get the ingress's error, not our 503.
     """
     faults = lifecycle.faults(committer())
+    _look_at_the_database()
     body = {
         "status": "not ready" if faults else "ready",
         "faults": faults,
         "database": _in_words(committer().is_available),
         "broker": _in_words(publisher().is_available),
+        "reasons": _reasons(),
     }
     return JsonResponse(body, status=503 if faults else 200)
 
@@ -93,6 +101,25 @@ def metrics(_request: HttpRequest) -> HttpResponse:
     BROKER_AVAILABLE.set(publisher().is_available)
     STOPPING.set(lifecycle.stopping.is_set())
     return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _look_at_the_database() -> None:
+    """Have the database asked if no delivery has just been stored, so that what is said of it is true."""
+    if committer().is_available and committer().idle_seconds < FRESH_SECONDS:
+        return
+
+    def ask() -> None:
+        with contextlib.suppress(InboxUnavailableError):
+            committer().run(check_writable)
+
+    thread = threading.Thread(target=ask, name="look", daemon=True)
+    thread.start()
+    thread.join(LOOK_SECONDS)
+
+
+def _reasons() -> list[str]:
+    reasons = {"database": committer().reason, "broker": publisher().reason}
+    return [f"the {what} {reason}" for what, reason in reasons.items() if reason]
 
 
 def _in_words(is_available: bool) -> str:

@@ -5,9 +5,12 @@ import threading
 
 from django.db import Error, connection
 
+from webhooks import database
+from webhooks.outage_log import OutageLog
+
 CHANNEL = "hookline_relay"
 
-logger = logging.getLogger(__name__)
+_log = OutageLog(logging.getLogger(__name__), "relay cannot listen")
 
 
 def wake_relay() -> None:
@@ -36,8 +39,8 @@ class Alarm:
                 for _ in connection.connection.notifies(timeout=seconds, stop_after=1):
                     break
         except Error as error:
-            connection.close()
-            logger.warning("relay cannot listen", extra={"error": type(error).__name__})
+            database.drop()
+            _log.failed(f"the database {database.reason(error)}")
             self._stop.wait(seconds)
 
     def _listen(self) -> None:

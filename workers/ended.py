@@ -17,17 +17,18 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]  # The stubs lack it.
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.bootsteps import StartStopStep
 from celery.worker import request
-from django.db import Error, connection
+from django.db import Error
 from django.db.models import F
 from django.db.models.functions import Now
 
-from webhooks import transitions
+from webhooks import database, transitions
 from webhooks.apps import installed_subscriptions
 from webhooks.models import Attempt, AttemptOutcome
 from webhooks.outcomes import Outcome, fingerprint
@@ -162,10 +163,10 @@ def record_ended(runs: Sequence[EndedRun], worker: str) -> None:
     """Record runs that their own process could not. What is not recorded here, the lease records."""
     for run in runs:
         try:
-            _record(run.job_id, run.handler, run.kind, run.reason, worker=worker, pid=run.pid)
+            database.run(partial(_record, run.job_id, run.handler, run.kind, run.reason, worker=worker, pid=run.pid))
         except Error as error:
-            connection.close()
-            logger.warning("left to the lease", extra={"job": run.job_id, "error": type(error).__name__})
+            reason = f"the database {database.reason(error)}"
+            logger.warning("left to the lease", extra={"job": run.job_id, "reason": reason})
 
 
 def settle(job_id: int, *, worker: str) -> bool:

@@ -66,13 +66,14 @@ def _prepare(instance: Any = None, **_options: Any) -> None:
     from workers import control  # noqa: F401  Importing it registers the commands.
     from workers.ended import Watch
     from workers.grace import Grace
+    from workers.inbox_check import InboxCheck
     from workers.lifetime import Lifetime
     from workers.probes import Probes
     from workers.waits import shorten_waits
 
     shorten_waits()
     configure(instance.app)
-    for step in (Watch, Probes, Grace, Lifetime):
+    for step in (Watch, Probes, InboxCheck, Grace, Lifetime):
         instance.app.steps["worker"].add(step)
 
 

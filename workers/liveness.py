@@ -25,6 +25,7 @@ FRESH_SECONDS = 5.0
 """The loop turns at least once a second; older than this, it is not consuming, whatever it said last."""
 RECONNECT_SECONDS = 60.0
 CONFIRMATIONS = 2
+NOT_CONNECTED = "not connected to the broker"
 
 
 class Doubt(Enum):
@@ -51,7 +52,7 @@ def unready(signs: VitalSigns | None, *, now: float, is_stopping: bool) -> list[
     if is_stopping or (signs and signs.is_ending):
         return ["stopping"]
     if signs is None or not signs.is_connected:
-        return ["not connected to the broker"]
+        return [NOT_CONNECTED]
     if _stands_still(signs, now=now, for_seconds=FRESH_SECONDS):
         return [f"its loop has not turned for {now - signs.beat_at:.0f} s"]
     return [] if signs.is_consuming else ["not consuming from all of its queues"]

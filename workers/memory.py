@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from django.db import Error, connection, transaction
 
+from webhooks import database
 from webhooks.models import AttemptOutcome, Delivery, Job, Payload, Source
 from webhooks.outcomes import Outcome
 from webhooks.payload import JSON
@@ -56,7 +57,8 @@ def rehearse() -> None:
             _run_jobs()
             transaction.set_rollback(True)
     except Error as error:
-        logger.warning("runs not rehearsed; the children will hold more", extra={"error": type(error).__name__})
+        reason = f"the database {database.reason(error)}"
+        logger.warning("runs not rehearsed; the children will hold more", extra={"reason": reason})
     finally:
         connection.close()
 

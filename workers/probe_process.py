@@ -67,7 +67,9 @@ class Doubts:
         return [] if is_stopping() else self._liveness.faults
 
     def ready(self) -> list[str]:
-        return liveness.unready(self._last_signs(), now=time.monotonic(), is_stopping=is_stopping())
+        faults = liveness.unready(self._last_signs(), now=time.monotonic(), is_stopping=is_stopping())
+        reason = self._questions.broker_reason
+        return [*faults, f"the broker {reason}"] if faults == [liveness.NOT_CONNECTED] and reason else faults
 
     def started(self) -> list[str]:
         """Return nothing once the worker has consumed, or if it cannot: a restart would not bring the broker back."""

@@ -25,6 +25,7 @@ from django.conf import settings
 from kombu.asynchronous import set_event_loop
 
 from webhooks.listening import in_words
+from webhooks.outage_log import OutageLog
 from webhooks.probes import ProbeServer
 from workers.lifetime import stops_at
 from workers.run_reports import open_reports
@@ -53,8 +54,7 @@ class Probes(bootsteps.StartStopStep):
         self._ports: range = settings.HOOKLINE_PROBE_PORTS
         self._pid = 0
         """Of the probe process; 0 while there is none."""
-        self._failures = 0
-        """How often in a row it could not be started."""
+        self._failures = OutageLog(logger, "probe process not started")
 
     def include_if(self, worker: Any) -> bool:
         return bool(settings.HOOKLINE_PROBE_PORT)
@@ -112,11 +112,7 @@ class Probes(bootsteps.StartStopStep):
         try:
             self._fork()
         except OSError as error:
-            self._failures += 1
-            if self._failures & (self._failures - 1) == 0:  # The 1st, 2nd, 4th, 8th … time in a row.
-                logger.warning("probe process not started", extra={"error": error.strerror, "failures": self._failures})
-        else:
-            self._failures = 0
+            self._failures.failed(str(error.strerror))
 
     def _beat(self) -> None:
         self._is_beat_asked_for = False

@@ -24,6 +24,8 @@ class Questions:
         self._broker = Broker()
         # Bounds the wait, and cuts off a database that is silent.
         self._committer = Committer(threads=1)
+        self.broker_reason = ""
+        """What was wrong with the broker when it was asked last, in words that follow on "the broker"."""
 
     def ask(self, reason: Doubt, queues: Sequence[str], *, unstarted: int) -> Answers:
         """Ask the broker; and the inbox too, if it is the progress that is in doubt and a message is there to take.
@@ -43,9 +45,12 @@ class Questions:
     def _messages(self, queues: Sequence[str]) -> int | None:
         """Return how many messages wait in all; None if the broker does not answer, or there is no queue to ask for."""
         try:
-            return sum(self._broker.depth(queue) for queue in queues) if queues else None
-        except OperationalError:
+            messages = sum(self._broker.depth(queue) for queue in queues) if queues else None
+        except OperationalError as error:
+            self.broker_reason = str(error)
             return None
+        self.broker_reason = ""
+        return messages
 
     def _has_due_jobs(self, queues: Sequence[str]) -> bool | None:
         try:

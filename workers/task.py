@@ -18,12 +18,13 @@ from typing import Any
 
 from celery import Celery, Task
 from django.conf import settings
-from django.db import DataError, Error, InterfaceError, OperationalError, connection, connections
+from django.db import Error, connections
 
-from webhooks import transitions
+from webhooks import database, transitions
 from webhooks.broker import MESSAGE_VERSION
 from webhooks.event import Event, GiveUp, RetryLater, Run
 from webhooks.models import AttemptOutcome
+from webhooks.outage_log import OutageLog
 from webhooks.outcomes import Outcome
 from webhooks.payload import media_type, parse
 from webhooks.run_statements import payload_of
@@ -32,10 +33,13 @@ from webhooks.transitions import ClaimedJob
 from workers.run import HandlerWindow, run_handler
 from workers.stopping import is_stopping
 
-RECORD_PAUSE_SECONDS = 1.0
+PAUSE_SECONDS = 1.0
+"""A child that finds no database waits so long: then it asks again, or takes the next message."""
 PAYLOAD_AGAIN_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
+_unclaimed = OutageLog(logger, "jobs are not claimed")
+_unrecorded = OutageLog(logger, "outcomes are not recorded yet")
 
 
 class HandlerTask(Task[[int], str]):
@@ -101,14 +105,19 @@ def register(app: Celery, subscriptions: Subscriptions) -> None:
 def perform(subscription: Subscription, job_id: int, *, worker: str, window: HandlerWindow) -> str:
     """Claim a job, run its handler and record the outcome; return what happened, for Flower."""
     lease_seconds = subscription.time_limit + settings.HOOKLINE_LEASE_MARGIN_SECONDS
-    job = _claim(job_id, worker=worker, lease_seconds=lease_seconds)
-    if job is None:
-        from workers.ended import settle  # Celery's own worker comes with it, which no other process needs.
-
-        if settle(job_id, worker=worker):
-            return "settled"
-        logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
-        return "dropped"
+    try:
+        job = database.run(
+            partial(transitions.claim, job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
+        )
+        if job is None:
+            return _end_message(job_id, worker=worker)
+    except Error as error:
+        if not database.is_outage(error):
+            raise
+        # The relay publishes it again. A claim whose answer was lost is the lease's.
+        _unclaimed.failed(f"the database {database.reason(error)}")
+        time.sleep(PAUSE_SECONDS)
+        return "left to the relay"
     claimed = time.monotonic()
     if job.handler != subscription.name:
         outcome = Outcome(kind=AttemptOutcome.GAVE_UP, message=f"The message named {subscription.name}.")
@@ -132,13 +141,14 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
     return outcome.kind.value
 
 
-def _claim(job_id: int, *, worker: str, lease_seconds: float) -> ClaimedJob | None:
-    try:
-        return transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
-    except (OperationalError, InterfaceError):
-        # A connection kept from the last run says only now that the database was restarted: one try on a new one.
-        connection.close()
-        return transitions.claim(job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
+def _end_message(job_id: int, *, worker: str) -> str:
+    """Do what is to be done for a message whose job cannot be claimed; return what it was."""
+    from workers.ended import settle  # Celery's own worker comes with it, which no other process needs.
+
+    if database.run(partial(settle, job_id, worker=worker)):
+        return "settled"
+    logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
+    return "dropped"
 
 
 def event_of(job: ClaimedJob) -> Event:
@@ -160,10 +170,11 @@ def event_of(job: ClaimedJob) -> Event:
 
 def _body_of(job: ClaimedJob) -> bytes:
     try:
-        body = payload_of(job.delivery_id)
-    except (OperationalError, InterfaceError) as error:
-        connection.close()
-        if "out of memory" in str(error):  # So libpq says it.
+        body = database.run(partial(payload_of, job.delivery_id))
+    except Error as error:
+        if not database.is_outage(error):
+            raise
+        if "out of memory" in str(error) and not database.sqlstate(error):  # So libpq says it of this process.
             raise MemoryError("The payload takes more memory than the process may have.") from None
         raise RetryLater("The database was away as the payload was read.", after=PAYLOAD_AGAIN_SECONDS) from None
     if body is None:
@@ -197,18 +208,19 @@ def _record(
         held = time.monotonic() - claimed
         age = job.claimed_at - job.budget_from_at + timedelta(seconds=held)
         try:
-            return transitions.record(job, outcome, age_seconds=age.total_seconds(), backoff=subscription.backoff)
-        except (DataError, ValueError) as error:
-            if is_bare:
-                raise
-            # Whatever it is that cannot be stored, that the run has failed can.
-            is_bare = True
-            outcome = Outcome(
-                kind=AttemptOutcome.FAILED, message=f"The outcome was unfit to record: {type(error).__name__}"
+            return database.run(
+                partial(transitions.record, job, outcome, age_seconds=age.total_seconds(), backoff=subscription.backoff)
             )
-        except Error as error:
-            connection.close()
-            if held + RECORD_PAUSE_SECONDS >= lease_seconds:
+        except (Error, ValueError) as error:
+            if database.is_outage(error):
+                _unrecorded.failed(f"the database {database.reason(error)}")
+                if held + PAUSE_SECONDS >= lease_seconds:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+            elif is_bare:
                 raise
-            logger.warning("recording again", extra={"job": job.pk, "error": type(error).__name__})
-            time.sleep(RECORD_PAUSE_SECONDS)
+            else:
+                # Whatever it is that cannot be stored, that the run has failed can.
+                is_bare = True
+                message = f"The outcome was unfit to record: {type(error).__name__}"
+                outcome = Outcome(kind=AttemptOutcome.FAILED, message=message)

@@ -96,7 +96,7 @@ def named_in_celery() -> Iterator[str]:
         for one in part.__mro__:
             # What a class says of itself, such as __module__, is no name of a part.
             yield from _dotted({name: value for name, value in vars(one).items() if not name.startswith("__")})
-    yield from _dotted([WorkController.Blueprint.default_steps, Consumer.Blueprint.default_steps])
+    yield from _dotted([WorkController.Blueprint.default_steps, vars(Consumer.Blueprint)["default_steps"]])
 
 
 def plugins() -> Iterator[str]:

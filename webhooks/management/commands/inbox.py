@@ -9,6 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
 
+from webhooks import database
 from webhooks.ages import relative, rough
 from webhooks.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
 from webhooks.lifecycle import is_migrated
@@ -59,8 +60,8 @@ def _count() -> Counts:
         if is_migrated():
             return count_inbox()
     except Error as error:
-        raise CommandError(f"The database does not answer ({type(error).__name__}); {_place()}.") from None
-    raise CommandError("The database is not migrated; run manage.py migrate.")
+        raise CommandError(f"The database {database.reason(error)}; {_place()}.") from None
+    raise CommandError(f"The database {database.NOT_MIGRATED}.")
 
 
 def _place() -> str:

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from tqdm import tqdm
 
+from webhooks import database
 from webhooks.lifecycle import is_migrated
 from webhooks.retention import Limits, Pruned, current_limits, prune
 
@@ -37,7 +38,7 @@ class Command(BaseCommand):
         for line in _told(pruned, limits):
             self.stdout.write(line)
         if failure is not None:
-            raise CommandError(f"The database failed ({type(failure).__name__}); the next pass goes on.")
+            raise CommandError(f"The database {database.reason(failure)}; the next pass goes on.")
         if stop.is_set():
             self.stdout.write("Stopped before the end; the next pass goes on.")
 
@@ -47,8 +48,8 @@ def _limits() -> Limits | None:
         if is_migrated():
             return current_limits()
     except Error as error:
-        raise CommandError(f"The database does not answer ({type(error).__name__}).") from None
-    raise CommandError("The database is not migrated; run manage.py migrate.")
+        raise CommandError(f"The database {database.reason(error)}.") from None
+    raise CommandError(f"The database {database.NOT_MIGRATED}.")
 
 
 def _prune(limits: Limits, stop: Event, *, is_trial: bool) -> tuple[Pruned, Error | None]:

@@ -9,6 +9,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from kombu.exceptions import OperationalError
 
+from webhooks import broker_reasons, database
 from webhooks.apps import installed_subscriptions
 from workers.fleet import Fleet
 
@@ -50,9 +51,9 @@ class Command(BaseCommand):
             if wait and (fleet.told or unheard):
                 self._wait(fleet, deadline)
         except OperationalError as error:
-            raise CommandError(f"The broker does not answer ({type(error).__name__}); look at BROKER_URL.") from None
+            raise CommandError(f"The broker {broker_reasons.reason(error)}. Its address is BROKER_URL.") from None
         except Error as error:
-            raise CommandError(f"The database does not answer ({type(error).__name__}).") from None
+            raise CommandError(f"The database {database.reason(error)}.") from None
         if unheard and stay_down:
             names = ", ".join(unheard)
             raise CommandError(f"Not told to stay down, and may be started again: {names}. Then say it once more.")

@@ -1,0 +1,96 @@
+"""Says what is wrong with the broker, from whatever error py-amqp, redis-py or the system has raised.
+
+By AMQP's reply codes, by the first word of Redis's replies (which redis-py turns into classes), and by the system's own
+errors. The words follow on "the broker", and hold no value of ours.
+"""
+
+import errno
+import socket
+import ssl
+from collections.abc import Iterator
+
+_LOGIN = "refuses the login; look at user and password"
+_NO_HOST = "has no such virtual host, or does not let this user in"
+_CUT = "ended the connection"
+_TLS = "fails at TLS; look at scheme and certificates"
+_BY_REPLY_CODE = {
+    311: "takes no message so large",
+    320: "is closing its connections",
+    402: _NO_HOST,
+    404: "has no such queue or exchange",
+    405: "lets another client alone use the queue",
+    406: "holds the queue with other properties",
+    506: "is short of resources",
+    530: _NO_HOST,
+    541: "reports an internal error",
+}
+"""https://www.rabbitmq.com/amqp-0-9-1-reference#constants"""
+_BY_REPLY = {
+    "WRONGPASS": _LOGIN,
+    "NOAUTH": "wants a login; give user and password",
+    "NOPERM": "denies this user a command, a key or a channel",
+    "OOM": "has no memory left",
+    "READONLY": "is read-only; it may be a replica",
+    "LOADING": "is starting",
+    "MASTERDOWN": "has lost its primary",
+    "CLUSTERDOWN": "is a cluster that is down",
+    "MOVED": "is a cluster, which is not supported",
+    "CROSSSLOT": "is a cluster, which is not supported",
+    "MISCONF": "cannot write to its disk",
+    "NOREPLICAS": "has too few replicas",
+}
+"""https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors"""
+_BY_TEXT = {
+    "max number of clients reached": "has no connection left",
+    "DB index is out of range": "has no database of that number",
+    "invalid password": _LOGIN,
+    "called without any password configured": _LOGIN,
+    "Name or service not known": "has a host name that is not found",
+    "name resolution": "has a host name that is not found",
+    "closed connection": _CUT,
+    "Socket closed": _CUT,
+}
+_BY_ERRNO = {
+    errno.ECONNREFUSED: "refuses the connection: nothing listens there",
+    errno.ECONNRESET: _CUT,
+    errno.EPIPE: _CUT,
+    errno.EHOSTUNREACH: "cannot be reached over the network",
+    errno.ENETUNREACH: "cannot be reached over the network",
+    errno.ENOSPC: "has a full disk",
+    errno.EACCES: "is a folder that may not be used",
+    errno.EROFS: "is a folder that may not be written to",
+    errno.ENOENT: "is a folder that is not there",
+    errno.EMFILE: "is not asked: this process has too many open files",
+}
+
+
+def reason(error: BaseException) -> str:
+    """Say what is wrong with the broker; by the error itself, or by one that it was raised from."""
+    known = (words for one in _chain(error) if (words := _of(one)))
+    return next(known, "") or f"does not answer ({type(list(_chain(error))[-1]).__name__})"
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _of(error: BaseException) -> str | None:
+    code = getattr(error, "reply_code", None)
+    if code == 403:  # Of the login, or of what is done on a channel.
+        return _LOGIN if "login was refused" in str(error).lower() else "denies this user a permission that is needed"
+    # redis-py keeps the first word where it knows the word, and the whole reply where it does not.
+    word = getattr(error, "status_code", None) or str(error).partition(" ")[0]
+    words = _BY_REPLY_CODE.get(code) if code else _BY_REPLY.get(word)
+    return words or next((words for text, words in _BY_TEXT.items() if text in str(error)), None) or _of_system(error)
+
+
+def _of_system(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLError):
+        return _TLS
+    if isinstance(error, socket.gaierror):
+        return "has a host name that is not found"
+    if isinstance(error, TimeoutError):
+        return "did not answer in time"
+    return _BY_ERRNO.get(error.errno or 0) if isinstance(error, OSError) else None

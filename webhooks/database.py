@@ -1,0 +1,212 @@
+"""Decides for every process what an error of the database is about, and what follows from it.
+
+It is about the row at hand, or it is an *outage*: about the server, its configuration or this session, and so the next
+row would meet it too. An outage ends the connection. `run` then tries once on a new one, since a connection that was
+kept may be the only thing that is wrong: the server was restarted, or was demoted and is the primary again. And after
+one outage every kept connection of the process is doubtful, and is closed before its next use.
+"""
+
+import itertools
+import re
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from django.core.signals import got_request_exception, request_started
+from django.db import DataError, Error, IntegrityError, connection
+
+T = TypeVar("T")
+
+NOT_MIGRATED = "is not migrated; run manage.py migrate"
+_LOGIN = "refuses the login; look at user and password"
+_LET_IN = "lets no such client in; look at pg_hba.conf, which may want TLS"
+_UNKNOWN = "has no database of that name"
+_PRIVILEGES = "denies this user a privilege that is needed"
+_READ_ONLY = "is read-only; it may be a standby, or not promoted yet"
+_BUSY = "has no connection left"
+_CHANGING = "is starting, stopping or recovering"
+_CONFLICT = "gave precedence to another transaction"
+_CUT = "ended the connection"
+_TIMEOUT = "did not answer in time"
+_NO_TLS = "does not speak TLS, and sslmode asks for it"
+_TLS = "fails at TLS; look at sslmode and the certificates"
+_NAME = "has a host name that is not found"
+_NOBODY = "refuses the connection: nothing listens there"
+_NO_WAY = "cannot be reached over the network"
+_DISK = "has a full disk"
+
+_OF_THE_ROW = frozenset({"21", "22", "23", "27", "44", "54", "P0"})
+"""Classes of SQLSTATE that speak of values: https://www.postgresql.org/docs/current/errcodes-appendix.html
+
+All others are outages. Class 42 is one, since our statements are the same for every row: a table, a column or a
+privilege is missing. So are 40 and 55 (another transaction is in the way: a moment later it is not) and 0A, 26 and 34
+(the session has lost what it had prepared).
+"""
+_BY_STATE = {
+    "08": _CUT,
+    "25": "broke off this session's transaction",
+    "25006": _READ_ONLY,
+    "28": _LOGIN,
+    "3D": _UNKNOWN,
+    "3F": NOT_MIGRATED,
+    "40": _CONFLICT,
+    "42501": _PRIVILEGES,
+    "42703": NOT_MIGRATED,
+    "42883": NOT_MIGRATED,
+    "42P01": NOT_MIGRATED,
+    "53100": _DISK,
+    "53200": "has no memory left",
+    "53300": _BUSY,
+    "55": _CONFLICT,
+    "57014": "ended a statement that took too long",
+    "57P": _CHANGING,
+    "57P01": _CUT,
+    "57P04": _UNKNOWN,
+    "57P05": _CUT,
+    "58": "fails at its files",
+    "XX": "reports an internal error",
+}
+"""By SQLSTATE, or what it begins with."""
+_BY_TEXT = {
+    # What a server says while a connection is made has no SQLSTATE for us: libpq hands on the text alone.
+    "authentication failed": _LOGIN,
+    "no password supplied": _LOGIN,
+    'role "" does not exist': _LOGIN,
+    "no such user": _LOGIN,
+    "not permitted to log in": _LOGIN,
+    "pg_hba.conf": _LET_IN,
+    'database "" does not exist': _UNKNOWN,
+    "no such database": _UNKNOWN,
+    'permission denied for database ""': _PRIVILEGES,
+    "too many c": _BUSY,
+    "connection slots": _BUSY,
+    "no more connections": _BUSY,
+    "the database system is": _CHANGING,
+    "session is read-only": _READ_ONLY,
+    "server is in hot standby": _READ_ONLY,
+    "does not support ssl": _NO_TLS,
+    "connection refused": _NOBODY,
+    "could not translate host name": _NAME,
+    "failed to resolve host": _NAME,
+    "name or service not known": _NAME,
+    "name resolution": _NAME,
+    "unreachable": _NO_WAY,
+    "no route to host": _NO_WAY,
+    "timeout": _TIMEOUT,
+    "timed out": _TIMEOUT,
+    "closed the connection": _CUT,
+    "closed unexpectedly": _CUT,
+    "connection reset": _CUT,
+    "eof detected": _CUT,
+    "connection is closed": _CUT,
+    "connection is lost": _CUT,
+    "certificate": _TLS,
+    "ssl": _TLS,
+    "no such file or directory": _NOBODY,
+    "no such table": NOT_MIGRATED,
+    "no such column": NOT_MIGRATED,
+}
+"""By what a message holds without its quoted values, in small letters; the first that fits."""
+_BY_SQLITE_CODE = {
+    5: "is locked by another process",
+    6: "is locked by another process",
+    8: "is a file that may not be written to",
+    10: "fails at its file",
+    11: "is damaged",
+    13: _DISK,
+    14: "is a file that cannot be opened",
+    26: "is a file of another kind",
+}
+"""By SQLite's primary result code: https://www.sqlite.org/rescode.html"""
+
+_outages = itertools.count(1)
+_newest = 0
+"""The number of this process's newest outage."""
+_thread = threading.local()
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether an error is the database's, and about the server or the session, not about the row at hand."""
+    if not isinstance(error, Error):
+        return False
+    state = sqlstate(error)
+    if state:
+        return state[:2] not in _OF_THE_ROW
+    return not isinstance(error, (DataError, IntegrityError))
+
+
+def reason(error: BaseException) -> str:
+    """Say what is wrong with the database, in words that follow on "the database". They hold no value of ours."""
+    state, cause = sqlstate(error), error.__cause__ or error
+    if state:
+        known = _BY_STATE.get(state) or _BY_STATE.get(state[:3]) or _BY_STATE.get(state[:2])
+        return known or f"answers with an error (SQLSTATE {state})"
+    if words := _BY_SQLITE_CODE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF):
+        return words
+    told = re.sub(r"""(["'])[^"']*\1""", '""', str(cause)).lower()
+    words = next((words for text, words in _BY_TEXT.items() if text in told), None)
+    return words or f"does not answer ({type(error).__name__})"
+
+
+def sqlstate(error: BaseException) -> str:
+    """Return PostgreSQL's code for an error, or "" where there is none: while connecting, and on SQLite."""
+    cause = error.__cause__ or error
+    return str(getattr(cause, "sqlstate", None) or getattr(getattr(cause, "diag", None), "sqlstate", None) or "")
+
+
+def run(work: Callable[[], T], *, may_repeat: Callable[[], bool] = lambda: True) -> T:
+    """Run `work`, and once more if an outage ended a connection that was kept from before. Raises Django's errors.
+
+    Its caller sees to it that doing it twice does no harm: a commit whose answer was lost may have happened.
+    """
+    while True:
+        renew()
+        is_kept = connection.connection is not None and not connection.in_atomic_block
+        try:
+            return work()
+        except Error as error:
+            if not is_outage(error):
+                raise
+            drop()
+            if not is_kept or not may_repeat():
+                raise
+
+
+def drop() -> None:
+    """Close this thread's connection after an outage; the other threads close theirs before they use them again."""
+    _thread.outage = doubt_all()
+    connection.close()
+
+
+def doubt_all() -> int:
+    """Have every thread close the connection it has kept before it is used again; return the outage's number."""
+    global _newest  # noqa: PLW0603  One for the process is what is meant.
+    _newest = next(_outages)
+    return _newest
+
+
+def check_writable() -> None:
+    """Change no row; raises where that is refused: it is read-only, not migrated, or denies a privilege."""
+    with connection.cursor() as cursor:
+        cursor.execute("UPDATE webhooks_source SET name = name WHERE id = 0")
+
+
+def renew(**_signal: Any) -> None:
+    """Close this thread's connection if it was opened before the process's newest outage."""
+    if getattr(_thread, "outage", 0) != _newest and not connection.in_atomic_block:
+        _thread.outage = _newest
+        connection.close()
+
+
+def _on_failed_page(**_signal: Any) -> None:
+    """A page's error is Django's to answer; here it only ends the connection, which Django would keep."""
+    error = sys.exc_info()[1]
+    if error is not None and is_outage(error):
+        drop()
+
+
+def watch_pages() -> None:
+    """Have the threads that serve Django's pages keep to the same rule."""
+    request_started.connect(renew)
+    got_request_exception.connect(_on_failed_page)
