@@ -3,6 +3,7 @@
 from django.conf import settings
 
 from project.wsgi import application as wsgi_application
+from webhooks.connections import Connections
 from webhooks.front import Front
 from webhooks.views import rules
 
@@ -11,4 +12,5 @@ application = Front(
     rules=rules,
     threads=settings.HOOKLINE_RECEIVER_THREADS,
     body_seconds=settings.HOOKLINE_BODY_SECONDS,
+    connections=Connections(settings.HOOKLINE_PORT),
 )

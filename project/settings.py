@@ -85,6 +85,8 @@ HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
 HOOKLINE_RECEIVER_THREADS = env.int("HOOKLINE_RECEIVER_THREADS", 8, validate=at_least(1))
 HOOKLINE_MAX_BODY_MB = env.int("HOOKLINE_MAX_BODY_MB", 25, validate=at_least(1))
 HOOKLINE_BODY_SECONDS = env.float("HOOKLINE_BODY_SECONDS", 10.0, validate=at_least(0.1))
+# Above what proxies keep an idle connection for (60 to 75 s), or they send a request on one that is being closed.
+HOOKLINE_KEEP_ALIVE_SECONDS = env.float("HOOKLINE_KEEP_ALIVE_SECONDS", 90.0, validate=at_least(1))
 
 HOOKLINE_DRAIN_SECONDS = env.float("HOOKLINE_DRAIN_SECONDS", 5.0 if PRODUCTION else 0.0, validate=at_least(0))
 

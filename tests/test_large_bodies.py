@@ -13,6 +13,7 @@ import pytest
 
 from webhooks.body_reader import HELD_BYTES, UNCOUNTED_BYTES
 from webhooks.byte_budget import ByteBudget
+from webhooks.connections import Connections
 from webhooks.front import LARGE_BODY, LARGE_BYTES_AT_WORK, Front
 from webhooks.intake import Rules
 from webhooks.subscriptions import Subscriptions
@@ -191,7 +192,7 @@ def front(application: Application, monkeypatch: pytest.MonkeyPatch) -> Front:
 def front_of(application: Application, monkeypatch: pytest.MonkeyPatch, *, body_seconds: float) -> Front:
     monkeypatch.setattr("celery.platforms.set_pdeathsig", lambda _name: None)  # Not for the tests' own process.
     rules = Rules(secrets={"github": ["x"]}, fingerprint_key="", subscriptions=Subscriptions(), max_body_bytes=25 * MB)
-    return Front(application, rules=lambda: rules, threads=8, body_seconds=body_seconds)
+    return Front(application, rules=lambda: rules, threads=8, body_seconds=body_seconds, connections=Connections(0))
 
 
 @contextlib.asynccontextmanager

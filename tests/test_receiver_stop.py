@@ -6,12 +6,14 @@ import json
 import signal
 import subprocess
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from tests.processes import manage, wait_until
 from tests.receiver_process import BODY, PATIENCE, SECRET, Receiver, receiver_in, request
@@ -175,3 +177,75 @@ def replaced(old: Receiver, service: Service) -> int:
     process.send_signal(signal.SIGTERM)
     service.take_out_once_not_ready(old)
     return process.wait(PATIENCE)
+
+
+# --- Connections that are kept ----------------------------------------------------------------------------------------
+
+KEEP_ALIVE_SECONDS = 6
+
+
+def test_a_connection_outlives_the_idle_time_of_every_usual_proxy() -> None:
+    assert settings.HOOKLINE_KEEP_ALIVE_SECONDS > 75 + 5
+
+
+def test_a_pooled_client_that_lets_go_before_the_limit_never_meets_a_closed_connection(tmp_path: Path) -> None:
+    with receiver_in(tmp_path, HOOKLINE_KEEP_ALIVE_SECONDS=KEEP_ALIVE_SECONDS) as own:
+        kept = [own.connect() for _ in range(8)]
+        for _ in range(2):
+            for connection in kept:
+                assert connection.send(request()).reply().status == 202
+            time.sleep(KEEP_ALIVE_SECONDS / 3)  # The wait is what is tried; the rest is a busy machine's.
+        for connection in kept:
+            assert connection.send(request()).reply().status == 202
+
+
+def test_a_request_is_answered_or_the_connection_was_closed_before_it(tmp_path: Path) -> None:
+    """At and beyond the limit: an end is never met in place of the answer to a request that was taken in."""
+    with receiver_in(tmp_path, HOOKLINE_KEEP_ALIVE_SECONDS=1) as own:
+        answered = 0
+        for idle_seconds in [0.5, *(0.95 + step / 50 for step in range(8)), 1.5]:
+            connection = own.connect()
+            assert connection.send(request()).reply().status == 202
+            answered += 1
+            time.sleep(idle_seconds)
+            with contextlib.suppress(OSError, AssertionError):
+                answered += connection.send(request()).reply().status == 202
+        assert own.stop() == 0
+        assert own.log.read_text().count("delivery stored") == answered
+        assert own.complaints() == []
+
+
+@pytest.mark.parametrize("before", [b"", request()])
+def test_headers_that_trickle_end_long_before_an_idle_connection_does(tmp_path: Path, before: bytes) -> None:
+    with receiver_in(tmp_path) as own:
+        trickling, idle, unused = [own.connect() for _ in range(20)], own.connect(), own.connect()
+        assert idle.send(request()).reply().status == 202
+        for connection in trickling if before else ():
+            assert connection.send(before).reply().status in (200, 202)
+
+        def have_ended() -> bool:
+            for connection in trickling:
+                with contextlib.suppress(OSError):
+                    connection.send(b"G")
+            time.sleep(0.2)
+            return not any(connection.is_silent for connection in trickling)
+
+        wait_until(have_ended, what="every connection that trickles has ended", seconds=PATIENCE)
+        assert idle.is_silent
+        assert unused.send(request()).reply().status == 202
+        assert idle.send(request()).reply().status == 202
+
+
+def test_a_connection_on_which_nothing_comes_is_ended_in_the_end(tmp_path: Path) -> None:
+    with receiver_in(tmp_path, HOOKLINE_KEEP_ALIVE_SECONDS=1) as own:
+        assert own.connect().ends()
+        assert own.connect().send(b"POST /webh").ends()
+
+
+def test_a_body_that_takes_longer_than_headers_may_is_let_alone(tmp_path: Path) -> None:
+    with receiver_in(tmp_path) as own:
+        slow = own.stalled()
+        for place in range(len(BODY)):
+            slow.send(BODY[place : place + 1])
+            time.sleep(0.25)  # Of 54 bytes: beyond ten looks, and bytes come at each.
+        assert slow.reply().status == 202

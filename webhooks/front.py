@@ -24,6 +24,7 @@ from webhooks import lifecycle
 from webhooks.body_length import announced_length
 from webhooks.body_reader import HELD_BYTES, BodyError, read_body
 from webhooks.byte_budget import ByteBudget, Share
+from webhooks.connections import Connections
 from webhooks.intake import Answer, Rules, body_limit, refusal, refuse_length, refuse_unread
 from webhooks.middleware import PROBES, WEBHOOKS, machine_path
 
@@ -43,15 +44,19 @@ Response = tuple[int, list[tuple[str, str]], bytes]
 class Front:
     """An RSGI application that serves a WSGI one."""
 
-    def __init__(self, wsgi: Wsgi, *, rules: Callable[[], Rules], threads: int, body_seconds: float) -> None:
+    def __init__(
+        self, wsgi: Wsgi, *, rules: Callable[[], Rules], threads: int, body_seconds: float, connections: Connections
+    ) -> None:
         self._wsgi = wsgi
         self._rules = rules
         self._threads = threads
         self._body_seconds = body_seconds
+        self._connections = connections
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         platforms.set_pdeathsig("SIGKILL")  # type: ignore[attr-defined]  # A receiver whose launcher was killed must not go on holding the port.
         loop.add_signal_handler(DRAIN_SIGNAL, lifecycle.stopping.set)
+        self._connections.watch(loop)
         self._held = ByteBudget(HELD_BYTES)
         self._at_work = ByteBudget(LARGE_BYTES_AT_WORK)
         self._deliveries = ThreadPoolExecutor(self._threads, thread_name_prefix="deliveries")
@@ -64,7 +69,8 @@ class Front:
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         try:
-            status, headers, body = await self._respond(scope, proto)
+            with self._connections.busy(scope.client):
+                status, headers, body = await self._respond(scope, proto)
         except ProtocolClosed:
             return  # The client is gone; there is nobody to answer.
         if lifecycle.stopping.is_set():

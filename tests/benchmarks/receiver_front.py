@@ -50,10 +50,11 @@ def front() -> Any:
     import django
 
     django.setup()
+    from webhooks.connections import Connections
     from webhooks.front import Front
     from webhooks.views import rules
 
-    return Front(empty, rules=rules, threads=THREADS, body_seconds=60)
+    return Front(empty, rules=rules, threads=THREADS, body_seconds=60, connections=Connections(0))
 
 
 @contextlib.contextmanager

@@ -19,7 +19,8 @@ from webhooks.listening import address_of, in_words, try_port
 from webhooks.threads import start_thread
 
 CONNECTIONS = 1000
-HEADER_SECONDS = 10
+BUFFER_BYTES = 64 * 1024
+"""How much Granian reads ahead of each connection; no head may be longer."""
 STOP_MARGIN_SECONDS = 5
 
 
@@ -79,6 +80,9 @@ class Command(BaseCommand):
             websockets=False,
             backlog=CONNECTIONS,
             backpressure=CONNECTIONS,
-            http1_settings=HTTP1Settings(header_read_timeout=HEADER_SECONDS * 1000),
+            # Granian's limit on headers counts from the last answer, so that it is the one on idle connections, too.
+            http1_settings=HTTP1Settings(
+                header_read_timeout=round(settings.HOOKLINE_KEEP_ALIVE_SECONDS * 1000), max_buffer_size=BUFFER_BYTES
+            ),
             log_level=LogLevels.warning,
         ).serve()
