@@ -1,7 +1,8 @@
 """A worker's stop, from its first word to its exit within HOOKLINE_GRACE_SECONDS.
 
     the word    no more jobs are taken, what was prefetched goes back to the broker, running handlers go on
-    cancel      a margin before the end, handlers that still run are interrupted, and their jobs handed back
+    cancel      a margin before the end, handlers that still run are interrupted, and their jobs handed back; the
+                processes of those that go on are killed
     kill        a handler that will not be interrupted is killed with its process, and left to the lease
     leave       whatever still keeps the parent from its exit is left behind
 
@@ -25,7 +26,9 @@ from django.conf import settings
 
 from webhooks.threads import start_thread
 from workers.checks import check_times, margin_seconds
+from workers.descendants import kill_descendants
 from workers.stopping import PLANNED, begin_stop, is_stopping, mark_stopping, open_bell, stopping_since
+from workers.strays import end_strays
 
 LOOK_SECONDS = 0.2
 
@@ -78,14 +81,20 @@ class Grace(StartStopStep):
             time.sleep(LOOK_SECONDS)
         ends_at = stopping_since() + settings.HOOKLINE_GRACE_SECONDS
         while time.monotonic() < ends_at - self._margin_seconds and not self._is_now:
+            end_strays()
             time.sleep(LOOK_SECONDS)
         # SIGQUIT makes the grace end here and now.
         ends_at = min(ends_at, time.monotonic() + self._margin_seconds)
         try:
             self._signal_children(signal.SIGTERM, "handlers are interrupted and their jobs handed back")
+            _sleep_until(ends_at - 0.75 * self._margin_seconds)
+            for pid in living_children(self._worker):
+                # Else an executor waits for its processes, and keeps what interrupts the handler from going on.
+                kill_descendants(pid)
             _sleep_until(ends_at - 0.5 * self._margin_seconds)
             self._signal_children(signal.SIGKILL, "handlers that would not be interrupted are killed")
             _sleep_until(ends_at - 0.3 * self._margin_seconds)
+            end_strays()
         finally:
             # Whatever became of the above: nobody else makes the parent leave.
             os._exit(self._worker.exitcode or state.should_stop or PLANNED)

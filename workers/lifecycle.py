@@ -4,12 +4,8 @@ import logging
 import os
 import resource
 import signal
-import threading
-from types import FrameType
 from typing import Any
 
-from billiard.pool import PoolThread
-from billiard.util import set_pdeathsig  # type: ignore[attr-defined]  # The stubs lack it.
 from celery import Celery, signals
 from celery.concurrency.prefork import TaskPool
 from django.conf import settings
@@ -17,6 +13,7 @@ from django.conf import settings
 from webhooks.apps import installed_subscriptions
 from webhooks.broker import job_queue
 from webhooks.subscriptions import Subscriptions
+from workers.descendants import let_handlers_have_processes
 from workers.memory import keep_loaded_shared
 from workers.recycling import count_growth, warn_of_little_room
 from workers.stopping import is_stopping, mark_stopping
@@ -36,7 +33,7 @@ def connect() -> None:
     signals.worker_process_init.connect(_limit_memory, weak=False)
     signals.worker_process_init.connect(count_growth, weak=False)
     signals.worker_process_init.connect(_hear_sigterm, weak=False)
-    signals.worker_process_init.connect(_outlive_a_thread, weak=False)
+    signals.worker_process_init.connect(_let_handlers_have_processes, weak=False)
     signals.worker_process_shutdown.connect(_leave_at_once, weak=False)
 
 
@@ -69,11 +66,12 @@ def _prepare(instance: Any = None, **_options: Any) -> None:
     from workers.inbox_check import InboxCheck
     from workers.lifetime import Lifetime
     from workers.probes import Probes
+    from workers.strays import Strays
     from workers.waits import shorten_waits
 
     shorten_waits()
     configure(instance.app)
-    for step in (Watch, Probes, InboxCheck, Grace, Lifetime):
+    for step in (Watch, Strays, Probes, InboxCheck, Grace, Lifetime):
         instance.app.steps["worker"].add(step)
 
 
@@ -99,7 +97,7 @@ def _leave_the_group(**_options: Any) -> None:
     """Put a child into a process group of its own, so that a signal to the worker's group stops the parent alone.
 
     A child that gets SIGTERM beside its parent is cut off in mid-run, and the parent then hangs at its exit. At the
-    hard time limit the parent kills the child's whole group, and with it what the handler has started.
+    hard time limit the parent kills the child's whole group, and with it most of what the handler has started.
     """
     os.setpgrp()
 
@@ -109,22 +107,8 @@ def _hear_sigterm(**_options: Any) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
-def _outlive_a_thread(**_options: Any) -> None:
-    """End with the parent, and not before: Celery asks for SIGKILL at the end of the thread that has forked the child.
-
-    On filesystem:// that is a thread of the pool, which ends as a stop begins; its children would be cut off.
-    """
-    if not isinstance(threading.main_thread(), PoolThread):
-        return
-    parent = os.getppid()
-
-    def die_with_the_parent(_number: int, _frame: FrameType | None) -> None:
-        if os.getppid() != parent:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-    # One that nobody sends, and that billiard does not take for itself after this.
-    signal.signal(signal.SIGURG, die_with_the_parent)
-    set_pdeathsig(signal.SIGURG)
+def _let_handlers_have_processes(**_options: Any) -> None:
+    let_handlers_have_processes()
 
 
 def _leave_at_once(exitcode: int = 0, **_options: Any) -> None:

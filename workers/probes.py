@@ -29,6 +29,7 @@ from webhooks.outage_log import OutageLog
 from webhooks.probes import ProbeServer
 from workers.lifetime import stops_at
 from workers.run_reports import open_reports
+from workers.strays import spare
 from workers.vital_signs import SharedSigns, VitalSigns
 
 BEAT_SECONDS = 1.0
@@ -167,6 +168,7 @@ class Probes(bootsteps.StartStopStep):
             if pid == 0:
                 self._live(server, parent)
         self._pid = pid
+        spare(pid)
 
     def _live(self, server: ProbeServer, parent: int) -> NoReturn:
         """Be the probe process."""

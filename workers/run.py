@@ -6,6 +6,7 @@ outcome that is already known.
 """
 
 import inspect
+import os
 import signal
 import time
 import traceback
@@ -39,6 +40,7 @@ class HandlerWindow:
     def __init__(self, subscription: Subscription) -> None:
         self._soft_time_limit = subscription.soft_time_limit
         self._started = time.monotonic()
+        self._pid = os.getpid()
         self._is_open = False
         self._term_came = False
         self._on_soft_limit = signal.signal(signal.SIGUSR1, self._soft_limit)
@@ -50,8 +52,11 @@ class HandlerWindow:
             raise Terminated
         return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._is_open = False
+        if os.getpid() != self._pid:  # The handler has forked, and this would go on as a second child of the worker.
+            status = getattr(error, "code", 1) if error else 0
+            os._exit(status if isinstance(status, int) else 1)
 
     @property
     def elapsed_seconds(self) -> float:

@@ -30,12 +30,15 @@ from webhooks.payload import media_type, parse
 from webhooks.run_statements import payload_of
 from webhooks.subscriptions import Subscription, Subscriptions
 from webhooks.transitions import ClaimedJob
+from workers.descendants import end_processes, retire
 from workers.run import HandlerWindow, run_handler
 from workers.stopping import is_stopping
 
 PAUSE_SECONDS = 1.0
 """A child that finds no database waits so long: then it asks again, or takes the next message."""
 PAYLOAD_AGAIN_SECONDS = 2.0
+INTERRUPTED = (AttemptOutcome.HARD_LIMIT, AttemptOutcome.HANDED_BACK)
+"""Outcomes after which the parent leaves the child a moment to record them, and then kills it."""
 
 logger = logging.getLogger(__name__)
 _unclaimed = OutageLog(logger, "jobs are not claimed")
@@ -124,6 +127,7 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
     else:
         run = Run(attempt=job.attempt, stopping=is_stopping)
         outcome = run_handler(subscription, partial(event_of, job), run, window)
+        _end_what_it_started(job, at_once=outcome.kind in INTERRUPTED)
     if close_spoilt_connections() and outcome.kind is AttemptOutcome.SUCCEEDED:
         outcome = Outcome(kind=AttemptOutcome.FAILED, message="The handler left a transaction open; it is rolled back.")
     state = _record(subscription, job, outcome, claimed=claimed, lease_seconds=lease_seconds)
@@ -149,6 +153,13 @@ def _end_message(job_id: int, *, worker: str) -> str:
         return "settled"
     logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
     return "dropped"
+
+
+def _end_what_it_started(job: ClaimedJob, *, at_once: bool) -> None:
+    if left := end_processes(at_once=at_once):
+        extra = {"job": job.pk, "handler": job.handler, "processes": left}
+        logger.warning("processes killed that the handler had left; this child ends too", extra=extra)
+        retire()
 
 
 def event_of(job: ClaimedJob) -> Event:
