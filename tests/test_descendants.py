@@ -13,7 +13,7 @@ import pytest
 
 from tests.processes import ROOT, environment, wait_until
 from tests.stack import Stack, running_stack
-from workers import strays
+from workers import orphans
 from workers.descendants import children_of
 
 BROKERS = [
@@ -188,13 +188,13 @@ def test_processes_end_with_a_worker_that_is_killed(stack: Stack) -> None:
     wait_until_none_is_left(stack)
 
 
-def test_a_child_that_is_just_being_started_is_no_stray(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(strays, "_spared", set(children_of(os.getpid())))
+def test_a_child_that_is_just_being_started_is_no_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orphans, "_spared", set(children_of(os.getpid())))
 
     def kill_count(*pids: int | None) -> int:
         processes = [SimpleNamespace(pid=pid) for pid in pids]
-        monkeypatch.setattr(strays, "_pool", SimpleNamespace(_pool=SimpleNamespace(_pool=processes)))
-        return strays.end_strays()
+        monkeypatch.setattr(orphans, "_pool", SimpleNamespace(_pool=SimpleNamespace(_pool=processes)))
+        return orphans.end_orphans()
 
     with subprocess.Popen(["sleep", "600"], start_new_session=True) as apart, subprocess.Popen(["sleep", "600"]) as own:
         assert (kill_count(None), kill_count(apart.pid), apart.poll()) == (0, 0, None)

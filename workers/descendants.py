@@ -2,7 +2,7 @@
 
 What a run has left behind is killed and reaped before its outcome is recorded. The child then ends too: what it still
 holds of a pool or an executor, the next run could not use. What a child that died has left is the parent's to end:
-`workers/strays.py`.
+`workers/orphans.py`.
 
 Linux gives both what they need. A subreaper is made the parent of every descendant whose own parent has ended,
 whatever its session or group: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html. And /proc lists

@@ -27,8 +27,8 @@ from django.conf import settings
 from webhooks.threads import start_thread
 from workers.checks import check_times, margin_seconds
 from workers.descendants import kill_descendants
+from workers.orphans import end_orphans
 from workers.stopping import PLANNED, begin_stop, is_stopping, mark_stopping, open_bell, stopping_since
-from workers.strays import end_strays
 
 LOOK_SECONDS = 0.2
 
@@ -81,7 +81,7 @@ class Grace(StartStopStep):
             time.sleep(LOOK_SECONDS)
         ends_at = stopping_since() + settings.HOOKLINE_GRACE_SECONDS
         while time.monotonic() < ends_at - self._margin_seconds and not self._is_now:
-            end_strays()
+            end_orphans()
             time.sleep(LOOK_SECONDS)
         # SIGQUIT makes the grace end here and now.
         ends_at = min(ends_at, time.monotonic() + self._margin_seconds)
@@ -94,7 +94,7 @@ class Grace(StartStopStep):
             _sleep_until(ends_at - 0.5 * self._margin_seconds)
             self._signal_children(signal.SIGKILL, "handlers that would not be interrupted are killed")
             _sleep_until(ends_at - 0.3 * self._margin_seconds)
-            end_strays()
+            end_orphans()
         finally:
             # Whatever became of the above: nobody else makes the parent leave.
             os._exit(self._worker.exitcode or state.should_stop or PLANNED)

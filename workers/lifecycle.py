@@ -65,13 +65,13 @@ def _prepare(instance: Any = None, **_options: Any) -> None:
     from workers.grace import Grace
     from workers.inbox_check import InboxCheck
     from workers.lifetime import Lifetime
+    from workers.orphans import Orphans
     from workers.probes import Probes
-    from workers.strays import Strays
     from workers.waits import shorten_waits
 
     shorten_waits()
     configure(instance.app)
-    for step in (Watch, Strays, Probes, InboxCheck, Grace, Lifetime):
+    for step in (Watch, Orphans, Probes, InboxCheck, Grace, Lifetime):
         instance.app.steps["worker"].add(step)
 
 

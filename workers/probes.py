@@ -28,8 +28,8 @@ from webhooks.listening import in_words
 from webhooks.outage_log import OutageLog
 from webhooks.probes import ProbeServer
 from workers.lifetime import stops_at
+from workers.orphans import spare
 from workers.run_reports import open_reports
-from workers.strays import spare
 from workers.vital_signs import SharedSigns, VitalSigns
 
 BEAT_SECONDS = 1.0

@@ -23,7 +23,7 @@ _pool: Any = None
 """Celery's pool, once it has started."""
 
 
-class Strays(StartStopStep):
+class Orphans(StartStopStep):
     """Ends what dead children have left: a step of the Celery worker, with a timer of its own."""
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
@@ -34,7 +34,7 @@ class Strays(StartStopStep):
         spare(*children_of(os.getpid()))
         adopt_orphans()
         worker.timer.call_repeatedly(TICK_SECONDS, end_and_tell)
-        atexit.register(end_strays)
+        atexit.register(end_orphans)
 
 
 def spare(*pids: int) -> None:
@@ -42,7 +42,7 @@ def spare(*pids: int) -> None:
     _spared.update(pids)
 
 
-def end_strays() -> int:
+def end_orphans() -> int:
     """Kill and reap what the pool's dead children have left to this process; return how many it killed."""
     if _pool is None:
         return 0
@@ -64,7 +64,7 @@ def end_strays() -> int:
 
 
 def end_and_tell() -> None:
-    if killed := end_strays():
+    if killed := end_orphans():
         logger.warning("processes killed that an ended child had left", extra={"processes": killed})
 
 
