@@ -17,12 +17,25 @@ DEEPEST = 1024
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
 _RAW_SURROGATE = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
+_LONE = rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+_PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+_STRING = rb'"(?:[^"\\]++|\\.)*+"?+'
+_SMALL = rb"[0-9]{1,308}+(?![0-9])(?:\.[0-9]++)?+(?![eE])"
+_NUMBER = rb"(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
+
+
+def _next(wanted: bytes, *passed_over: bytes) -> re.Pattern[bytes]:
+    """Return a pattern of the text up to what is wanted, or up to a byte that is neither, or to the end.
+
+    It matches wherever it is tried, so that no byte is looked at twice, and a megabyte without a find is one match.
+    """
+    return re.compile(b"((?:%b)*+)(?:(%b)|.|\\Z)" % (b"|".join(passed_over), wanted), re.DOTALL)
+
+
 # Escaped backslashes are passed over, since what follows them is text; a whole pair is one character.
-_ESCAPED_SURROGATE = re.compile(
-    rb"(?:\\\\)++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
-)
-# Strings are passed over. One that does not end takes the rest, or each quote in it would begin another search.
-_NUMBER = re.compile(rb'"(?:[^"\\]++|\\.)*+"?+|(-?(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+)', re.DOTALL)
+_LONE_SURROGATE = _next(_LONE, rb"[^\\]++", rb"\\[^u]", rb"\\u(?![dD][89a-fA-F])", _PAIR)
+# A string that does not end takes the rest of the text.
+_LARGE_NUMBER = _next(_NUMBER, rb'[^"0-9]++', _STRING, _SMALL)
 
 
 def loads(text: bytes) -> Any:
@@ -42,13 +55,10 @@ def loads(text: bytes) -> Any:
 
 def _rewritten(text: bytes) -> bytes:
     text = _RAW_SURROGATE.sub(_REPLACEMENT, text.removeprefix(_BYTE_ORDER_MARK))
-    text = _ESCAPED_SURROGATE.sub(lambda found: _REPLACEMENT if found[1] else found[0], text)
-    return _NUMBER.sub(_within_floats, text)
+    text = _LONE_SURROGATE.sub(lambda found: found[1] + _REPLACEMENT if found[2] else found[0], text)
+    return _LARGE_NUMBER.sub(_within_floats, text)
 
 
 def _within_floats(found: re.Match[bytes]) -> bytes:
-    if found[1] is None:
-        return found[0]
-    largest = sys.float_info.max
-    number = float(found[1])
-    return found[1] if abs(number) <= largest else repr(largest if number > 0 else -largest).encode()
+    is_beyond = found[2] and float(found[2]) == float("inf")
+    return found[1] + repr(sys.float_info.max).encode() if is_beyond else found[0]
