@@ -8,6 +8,7 @@ from typing import Any
 
 from webhooks import sample_payloads
 from webhooks.event import Event
+from webhooks.payload import summarise
 from workers.catalog import handlers
 
 NOON = datetime(2026, 10, 10, 12, tzinfo=UTC)
@@ -44,16 +45,16 @@ def payload_of(name: str) -> dict[str, Any]:
 def event(name: str, payload: dict[str, Any] | None = None, *, second: int = 0, source: str = "github") -> Event:
     """Return an event as the worker hands it to a handler, received `second` seconds after noon."""
     payload = payload_of(name) if payload is None else payload
-    guid = str(uuid.UUID(int=second))
+    guid, told = str(uuid.UUID(int=second)), summarise(payload)
     return Event(
         name=name,
-        action=payload.get("action", ""),
+        action=told.action,
         payload=payload,
         delivery=guid,
         source=source,
         hook_id=512340001,
-        repository=payload.get("repository", {}).get("full_name", ""),
-        installation_id=payload.get("installation", {}).get("id"),
+        repository=told.repository,
+        installation_id=told.installation_id,
         sender="ana-example",
         received_at=NOON + timedelta(seconds=second),
         idempotency_key=f"{name}:{guid}",

@@ -1,11 +1,16 @@
 """How the bundled handlers read payloads, and what they give up."""
 
+import contextlib
 from datetime import datetime
+from random import Random
 from typing import Any
 
 import pytest
+from django.db import DataError, transaction
 
-from tests.catalog_events import NOON, event, handle, payload_of
+from tests.catalog_events import HANDLERS, NOON, event, handle, payload_of
+from tests.fuzz.bodies import odd_members
+from webhooks import json_text
 from webhooks.event import GiveUp
 from workers.catalog.reading import moment
 
@@ -90,12 +95,26 @@ def test_a_success_that_recorded_less_says_what_is_missing(name: str, path: str,
     ("name", "path"),
     [("ping", "hook"), ("installation", "installation.id"), ("repository", "repository.full_name"), ("push", "ref")],
 )
+@pytest.mark.parametrize("value", [True, "a\0b", 2**63, 2.0**70, [[]]])
 @pytest.mark.django_db
-def test_a_value_of_another_type_than_githubs_is_given_up(name: str, path: str) -> None:
+def test_a_value_of_another_type_or_size_than_githubs_is_given_up(name: str, path: str, value: Any) -> None:
     given = event(name, payload_of(name))
-    strike(given.payload, path.split("."), True)
+    strike(given.payload, path.split("."), value)
     with pytest.raises(GiveUp, match=f"payload's {path} is not what GitHub sends"):
         handle(given)
+
+
+@pytest.mark.django_db
+@pytest.mark.both_databases
+@pytest.mark.parametrize("name", HANDLERS)
+def test_whatever_stands_where_a_handler_looks_it_succeeds_or_gives_up(name: str) -> None:
+    for number in range(40):
+        try:
+            odd = json_text.loads(odd_members(Random(f"{name}/{number}")))
+        except ValueError:
+            continue  # So the receiver refuses it.
+        with contextlib.suppress(GiveUp, DataError), transaction.atomic():  # PostgreSQL bounds the length of names.
+            handle(event(name, payload_of(name) | odd))
 
 
 @pytest.mark.parametrize(

@@ -45,10 +45,13 @@ def set_up(directory: str) -> None:
 
 def bombard(options: argparse.Namespace) -> int:
     # They need Django.
-    from tests.fuzz.receiver import Fuzz, directory
+    from django.core.management import call_command
+
+    from tests.fuzz.receiver import APP, Fuzz, directory
     from tests.receiver_process import receiver_in
 
-    with directory() as own, receiver_in(own) as receiver:
+    call_command("migrate", verbosity=0)  # What is read of payloads is found out by running the bundled handlers.
+    with directory() as own, receiver_in(own, HOOKLINE_APPS=APP) as receiver:
         numbers = range(options.count) if options.only is None else [options.only]
         report = Fuzz(receiver, seed=options.seed).run(numbers, seconds=options.seconds)
     print(report)

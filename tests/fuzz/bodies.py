@@ -6,9 +6,12 @@ from random import Random
 from typing import Any
 from urllib.parse import quote_plus
 
+from tests.fuzz.paths import read_paths
 from webhooks.payload import FORM, JSON
 from webhooks.sample_payloads import DIRECTORY
 
+Tree = dict[str, "Tree | str"]
+"""Members of an object, and where no object stands, JSON."""
 SAMPLES = {file.stem: file.read_bytes() for file in sorted(DIRECTORY.glob("*.json"))}
 EVENTS = (*SAMPLES, "of_tomorrow", "check_run", "workflow_job", "star")
 
@@ -82,7 +85,6 @@ FORM_TEXTS = (
     b"payload=%257B%257D",
     b"payload=+%7B+%7D+",
 )
-MEMBERS = (("action", None), ("repository", "full_name"), ("installation", "id"), ("sender", "login"))
 
 
 def body_of(random: Random) -> tuple[bytes, str, str]:
@@ -110,17 +112,55 @@ def _sample(random: Random) -> bytes:
     return random.choice(list(SAMPLES.values()))
 
 
-def _odd_members(random: Random) -> bytes:
-    """Put what GitHub never would where the inbox looks."""
-    parts = []
-    for name, key in MEMBERS:
-        value = random.choice([*NUMBERS, *TEXTS, "null", "true", "[]", "{}", "[[[]]]", '["a","b"]'])
-        if key is None or random.random() < 0.2:
-            parts.append(f'"{name}":{value}')
-        else:
-            parts.append(f'"{name}":{{"{key}":{value}}}')
-    random.shuffle(parts)
-    return ("{" + ",".join(parts[: random.randint(1, 4)]) + "}").encode()
+def odd_members(random: Random) -> bytes:
+    """Put what GitHub never would where somebody looks: at some of the paths, and on the way to them."""
+    tree: Tree = {}
+    for path in random.sample(read_paths(), random.randint(1, 5)):
+        node = tree
+        for key in path[: random.choice([len(path), len(path), len(path), 1]) - 1]:
+            inner = node.setdefault(key, {})
+            node = inner if isinstance(inner, dict) else node
+        node[path[-1]] = _odd_value(random)
+    return _written(random, tree).encode(errors="surrogatepass")
+
+
+def _written(random: Random, node: Tree | str) -> str:
+    """Return a tree of odd values as JSON; here and there its members are nested, repeated or among others."""
+    if isinstance(node, str):
+        return node
+    members = [f'"{key}":{_wrapped(random, _written(random, one))}' for key, one in node.items()]
+    random.shuffle(members)
+    return "{" + ",".join(members) + "}"
+
+
+def _wrapped(random: Random, text: str) -> str:
+    way = random.random()
+    if way < 0.1:
+        depth = random.choice(DEPTHS[:6])
+        return "[" * depth + text + "]" * depth
+    if way < 0.2 and len(text) < 1_000:
+        return "[" + ",".join([text] * random.choice([2, 30, 1_000])) + "]"
+    if way < 0.3 and len(text) < 1_000:
+        return f'[null,1,"",[],{{}},[{text}],[[{text}],{text}]]'
+    return text
+
+
+def _odd_value(random: Random) -> str:
+    nested = random.choice(["[", '{"a":', '[{"a":', "[[],"])
+    ends = {"[": "]", "{": "}", ",": ""}
+    depth = random.choice(DEPTHS[:8])
+    return random.choice(
+        [
+            random.choice(NUMBERS),
+            random.choice(TEXTS),
+            random.choice(["null", "true", "false", "[]", "{}", '["a","b"]', '"\ud83d"', '"cut off \\ud83d"']),
+            random.choice(["9" * 30, "-" + "9" * 400, "9" * 5_000, "1e999"]),
+            nested * depth + "1" + "".join(ends.get(one, "") for one in reversed(nested)) * depth,
+            "["
+            + ",".join([random.choice(["[]", "{}", "0", '""', "null"])] * random.choice([10, 10, 100, 10_000]))
+            + "]",
+        ]
+    )
 
 
 def _numbers(random: Random) -> bytes:
@@ -167,7 +207,7 @@ def _odd_form(random: Random) -> bytes:
     odd = random.random()
     if odd < 0.5:
         return random.choice(FORM_TEXTS)
-    inner = random.choice([_odd_members, _numbers, _garbage, _broken, _deep])(random)[:20_000]
+    inner = random.choice([odd_members, _numbers, _garbage, _broken, _deep])(random)[:20_000]
     return b"payload=" + (inner if odd < 0.6 else quote_plus(inner).encode())
 
 
@@ -175,7 +215,7 @@ _FORMS = (_form, _odd_form)
 _SHARES: dict[Callable[[Random], bytes], int] = {
     _plain: 300,
     _sample: 40,
-    _odd_members: 150,
+    odd_members: 150,
     _numbers: 60,
     _deep: 60,
     _garbage: 80,

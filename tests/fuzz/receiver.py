@@ -19,9 +19,12 @@ from pathlib import Path
 
 from tests.fuzz.client import Answer, Judged, ask_alone, ask_in_row
 from tests.fuzz.inputs import Input, input_of
+from tests.fuzz.paths import read_paths
 from tests.fuzz.verdict import judge
 from tests.receiver_process import Receiver
 
+APP = "tests.fuzz.team"
+"""What the receiver is to have installed."""
 HANGS_SECONDS = 1.0
 TRIES = 3
 PAUSE_SECONDS = 2.0
@@ -68,6 +71,7 @@ class Fuzz:
     """One bombardment of a receiver."""
 
     def __init__(self, receiver: Receiver, *, seed: int) -> None:
+        read_paths()  # Here, once: the clients' threads have no database.
         self._receiver = receiver
         self._port = receiver.port
         self._lock = threading.Lock()
@@ -195,6 +199,8 @@ def faults(judged: Judged, answer: Answer) -> list[str]:
         found.append("not answered")
     if verdict.must_be_accepted and not answer.tells_of_delivery:
         found.append(f"a good delivery was answered {answer.status}")
+    if verdict.must_be_refused and answer.tells_of_delivery:
+        found.append(f"a body that is no JSON was answered {answer.status}")
     if answer.tells_of_delivery and verdict.signed is None:
         found.append(f"answered {answer.status} without a valid signature")
     return found

@@ -30,7 +30,8 @@ _ON_THEIR_OWN = {b"connection", b"expect", b"keep-alive", b"te", b"trailer", b"t
 _PLAIN_METHODS = {b"POST", b"GET", b"PUT", b"PATCH", b"DELETE"}
 PLAIN_HEAD_BYTES, PLAIN_HEADERS = 8_000, 60
 """How much of a head every server takes."""
-DEEPEST, LARGEST = 50, 2**63
+DEEPEST = 900
+"""How deep whatever is to be accepted may nest: as deep as Python's own reader gets, and less than ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,8 @@ class Verdict:
     is_plain: bool
     """It is HTTP/1.1 beyond dispute, has one answer, and leaves the connection to the next."""
     must_be_accepted: bool
+    must_be_refused: bool
+    """However it is signed: its body is JSON for nobody."""
     method: bytes
     signed: tuple[uuid.UUID, bytes] | None
     """The GUID and the body, if the body is signed with the secret, however odd the rest."""
@@ -51,7 +54,9 @@ def judge(data: bytes) -> Verdict:
     stripped = data.lstrip(b"\r\n")
     blank = _BLANK_LINE.search(stripped)
     if blank is None:
-        return Verdict(is_whole=False, is_plain=False, must_be_accepted=False, method=b"", signed=None)
+        return Verdict(
+            is_whole=False, is_plain=False, must_be_accepted=False, must_be_refused=False, method=b"", signed=None
+        )
     head, rest = stripped[: blank.start()], stripped[blank.end() :]
     lines = _LINE_END.split(head)
     headers = [(name.strip().lower(), value.strip()) for name, _, value in (line.partition(b":") for line in lines[1:])]
@@ -67,6 +72,7 @@ def judge(data: bytes) -> Verdict:
         is_whole=b"\n0\r\n\r\n" in rest if is_chunked else len(rest) >= max(lengths, default=0),
         is_plain=is_plain,
         must_be_accepted=is_plain and line is not None and line[1] == b"POST" and _is_good(line[2], headers, rest),
+        must_be_refused=is_plain and _is_json_for_nobody(headers, rest),
         method=lines[0].partition(b" ")[0],
         signed=_signed(headers, rest, lengths),
     )
@@ -139,26 +145,42 @@ def _is_payload(content_type: bytes, body: bytes) -> bool:
     return _JSON_TYPE.fullmatch(content_type) is not None and _is_object(body)
 
 
+def _is_json_for_nobody(headers: Sequence[tuple[bytes, bytes]], body: bytes) -> bool:
+    types = [value for name, value in headers if name == b"content-type"]
+    if len(types) != 1 or not _JSON_TYPE.fullmatch(types[0]):
+        return False
+    try:
+        _value(body)
+    except ValueError:
+        return True
+    except RecursionError:
+        pass
+    return False
+
+
 def _is_object(text: bytes) -> bool:
     try:
-        value = json.loads(text.decode(), parse_constant=_refuse)
+        value = _value(text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and _is_ordinary(value, depth=0)
+    return isinstance(value, dict) and not _is_deep(value)
+
+
+def _value(text: bytes) -> Any:
+    """Return what Python's own reader makes of a text in UTF-8: lone surrogates, huge numbers and all, but no NaN.
+
+    No number is looked at; Python would refuse an integer of more than 4,300 digits.
+    """
+    return json.loads(text.decode(errors="surrogatepass").removeprefix("\ufeff"), parse_constant=_refuse, parse_int=len)
 
 
 def _refuse(constant: str) -> Any:
     raise ValueError(constant)
 
 
-def _is_ordinary(value: Any, *, depth: int) -> bool:
-    """Tell whether every reader of JSON takes it: no lone surrogate, no huge number, no great depth."""
-    if depth > DEEPEST:
-        return False
-    if isinstance(value, str):
-        return not any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, dict):
-        return all(_is_ordinary(key, depth=depth) and _is_ordinary(one, depth=depth + 1) for key, one in value.items())
-    if isinstance(value, list):
-        return all(_is_ordinary(one, depth=depth + 1) for one in value)
-    return value is None or abs(value) < LARGEST
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = [one for one in level if isinstance(one, (dict, list))]
+        level = [one for holder in inner for one in (holder.values() if isinstance(holder, dict) else holder)]
+    return bool(level)

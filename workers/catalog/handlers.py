@@ -15,7 +15,16 @@ from webhooks.subscriptions import on
 from workers.catalog.latest import LONG_AGO, keep_latest
 from workers.catalog.manifests import manifests
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
-from workers.catalog.reading import MissingError, moment, objects, required, succeeds_without_values, text
+from workers.catalog.reading import (
+    MissingError,
+    is_storable,
+    moment,
+    objects,
+    required,
+    succeeds_without_values,
+    text,
+    texts,
+)
 
 _LISTED = (("id", int), ("full_name", str), ("private", bool))
 """What a list must say of a repository. GitHub's schema lets each be absent."""
@@ -33,7 +42,7 @@ def mark_hook_live(event: Event) -> str:
         github_id=required(event.payload, "hook.id", int),
         target_type=required(event.payload, "hook.type", str),
         target=_target(event, hook),
-        events=[name for name in required(event.payload, "hook.events", list) if isinstance(name, str)],
+        events=[name for name in required(event.payload, "hook.events", list) if is_storable(name, str)],
         active=required(event.payload, "hook.active", bool),
     )
     keep_latest([live])
@@ -157,7 +166,7 @@ def _keep_repositories(
     event: Event, installation: Installation, listed: list[Mapping[str, Any]], *, removed_at: datetime | None
 ) -> int:
     """Keep what a list says: names without a moment, which give way to any repository event. Return of how many."""
-    complete = [one for one in listed if all(type(one.get(name)) is kind for name, kind in _LISTED)]
+    complete = [one for one in listed if all(is_storable(one.get(name), kind) for name, kind in _LISTED)]
     repositories = keep_latest(
         Repository.heard(
             event,
@@ -201,8 +210,8 @@ def _touched_paths(payload: Mapping[str, Any]) -> set[str]:
     head = payload.get("head_commit")
     touched: set[str] = set()
     for commit in [*objects(payload, "commits"), *([head] if isinstance(head, Mapping) else [])]:
-        touched -= {path for path in commit.get("removed") or [] if isinstance(path, str)}
-        touched |= {path for name in ("added", "modified") for path in commit.get(name) or [] if isinstance(path, str)}
+        touched -= texts(commit, "removed")
+        touched |= texts(commit, "added") | texts(commit, "modified")
     return touched
 
 

@@ -8,7 +8,7 @@ reading it gives the job up.
 import functools
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from django.utils.dateparse import parse_datetime
 
@@ -34,6 +34,13 @@ def succeeds_without_values(handler: Callable[[Event], str | None]) -> Callable[
     return handle
 
 
+def is_storable(value: Any, kind: type[Kind]) -> TypeGuard[Kind]:
+    """Tell whether a value is of a kind and fits a column: no NUL, which PostgreSQL refuses, and 64 bits at most."""
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        return False
+    return "\0" not in value if isinstance(value, str) else not isinstance(value, int) or abs(value) < 2**63
+
+
 def required(payload: Mapping[str, Any], path: str, kind: type[Kind]) -> Kind:
     """Return the value at a dotted path. Raises MissingError where it is null or absent, GiveUp for another type."""
     value: Any = payload
@@ -41,7 +48,7 @@ def required(payload: Mapping[str, Any], path: str, kind: type[Kind]) -> Kind:
         value = value.get(key) if isinstance(value, Mapping) else None
     if value is None:
         raise MissingError(f"the payload's {path} is missing")
-    if isinstance(value, kind) and (kind is bool or not isinstance(value, bool)):
+    if is_storable(value, kind):
         return value
     raise GiveUp(f"The payload's {path} is not what GitHub sends.")
 
@@ -49,7 +56,13 @@ def required(payload: Mapping[str, Any], path: str, kind: type[Kind]) -> Kind:
 def text(payload: Mapping[str, Any], key: str) -> str:
     """Return a text that may be absent or null; then it is empty."""
     value = payload.get(key)
-    return value if isinstance(value, str) else ""
+    return value if is_storable(value, str) else ""
+
+
+def texts(payload: Mapping[str, Any], key: str) -> set[str]:
+    """Return the texts of a list that may be absent, null or empty."""
+    value = payload.get(key)
+    return {one for one in value if is_storable(one, str)} if isinstance(value, list) else set()
 
 
 def objects(payload: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:

@@ -1,0 +1,1 @@
+"""A team's app in the receiver that is fuzzed: subscriptions that look into payloads in each way there is."""
