@@ -276,19 +276,18 @@ def test_hookline_starts_with_what_production_tells_it(role: str, tmp_path: Path
     assert ended.returncode == 0, ended.stderr
 
 
+WHOLE = {"receiver": "hookline-secrets", "flower": "hookline-flower"}
+"""The Secrets that a role mounts with all their keys."""
+
+
 def test_no_pod_mounts_a_secret_that_its_role_does_not_use() -> None:
     for name, documents in renderings().items():
         for program in programs(documents):
             mounted = {mount["name"] for mount in program.container["volumeMounts"]}
-            volumes = [one["secret"] for one in program.pod["volumes"] if "secret" in one and one["name"] in mounted]
-            keys = {item["key"] for secret in volumes for item in secret.get("items", [])}
-            whole = {secret["secretName"].partition("-")[2] for secret in volumes if "items" not in secret}
-            assert keys <= USED[program.role], f"{name}: {program}"
-            assert [
-                one
-                for one in whole
-                if not one.startswith({"receiver": "secrets", "flower": "flower"}.get(program.role, "-"))
-            ] == [], f"{name}: {program}"
+            secrets = [one["secret"] for one in program.pod["volumes"] if one["name"] in mounted and "secret" in one]
+            assert {item["key"] for one in secrets for item in one.get("items", [])} <= USED[program.role], name
+            whole = [one["secretName"] for one in secrets if "items" not in one]
+            assert all(one.startswith(WHOLE.get(program.role, "none")) for one in whole), f"{name}: {program}"
 
 
 # --- What an apply does -----------------------------------------------------------------------------------------------
