@@ -4,16 +4,31 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 from django.utils.html import escape
 from pytest_django import DjangoAssertNumQueries
 
-from tests.inbox_rows import DELIVERIES, EVIL, JOBS, act, make_delivery, make_job, messages_of, page, state_of
+from tests.inbox_rows import (
+    DELIVERIES,
+    EVIL,
+    JOBS,
+    act,
+    ask,
+    confirm,
+    make_delivery,
+    make_job,
+    messages_of,
+    page,
+    state_of,
+)
 from webhooks import transitions
+from webhooks.admin import operations
 from webhooks.admin.operations import OPERATIONS, Operation
 from webhooks.ages import relative, took
-from webhooks.models import Attempt, AttemptOutcome, Job, JobState
+from webhooks.models import Attempt, AttemptOutcome, Job, JobState, Payload
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -177,17 +192,26 @@ def test_a_button_changes_the_job_and_the_history_tells_who_did(
 ) -> None:
     job = make_job(state)
     filtered = "?_changelist_filters=state%3Ddead"
-    response = admin_client.post(f"{JOBS}{job.pk}/{operation}/{filtered}", follow=True)
+    button = f"{JOBS}{job.pk}/{operation}/{filtered}"
+    asked = admin_client.post(button)
+    assert "1 job" in asked.content.decode()
+    assert state_of(job) == state
+    response = confirm(admin_client, button, asked, "the mail server is <back>")
     assert response.redirect_chain == [(f"{JOBS}{job.pk}/change/{filtered}", 302)]
     assert messages_of(response).startswith("1 job ")
     assert state_of(job) == expected
     history = page(admin_client, f"{JOBS}{job.pk}/history/")
-    assert {"run_again": "Run again.", "give_up": "Give up."}[operation] in history
+    label = {"run_again": "Run again", "give_up": "Give up"}[operation]
+    assert escape(f"{label}: the mail server is <back>") in history
+    assert "admin" in history
 
 
 def test_a_button_that_comes_too_late_changes_nothing_and_says_why(admin_client: Client) -> None:
     job = make_job(JobState.RUNNING)
-    told = messages_of(admin_client.post(f"{JOBS}{job.pk}/give_up/", follow=True))
+    button = f"{JOBS}{job.pk}/give_up/"
+    asked = admin_client.post(button)
+    assert "No job will be given up" in asked.content.decode()
+    told = messages_of(confirm(admin_client, button, asked))
     assert told == "No job given up. 1 left as it was: 1 running (running now, and may still succeed)."
     assert state_of(job) == JobState.RUNNING
 
@@ -199,22 +223,99 @@ def test_an_action_says_how_many_changed_and_why_others_did_not(admin_client: Cl
     assert [state_of(job) for job in jobs] == ["queued", "queued", "running"]
 
 
-def test_an_action_on_every_page_of_a_state_is_one_update_for_each_state_that_allows_it(
+def test_an_action_on_every_page_of_a_state_is_one_update_a_batch(
     admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
 ) -> None:
     delivery = make_delivery()
     jobs = [make_job(JobState.DEAD, delivery=delivery, handler=f"shop.{number}") for number in range(60)]
-    with django_assert_max_num_queries(25) as captured:
+    with django_assert_max_num_queries(40) as captured:
         told = act(admin_client, "run_again", jobs[0], url=f"{JOBS}?state=dead", across=True)
     assert told == "60 jobs queued to run again."
-    assert sum(query["sql"].startswith('UPDATE "webhooks_job"') for query in captured.captured_queries) <= 3
+    assert sum(query["sql"].startswith('UPDATE "webhooks_job"') for query in captured.captured_queries) == 1
     assert {state_of(job) for job in jobs} == {"queued"}
 
 
-def test_an_action_on_every_page_is_refused_where_no_filter_narrows_it(admin_client: Client) -> None:
+@pytest.mark.parametrize("query", ["", "?q=%20", "?q=", "?state=", "?queue=default"])
+def test_an_action_on_every_page_is_refused_where_no_filter_narrows_it(admin_client: Client, query: str) -> None:
     job = make_job(JobState.SUCCEEDED)
-    assert "filter by one state first" in act(admin_client, "run_again", job, across=True)
+    assert "filter by one state first" in act(admin_client, "run_again", job, url=JOBS + query, across=True)
     assert state_of(job) == JobState.SUCCEEDED
+
+
+def entries() -> list[tuple[str | None, str, str]]:
+    return list(LogEntry.objects.order_by("pk").values_list("object_id", "object_repr", "change_message"))
+
+
+def test_what_a_filter_selects_is_counted_asked_for_and_stays_what_was_counted(admin_client: Client) -> None:
+    delivery = make_delivery()
+    jobs = [make_job(JobState.DEAD, delivery=delivery, handler=f"shop.{number}") for number in range(3)]
+    late = make_job(JobState.RUNNING, handler="shop.late")
+    pruned = make_job(JobState.DEAD, error="boom", handler="shop.pruned")
+    Payload.objects.filter(pk=pruned.delivery_id).delete()
+    url = f"{JOBS}?state=dead"
+    asked = ask(admin_client, "run_again", jobs[0], url=url, across=True)
+    text = asked.content.decode()
+    assert "3 jobs will be queued to run again." in text
+    assert "1 left as it was: 1 dead (payload pruned)." in text
+    assert {state_of(job) for job in jobs} == {"dead"}
+    Job.objects.filter(pk=late.pk).update(state=JobState.DEAD, finished_at=Now() + timedelta(seconds=1))
+    younger = make_job(JobState.DEAD, handler="shop.younger")
+    told = messages_of(confirm(admin_client, url, asked))
+    assert told == "3 jobs queued to run again. 1 left as it was: 1 dead (payload pruned)."
+    assert [state_of(job) for job in (*jobs, pruned, late, younger)] == ["queued"] * 3 + ["dead"] * 3
+    assert entries() == [(None, "3 jobs", "Run again: the mail server is back (selected by state=dead)")]
+
+
+def test_a_job_that_succeeded_and_whose_payload_has_been_pruned_keeps_its_result(admin_client: Client) -> None:
+    job = make_job(JobState.SUCCEEDED, result="labelled")
+    assert "/run_again/" in page(admin_client, f"{JOBS}{job.pk}/change/")
+    Payload.objects.all().delete()
+    assert "/run_again/" not in page(admin_client, f"{JOBS}{job.pk}/change/")
+    told = act(admin_client, "run_again", job)
+    assert told == "No job queued to run again. 1 left as it was: 1 succeeded (payload pruned)."
+    assert Job.objects.values_list("state", "result").get() == (JobState.SUCCEEDED, "labelled")
+    assert entries() == []
+
+
+def test_more_than_one_request_changes_is_asked_for_again(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "MOST_AT_ONCE", 4)
+    monkeypatch.setattr(operations, "BATCH", 3)
+    delivery = make_delivery()
+    jobs = [make_job(JobState.SUCCEEDED, delivery=delivery, handler=f"shop.{number}") for number in range(6)]
+    url = f"{JOBS}?state=succeeded"
+    asked = ask(admin_client, "run_again", jobs[0], url=url, across=True)
+    again = confirm(admin_client, url, asked)
+    assert messages_of(again) == "4 jobs queued to run again."
+    assert "2 jobs will be queued to run again." in again.content.decode()
+    assert messages_of(confirm(admin_client, url, again)) == "2 jobs queued to run again."
+    assert {state_of(job) for job in jobs} == {"queued"}
+    assert [entry[1] for entry in entries()] == ["4 jobs", "2 jobs"]
+
+
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 201])
+def test_nothing_is_done_without_a_reason(admin_client: Client, reason: str) -> None:
+    job = make_job(JobState.DEAD)
+    url = f"{JOBS}?state=dead"
+    answer = confirm(admin_client, url, ask(admin_client, "run_again", job, url=url, across=True), reason)
+    assert state_of(job) == JobState.DEAD
+    assert "1 job will be" in answer.content.decode()
+    confirm(admin_client, url, answer)
+    assert state_of(job) == JobState.QUEUED
+
+
+def test_an_answer_that_fixes_nothing_of_a_filters_selection_is_asked_anew(admin_client: Client) -> None:
+    job = make_job(JobState.DEAD)
+    form = {"action": "run_again", "index": "0", "select_across": "1", "_selected_action": [job.pk], "reason": "why"}
+    assert 'name="reason"' in admin_client.post(f"{JOBS}?state=dead", form).content.decode()
+    assert state_of(job) == JobState.DEAD
+
+
+def test_each_job_chosen_by_hand_has_the_reason_in_its_history(admin_client: Client) -> None:
+    jobs = [make_job(JobState.DEAD), make_job(JobState.SUCCEEDED)]
+    act(admin_client, "give_up", *jobs)
+    assert entries() == [(str(jobs[0].pk), str(jobs[0]), "Give up: the mail server is back")]
 
 
 def test_the_dead_jobs_of_deliveries_run_again_and_what_succeeded_does_not(admin_client: Client) -> None:

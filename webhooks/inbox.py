@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F, Q
+from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from webhooks import transitions
@@ -123,19 +123,31 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
     delivery_id = same.values_list("pk", flat=True).first()
     if delivery_id is None:
         return None
+    is_pruned = not Payload.objects.filter(pk=delivery_id).exists()
+    if is_pruned and not _restore_payload(same, delivery_id, new):
+        return None
     # A handler's one job for the event may be with the delivery of another hook.
     jobs = Job.objects.filter(Q(delivery_id=delivery_id) | Q(once_key__in=_once_keys(new).values()))
     states = list(jobs.values_list("delivery_id", "state"))
     if any(state == JobState.DEAD for _, state in states):
         # GitHub's redelivery button is an operator's way to say "run again", so what is dead gets a new budget.
         transitions.run_again(jobs.filter(state=JobState.DEAD))
-    else:
+    elif not is_pruned:
         _commit_without_waiting()
     own_count = sum(owner == delivery_id for owner, _ in states)
     # Last of all: of many repeats at once, each waits here until the one before it has committed.
     if not same.update(repeats=F("repeats") + 1, last_repeat_at=Now()):
         return None
     return Stored(delivery_id, is_duplicate=True, job_count=own_count, to_publish=())
+
+
+def _restore_payload(same: QuerySet[Delivery], delivery_id: int, new: NewDelivery) -> bool:
+    """Store the body that was pruned, as the repeat brings it; return False if the delivery has gone meanwhile."""
+    told = {"headers": dict(new.headers), "body_bytes": len(new.body), "secret_fingerprint": new.secret_fingerprint}
+    if not same.update(**told):  # First, since it locks the row: what prunes deliveries passes over it now.
+        return False
+    Payload.objects.bulk_create([Payload(delivery_id=delivery_id, body=new.body)], ignore_conflicts=True)
+    return True
 
 
 def _commit_without_waiting() -> None:

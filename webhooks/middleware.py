@@ -1,8 +1,8 @@
-"""Serves the pages that machines ask for before anything that is meant for people's."""
+"""Serves the pages that machines ask for before anything that is meant for people, and refuses NUL in those."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.urls import resolve
 
 PROBES = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
@@ -35,3 +35,24 @@ class MachinePages:
         match = resolve(path)
         response: HttpResponse = match.func(request, *match.args, **match.kwargs)
         return response
+
+
+class NoNul:
+    """Answers 400 to a NUL in the path, the query, a cookie or a form's field: PostgreSQL takes none in any text."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self._get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if any("\0" in text for text in _texts(request)):
+            return HttpResponseBadRequest("There is a NUL character in it.", content_type="text/plain")
+        return self._get_response(request)
+
+
+def _texts(request: HttpRequest) -> Iterable[str]:
+    yield request.path_info
+    yield from request.COOKIES.values()
+    for fields in (request.GET, request.POST):
+        for name, values in fields.lists():
+            yield name
+            yield from map(str, values)

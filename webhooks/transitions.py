@@ -16,12 +16,12 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Case, F, Model, Q, QuerySet, When
+from django.db.models import Case, Exists, F, Model, OuterRef, Q, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
 from webhooks import run_statements
-from webhooks.models import Attempt, AttemptOutcome, Job, JobState
+from webhooks.models import Attempt, AttemptOutcome, Job, JobState, Payload
 from webhooks.outcomes import Budget, Outcome, Step, next_step, one_line, storable
 from webhooks.subscriptions import Backoff
 from webhooks.wake import wake_relay
@@ -31,6 +31,7 @@ Row = TypeVar("Row", bound=Model)
 logger = logging.getLogger(__name__)
 
 RUN_AGAIN_FROM = (JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED)
+HAS_PAYLOAD = Exists(Payload.objects.filter(pk=OuterRef("delivery_id")))
 GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
 PUBLISH_GRACE = timedelta(seconds=5)
 """How long a message published beside the commit has before the relay takes it for lost."""
@@ -228,23 +229,24 @@ def expire(job: Job, *, seen_at: datetime) -> JobState | None:
 
 
 def run_again(jobs: QuerySet[Job]) -> int:
-    """Queue final jobs afresh, with a new budget of attempts; return how many. Others are left as they are."""
-    started = 0
+    """Queue final jobs afresh, with a new budget of attempts; return how many. Others are left as they are.
+
+    So is one whose payload has been pruned, with its result: it could do nothing but fail.
+    """
     with transaction.atomic():
         _lock(jobs)
-        for state in RUN_AGAIN_FROM:
-            started += jobs.filter(state=state).update(
-                state=JobState.QUEUED,
-                due_at=Now(),
-                publish_at=Now(),
-                publications=0,
-                budget_from_attempt=F("attempt"),
-                budget_from_at=Now(),
-                forgiven=0,
-                lost=0,
-                finished_at=None,
-                result="",
-            )
+        started = jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).update(
+            state=JobState.QUEUED,
+            due_at=Now(),
+            publish_at=Now(),
+            publications=0,
+            budget_from_attempt=F("attempt"),
+            budget_from_at=Now(),
+            forgiven=0,
+            lost=0,
+            finished_at=None,
+            result="",
+        )
         if started:
             wake_relay()
     return started
@@ -252,12 +254,10 @@ def run_again(jobs: QuerySet[Job]) -> int:
 
 def give_up(jobs: QuerySet[Job]) -> int:
     """Skip jobs that wait or are dead; return how many. A running one is left: its run may still succeed."""
-    skipped = 0
     with transaction.atomic():
         _lock(jobs)
-        for state in GIVE_UP_FROM:
-            skipped += jobs.filter(state=state).update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
-    return skipped
+        waiting_or_dead = jobs.filter(state__in=GIVE_UP_FROM)
+        return waiting_or_dead.update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
 
 
 def _lock(jobs: QuerySet[Job]) -> None:
@@ -275,19 +275,16 @@ def bury(job_ids: Sequence[int], *, reason: str) -> int:
 
     Those whose row another relay has locked are left to it.
     """
-    buried = 0
     with transaction.atomic():
         free = skip_locked(Job.objects.filter(pk__in=job_ids)).order_by("pk").values_list("pk", flat=True)
-        ids = list(free)
-        for state in (JobState.QUEUED, JobState.RETRYING):
-            buried += Job.objects.filter(pk__in=ids, state=state).update(
-                state=JobState.DEAD,
-                publish_at=None,
-                finished_at=Now(),
-                error=one_line(reason),
-                fingerprint="no-handler",
-            )
-    return buried
+        waiting = Job.objects.filter(pk__in=list(free), state__in=(JobState.QUEUED, JobState.RETRYING))
+        return waiting.update(
+            state=JobState.DEAD,
+            publish_at=None,
+            finished_at=Now(),
+            error=one_line(reason),
+            fingerprint="no-handler",
+        )
 
 
 def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:

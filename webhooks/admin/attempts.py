@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from webhooks.admin import show
 from webhooks.admin.lists import InboxAdmin
 from webhooks.admin.searching import number_of
-from webhooks.models import Attempt
+from webhooks.models import Attempt, Job
 
 
 @admin.register(Attempt)
@@ -19,6 +19,7 @@ class AttemptAdmin(InboxAdmin):
     list_display_links = ["run"]
     list_select_related = ["job"]
     list_defer = ("traceback",)
+    shows_of = {"of_job": Job}
     search_fields = ["job_id"]
     search_help_text = "A job's number. To find what failed, filter the jobs by state."
     ordering = ["-id"]

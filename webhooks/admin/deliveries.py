@@ -11,9 +11,10 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 
 from webhooks.admin import show
+from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import EventFilter
 from webhooks.admin.lists import InboxAdmin
-from webhooks.admin.operations import RUN_AGAIN, operate
+from webhooks.admin.operations import RUN_AGAIN
 from webhooks.admin.preview import content_type, preview
 from webhooks.admin.searching import guid_of
 from webhooks.github_events import EVENT_NAMES
@@ -25,11 +26,12 @@ _SUFFIXES = {JSON: "json", FORM: "txt"}
 
 @admin.register(Delivery)
 class DeliveryAdmin(InboxAdmin):
-    list_display = ["job_states", "delivery", "repository", "received", "sender", "source", "repeats"]
+    list_display = ["job_states", "delivery", "repository", "received", "sender", "source_name", "repeats"]
     list_display_links = ["delivery"]
     list_filter = [EventFilter]
     list_select_related = ["source"]
     list_defer = ("headers",)
+    shows_of = {"job_states": Job}
     list_prefetch_related = (Prefetch("jobs", Job.objects.only("delivery_id", "state")),)
     search_fields = ["guid"]
     search_help_text = (
@@ -41,7 +43,7 @@ class DeliveryAdmin(InboxAdmin):
     actions_selection_counter = False  # It would offer "all pages", which this action does not take.
     change_form_template = "admin/webhooks/delivery/change_form.html"
     fieldsets = [
-        (None, {"fields": ["event_shown", "repository", "received", "guid", "sender", "source", "repeated"]}),
+        (None, {"fields": ["event_shown", "repository", "received", "guid", "sender", "source_name", "repeated"]}),
         (
             "Headers and more",
             {"classes": ["collapse"], "fields": ["header_table", "hook_id", "installation_id", "secret_fingerprint"]},
@@ -66,13 +68,15 @@ class DeliveryAdmin(InboxAdmin):
         return request.user.has_perm("webhooks.change_job")
 
     @admin.action(description="Run dead jobs again", permissions=["operate"])
-    def run_dead_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> None:
+    def run_dead_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
         """Requeue what is dead, as GitHub's redelivery button does; what succeeded is not repeated."""
         if request.POST.get("select_across") == "1":
             messages.error(request, "Nothing was changed. This works on one page of deliveries at a time.")
-            return
+            return None
         jobs = Job.objects.filter(delivery_id__in=list(queryset.values_list("pk", flat=True)), state=JobState.DEAD)
-        operate(request, RUN_AGAIN, jobs)
+        return ask_or_carry_out(
+            Wish(request=request, model_admin=self, operation=RUN_AGAIN, jobs=jobs, back=request.get_full_path())
+        )
 
     def get_urls(self) -> list[URLPattern]:
         download = self.admin_site.admin_view(self.payload_view)
@@ -97,7 +101,8 @@ class DeliveryAdmin(InboxAdmin):
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **options: Any) -> Any:
         delivery = context["original"]
-        context["jobs"] = [_shown(job) for job in delivery.jobs.order_by("id")]
+        context["may_view_jobs"] = self.may_view(request, Job)
+        context["jobs"] = [_shown(job) for job in delivery.jobs.order_by("id")] if context["may_view_jobs"] else []
         context["twins"] = [_shown_twin(twin) for twin in _twins_of(delivery)]
         context["may_view_payload"] = request.user.has_perm("webhooks.view_payload")
         if context["may_view_payload"]:
@@ -115,6 +120,11 @@ class DeliveryAdmin(InboxAdmin):
     @admin.display(description="jobs")
     def job_states(self, delivery: Delivery) -> str:
         return show.states_at_a_glance(delivery.jobs.all())
+
+    @admin.display(description="source")
+    def source_name(self, delivery: Delivery) -> str:
+        """Show the name alone: Django's own column is a link, whoever may follow it."""
+        return delivery.source.name
 
     @admin.display(description="received")
     def received(self, delivery: Delivery) -> str:

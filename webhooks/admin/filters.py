@@ -6,6 +6,7 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
+from webhooks.admin.lists import first_rows
 from webhooks.apps import installed_subscriptions
 from webhooks.matching import EVERY_EVENT
 from webhooks.models import JobState
@@ -19,6 +20,18 @@ class ColumnFilter(admin.SimpleListFilter):
         return queryset.filter(Q((str(self.parameter_name), value))) if value else queryset
 
 
+class FirstRowsColumnFilter(ColumnFilter):
+    """One value of a column without an index."""
+
+    def __init__(self, request: HttpRequest, params: Any, model: Any, model_admin: Any) -> None:
+        super().__init__(request, params, model, model_admin)
+        self._ordering = model_admin.get_ordering(request)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        rows = first_rows(request, queryset, self._ordering) if self.value() else queryset
+        return super().queryset(request, rows)
+
+
 class StateFilter(ColumnFilter):
     title = "state"
     parameter_name = "state"
@@ -27,7 +40,7 @@ class StateFilter(ColumnFilter):
         return [(state.value, state.value) for state in JobState]
 
 
-class QueueFilter(ColumnFilter):
+class QueueFilter(FirstRowsColumnFilter):
     title = "queue"
     parameter_name = "queue"
 
@@ -35,7 +48,7 @@ class QueueFilter(ColumnFilter):
         return [(queue, queue) for queue in installed_subscriptions().queues]
 
 
-class HandlerFilter(ColumnFilter):
+class HandlerFilter(FirstRowsColumnFilter):
     title = "handler"
     parameter_name = "handler"
 

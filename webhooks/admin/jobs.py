@@ -10,17 +10,18 @@ from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html
 from django.views.decorators.http import require_POST
 
 from webhooks.admin import show
+from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import HandlerFilter, QueueFilter, StateFilter
 from webhooks.admin.lists import InboxAdmin
-from webhooks.admin.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation, operate
+from webhooks.admin.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
 from webhooks.admin.searching import guid_of, number_of
-from webhooks.models import Attempt, Delivery, Job, JobState
+from webhooks.models import Attempt, Delivery, Job, JobState, Payload
 
 NEWEST: list[str | Combinable] = ["-created_at", "-id"]
 ORDERS: dict[str | None, list[str | Combinable]] = {
@@ -52,6 +53,7 @@ class JobAdmin(InboxAdmin):
     list_filter = [StateFilter, QueueFilter, HandlerFilter]
     list_select_related = ["delivery"]
     list_defer = ("delivery__headers",)
+    shows_of = {"of_delivery": Delivery}
     search_fields = ["pk"]
     search_help_text = "A job's number, or the GUID of its delivery."
     actions = ["run_again", "give_up"]
@@ -59,8 +61,9 @@ class JobAdmin(InboxAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> list[Any]:
         told = [name for name in ("error", "result") if getattr(obj, name)]
+        fields = self.allowed(request, ["state_shown", *told, "next_or_end", "of_delivery", "attempts_spent"])
         return [
-            (None, {"fields": ["state_shown", *told, "next_or_end", "of_delivery", "attempts_spent"]}),
+            (None, {"fields": fields}),
             ("More", {"classes": ["collapse"], "fields": DETAILS}),
         ]
 
@@ -87,24 +90,35 @@ class JobAdmin(InboxAdmin):
         return request.user.has_perm("webhooks.change_job")
 
     @admin.action(description="Run again", permissions=["operate"])
-    def run_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        self._operate_on_selection(request, RUN_AGAIN, queryset)
+    def run_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        return self._operate_on_selection(request, RUN_AGAIN, queryset)
 
     @admin.action(description="Give up", permissions=["operate"])
-    def give_up(self, request: HttpRequest, queryset: QuerySet[Job]) -> None:
-        self._operate_on_selection(request, GIVE_UP, queryset)
+    def give_up(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
+        return self._operate_on_selection(request, GIVE_UP, queryset)
 
-    def _operate_on_selection(self, request: HttpRequest, operation: Operation, jobs: QuerySet[Job]) -> None:
+    def _operate_on_selection(
+        self, request: HttpRequest, operation: Operation, jobs: QuerySet[Job]
+    ) -> HttpResponse | None:
         is_across_pages = request.POST.get("select_across") == "1"
-        is_narrowed = request.GET.get(StateFilter.parameter_name) or request.GET.get(SEARCH_VAR)
+        is_narrowed = request.GET.get(StateFilter.parameter_name) or request.GET.get(SEARCH_VAR, "").strip()
         if is_across_pages and not is_narrowed:
             messages.error(
                 request,
                 "Nothing was changed. To act on jobs of all pages, filter by one state first: "
                 "across all states this would reach every job that ever ran.",
             )
-            return
-        operate(request, operation, jobs)
+            return None
+        return ask_or_carry_out(
+            Wish(
+                request=request,
+                model_admin=self,
+                operation=operation,
+                jobs=jobs,
+                is_by_filter=is_across_pages,
+                back=request.get_full_path(),
+            )
+        )
 
     def get_urls(self) -> list[URLPattern]:
         ours = [
@@ -118,23 +132,34 @@ class JobAdmin(InboxAdmin):
         return ours + super().get_urls()
 
     def operate_view(self, request: HttpRequest, object_id: str, *, operation: Operation) -> HttpResponse:
-        """Do what a button of the job's page says."""
+        """Ask for what a button of the job's page says, and do it."""
         if not self.has_operate_permission(request):
             raise PermissionDenied
         job = self.get_object(request, unquote(object_id))
         if job is None:
             raise Http404
-        if operate(request, operation, Job.objects.filter(pk=job.pk)):
-            self.log_change(request, job, f"{operation.label}.")
         page = reverse("admin:webhooks_job_change", args=[job.pk])
         context: dict[str, Any] = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
-        return HttpResponseRedirect(add_preserved_filters(context, page))
+        return ask_or_carry_out(
+            Wish(
+                request=request,
+                model_admin=self,
+                operation=operation,
+                jobs=Job.objects.filter(pk=job.pk),
+                back=add_preserved_filters(context, page),
+            )
+        )
 
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **options: Any) -> Any:
         job = context["original"]
-        newest = Attempt.objects.filter(job=job).order_by("-number")[: ATTEMPTS_SHOWN + 1]
+        context["may_view_attempts"] = self.may_view(request, Attempt)
+        attempts = Attempt.objects.filter(job=job) if context["may_view_attempts"] else Attempt.objects.none()
+        newest = attempts.order_by("-number")[: ATTEMPTS_SHOWN + 1]
         may_operate = self.has_operate_permission(request)
-        context["operations"] = [each for each in OPERATIONS if may_operate and each.allows(job.state)]
+        has_payload = Payload.objects.filter(pk=job.delivery_id).exists()
+        context["operations"] = [
+            each for each in OPERATIONS if may_operate and not each.refusal(job.state, has_payload=has_payload)
+        ]
         context["attempts"] = [_shown(attempt) for attempt in newest[:ATTEMPTS_SHOWN]]
         context["has_older_attempts"] = len(newest) > ATTEMPTS_SHOWN
         return super().render_change_form(request, context, *args, **options)

@@ -1,16 +1,22 @@
 """Lists over millions of rows: counts that stop and say so, orders and filters that an index serves, no editing."""
 
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
-from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.db.models import Model, Q, QuerySet
+from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
 MOST_COUNTED = 10_000
+MOST_LOOKED_AT = 100_000
+"""How many rows a filter looks at that no index serves: the first of the list, in its order."""
 PAGE = 50
 
 
@@ -43,12 +49,58 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # Django's own take
         return int(min(super().num_pages, MOST_COUNTED // self.per_page))
 
 
+def first_rows(request: HttpRequest, rows: QuerySet[Any], ordering: Sequence[Any]) -> QuerySet[Any]:
+    """Return the first MOST_LOOKED_AT rows of a list, for a filter that no index serves; the page then says so.
+
+    What is searched for is found by an index, and is not held to them.
+    """
+    if request.GET.get(SEARCH_VAR, "").strip() or is_cut_off(request):
+        return rows
+    first = str(ordering[0])
+    column = first.removeprefix("-")
+    last = rows.order_by(*ordering).values_list(column, flat=True)[MOST_LOOKED_AT - 1 : MOST_LOOKED_AT].first()
+    if last is None:
+        return rows
+    request.hookline_is_cut_off = True  # type: ignore[attr-defined]
+    return rows.filter(Q((f"{column}__gte" if first.startswith("-") else f"{column}__lte", last)))
+
+
+def is_cut_off(request: HttpRequest) -> bool:
+    """Tell whether the list looked at its first rows only."""
+    return getattr(request, "hookline_is_cut_off", False)
+
+
+class FirstRowsFilter(admin.FieldListFilter):
+    """Mixed into a filter of Django's: one that no index serves."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        _field, request, _params, _model, model_admin = arguments
+        self._ordering = model_admin.get_ordering(request)
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any] | None:
+        rows = first_rows(request, queryset, self._ordering) if self.used_parameters else queryset
+        return super().queryset(request, rows)
+
+
+class FirstRowsBooleanFilter(FirstRowsFilter, admin.BooleanFieldListFilter):
+    """Yes or no."""
+
+
+class FirstRowsEmptyFilter(FirstRowsFilter, admin.EmptyFieldListFilter):
+    """Empty or not."""
+
+
 class InboxChangeList(ChangeList):
     """Orders only as the model's admin says, since any other order sorts the whole table."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         self.title = capfirst(str(self.opts.verbose_name_plural))
+
+    def get_results(self, request: HttpRequest) -> None:
+        super().get_results(request)
+        self.first_rows = f"{MOST_LOOKED_AT:,}" if is_cut_off(request) else ""
 
     def get_ordering(self, request: HttpRequest, queryset: QuerySet[Any]) -> list[Any]:
         return list(self.model_admin.get_ordering(request))
@@ -68,6 +120,8 @@ class InboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
     list_prefetch_related: tuple[Any, ...] = ()
     list_defer: tuple[str, ...] = ()
     """Columns that may be long, which the list does not show and so does not read."""
+    shows_of: ClassVar[Mapping[str, type[Model]]] = {}
+    """Columns and fields that show rows of another model, which the user must be allowed to view too."""
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
@@ -81,7 +135,36 @@ class InboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow what a filter of the list asks, and no other column in the address: no index would serve it."""
-        return lookup in {getattr(list_filter, "parameter_name", None) for list_filter in self.list_filter}
+        return lookup in {name for list_filter in self.list_filter for name in _parameters(list_filter)}
+
+    def may_view(self, request: HttpRequest, model: type[Model]) -> bool:
+        """Tell whether the user may view another model's rows."""
+        return self.admin_site.get_model_admin(model).has_view_permission(request)
+
+    def allowed(self, request: HttpRequest, names: Iterable[Any]) -> list[Any]:
+        """Return the columns or fields without those that show what the user may not view."""
+        return [name for name in names if name not in self.shows_of or self.may_view(request, self.shows_of[name])]
+
+    def get_list_display(self, request: HttpRequest) -> list[Any]:
+        return self.allowed(request, super().get_list_display(request))
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return self.allowed(request, super().get_fields(request, obj))
+
+    def get_fieldsets(self, request: HttpRequest, obj: Any = None) -> list[Any]:
+        return [
+            (name, {**options, "fields": self.allowed(request, options["fields"])})
+            for name, options in super().get_fieldsets(request, obj)
+        ]
+
+    def response_action(
+        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any
+    ) -> HttpResponse | None:
+        """Refuse a selection that is no list of numbers, where Django would ask the database for it."""
+        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
+        if not all(re.fullmatch("[0-9]{1,18}", each) for each in chosen):
+            raise BadRequest("The selection is not one of this list.")
+        return super().response_action(request, queryset, *args, **options)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -91,3 +174,12 @@ class InboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+def _parameters(list_filter: Any) -> Iterator[str]:
+    """Yield the parameters of the address that a filter of a list reads."""
+    if isinstance(list_filter, str | tuple):
+        field = list_filter if isinstance(list_filter, str) else list_filter[0]
+        yield from (f"{field}__{lookup}" for lookup in ("exact", "isnull", "isempty"))
+    else:
+        yield list_filter.parameter_name

@@ -1,19 +1,17 @@
-"""What an operator may do to jobs: run them again, or give them up. One UPDATE a state, however many jobs there are."""
+"""What an operator may do to jobs: run them again, or give them up. In batches, each with a transaction of its own."""
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib import messages
-from django.db import transaction
 from django.db.models import Count, QuerySet
-from django.http import HttpRequest
 
 from webhooks import transitions
 from webhooks.models import Job, JobState
 
-logger = logging.getLogger(__name__)
+BATCH = 500
+MOST_AT_ONCE = 50_000
+"""How many jobs one request changes, which takes some seconds. Whoever wants more is asked to go on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,9 +24,13 @@ class Operation:
     done: str
     refused: Mapping[str, str]
     """Each state that the operation leaves as it is, and the reason."""
+    needs_payload: bool = False
 
-    def allows(self, state: str) -> bool:
-        return state not in self.refused
+    def refusal(self, state: str, *, has_payload: bool) -> str:
+        """Return why a job is left as it is; empty if it is not."""
+        if state in self.refused:
+            return self.refused[state]
+        return "payload pruned" if self.needs_payload and not has_payload else ""
 
 
 RUN_AGAIN = Operation(
@@ -41,6 +43,7 @@ RUN_AGAIN = Operation(
         JobState.RUNNING: "running now",
         JobState.RETRYING: "retried by itself",
     },
+    needs_payload=True,
 )
 GIVE_UP = Operation(
     name="give_up",
@@ -56,39 +59,75 @@ GIVE_UP = Operation(
 OPERATIONS = (RUN_AGAIN, GIVE_UP)
 
 
-def operate(request: HttpRequest, operation: Operation, jobs: QuerySet[Job]) -> int:
-    """Carry an operation out, tell the operator what became of how many jobs, and return how many changed."""
-    with transaction.atomic():
-        before = _count_by_state(jobs)
-        changed = operation.carry_out(jobs)
-    left = {state: count for state, count in before.items() if not operation.allows(state)}
-    logger.info(
-        "operator changed jobs",
-        extra={"operation": operation.name, "user": request.user.get_username(), "changed": changed},
-    )
-    is_whole = changed == sum(before.values())
-    messages.add_message(
-        request, messages.SUCCESS if is_whole else messages.WARNING, in_words(operation, changed=changed, left=left)
-    )
-    return changed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast:
+    """What an operation would do to some jobs, counted exactly."""
+
+    operation: Operation
+    changing: int
+    left: Mapping[tuple[str, str], int]
+    """How many are left as they are, by state and reason."""
+
+    @property
+    def changing_in_words(self) -> str:
+        return in_number(self.changing)
+
+    @property
+    def sentence_on_left(self) -> str:
+        """Return "1 left as it was: 1 running (running now)."; empty if none is left."""
+        if not self.left:
+            return ""
+        total = sum(self.left.values())
+        reasons = ", ".join(f"{count:,} {state} ({reason})" for (state, reason), count in self.left.items())
+        return f"{total:,} left as {'it was' if total == 1 else 'they were'}: {reasons}."
 
 
-def in_words(operation: Operation, *, changed: int, left: Mapping[str, int]) -> str:
-    """Return "3 jobs queued to run again. 1 left as it was: 1 running (running now)."."""
-    sentence = f"{_jobs(changed)} {operation.done}."
-    if not left:
-        return sentence
-    total = sum(left.values())
-    reasons = ", ".join(f"{count:,} {state} ({operation.refused[state]})" for state, count in left.items())
-    return f"{sentence} {total:,} left as {'it was' if total == 1 else 'they were'}: {reasons}."
+def forecast(operation: Operation, jobs: QuerySet[Job]) -> Forecast:
+    """Count what an operation would change and leave."""
+    without = {"without": Count("pk", filter=~transitions.HAS_PAYLOAD)} if operation.needs_payload else {}
+    rows: QuerySet[Any, Any] = jobs.order_by().values("state").annotate(count=Count("pk"), **without)
+    changing, left = 0, dict[tuple[str, str], int]()
+    for row in rows:
+        pruned = row.get("without", 0)
+        for has_payload, count in ((True, row["count"] - pruned), (False, pruned)):
+            reason = operation.refusal(row["state"], has_payload=has_payload)
+            if not reason:
+                changing += count
+            elif count:
+                left[row["state"], reason] = left.get((row["state"], reason), 0) + count
+    return Forecast(operation=operation, changing=changing, left=left)
 
 
-def _jobs(count: int) -> str:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What became of an operation."""
+
+    changed: int
+    """How many jobs."""
+    reached: int | None
+    """The last job that was looked at, where more are behind it."""
+
+
+def carry_out(operation: Operation, jobs: QuerySet[Job]) -> Done:
+    """Carry an operation out on the first MOST_AT_ONCE of these jobs, by their numbers."""
+    ids = list(jobs.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
+    is_cut_off = len(ids) > MOST_AT_ONCE
+    del ids[MOST_AT_ONCE:]
+    changed = sum(operation.carry_out(Job.objects.filter(pk__in=batch)) for batch in _batches(ids))
+    return Done(changed=changed, reached=ids[-1] if is_cut_off else None)
+
+
+def _batches(ids: Sequence[int]) -> list[Sequence[int]]:
+    return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+
+
+def in_words(operation: Operation, changed: int, *, left: str) -> str:
+    """Return "3 jobs queued to run again.", and what was left."""
+    return f"{in_number(changed)} {operation.done}. {left}".strip()
+
+
+def in_number(count: int) -> str:
+    """Return "No job", "1 job", "4,310 jobs"."""
     if not count:
         return "No job"
     return "1 job" if count == 1 else f"{count:,} jobs"
-
-
-def _count_by_state(jobs: QuerySet[Job]) -> dict[str, int]:
-    counts: QuerySet[Any, Any] = jobs.order_by().values_list("state").annotate(count=Count("pk"))
-    return dict(counts)
