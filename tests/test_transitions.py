@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from tests.processes import wait_until
 from webhooks import inbox, transitions
-from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState, Source
+from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState, Payload, Source
 from webhooks.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
 from webhooks.subscriptions import Backoff
 from webhooks.transitions import ClaimedJob
@@ -31,6 +31,7 @@ def new_job(*, max_attempts: int = 3, **values: Any) -> Job:
     delivery = Delivery.objects.create(
         source=source, hook_id=1, guid=uuid.uuid4(), event="push", secret_fingerprint="0" * 12, headers={}, body_bytes=2
     )
+    Payload.objects.create(delivery=delivery, body=b"{}")
     values = {"publish_at": Now()} | values
     return Job.objects.create(delivery=delivery, handler="app.handle", queue="q", max_attempts=max_attempts, **values)
 
@@ -223,6 +224,31 @@ def test_run_again_queues_a_final_job_with_a_new_budget(state: JobState) -> None
     assert job.publish_at is not None
     assert record(claimed(job), FAILED) is JobState.RETRYING
     assert record(claimed(job), FAILED) is JobState.DEAD
+
+
+def test_run_again_leaves_a_job_whose_payload_has_been_pruned_and_its_result() -> None:
+    job = new_job(state=JobState.SUCCEEDED, result="labelled", publish_at=None)
+    Payload.objects.all().delete()
+    assert transitions.run_again(every(job)) == 0
+    job.refresh_from_db()
+    assert (job.state, job.result) == (JobState.SUCCEEDED, "labelled")
+
+
+def test_a_redelivery_brings_a_pruned_payload_back_and_so_its_dead_job_runs_again() -> None:
+    job = new_job(state=JobState.DEAD, publish_at=None)
+    Payload.objects.all().delete()
+    told = Delivery.objects.get(pk=job.delivery_id)
+    again = inbox.NewDelivery(
+        source="github", hook_id=1, guid=told.guid, event="push", action="", repository="", installation_id=None,
+        sender="", secret_fingerprint="1" * 12, headers={"Content-Type": "application/json"}, body=b'{"zen": 1}',
+        subscriptions=[],
+    )  # fmt: skip
+    assert inbox.store(again).is_duplicate
+    told.refresh_from_db()
+    assert (told.repeats, told.body_bytes, told.secret_fingerprint) == (1, 10, "1" * 12)
+    assert told.headers == {"Content-Type": "application/json"}
+    assert bytes(Payload.objects.get(pk=told.pk).body) == b'{"zen": 1}'
+    assert Job.objects.get(pk=job.pk).state == JobState.QUEUED
 
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.RETRYING])

@@ -178,8 +178,7 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_trial:
 
 def _prune_payloads(received: Sequence[Received], limits: Limits, *, is_trial: bool) -> Pruned:
     job_may_go = Q(state__in=DONE, finished_at__lt=limits.payloads)
-    # A repeat has brought a payload that was pruned back, for somebody who wants to look at it or run it again.
-    going = _without_other_jobs(_quiet(received, limits.payloads), job_may_go)
+    going = _without_other_jobs([delivery.pk for delivery in received], job_may_go)
     if is_trial:
         return Pruned(payloads=len(set(going) - set(_deliveries_to_go(received, limits))))
     if not going:
@@ -195,12 +194,12 @@ def _job_goes_with_delivery(limits: Limits) -> Q:
 
 def _deliveries_to_go(received: Sequence[Received], limits: Limits) -> list[int]:
     # A redelivery can itself be redelivered: GitHub's days count from the last time it came.
-    return _without_other_jobs(_quiet(received, limits.deliveries), _job_goes_with_delivery(limits))
-
-
-def _quiet(received: Sequence[Received], limit: datetime) -> list[int]:
-    """Return the deliveries that came, and came again, before the limit."""
-    return [one.pk for one in received if max(one.at, one.last_repeat_at or one.at) < limit]
+    quiet = [
+        delivery.pk
+        for delivery in received
+        if max(delivery.at, delivery.last_repeat_at or delivery.at) < limits.deliveries
+    ]
+    return _without_other_jobs(quiet, _job_goes_with_delivery(limits))
 
 
 def _without_other_jobs(ids: Sequence[int], job_may_go: Q) -> list[int]:
