@@ -1,6 +1,7 @@
 """TLS to the broker: no program of ours talks to one that cannot show a certificate for its name that we trust."""
 
 import contextlib
+import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ from kombu.exceptions import OperationalError
 from tests import services
 from tests.authority import Authority
 from tests.celery_app import celery_on
+from tests.faults.rabbitmq import own_rabbitmq
+from tests.faults.servers import own_redis, stable_port
 from tests.forwarding import forwarding
 from tests.processes import free_port, manage
 from tests.stack import running_stack
@@ -142,6 +145,36 @@ def test_each_of_several_nodes_is_checked_by_its_own_name(authority: Authority) 
             for way in ways().values():
                 with pytest.raises(OperationalError):
                     way()
+
+
+@contextlib.contextmanager
+def own_server(broker: str, certificate: Path, key: Path) -> Iterator[int]:
+    """Start a server that speaks TLS itself, and give its port."""
+    port = stable_port()
+    with contextlib.ExitStack() as servers:
+        if broker == "redis":
+            files = ("--tls-cert-file", certificate, "--tls-key-file", key, "--tls-ca-cert-file", certificate)
+            options = ("--tls-port", port, *files, "--tls-auth-clients", "no")
+            servers.enter_context(own_redis(options=[str(option) for option in options]))
+        else:
+            pair = (f"ssl_options.certfile = {certificate}", f"ssl_options.keyfile = {key}")
+            listener = f"listeners.ssl.own = 127.0.0.1:{port}"
+            servers.enter_context(own_rabbitmq(settings=[listener, *pair, "ssl_options.verify = verify_none"]))
+        yield port
+
+
+@pytest.mark.parametrize("broker", BROKERS)
+def test_a_server_that_speaks_tls_itself_is_checked_too(authority: Authority, broker: str) -> None:
+    if not shutil.which("redis-server" if broker == "redis" else "rabbitmq-server"):
+        pytest.skip(f"needs a {broker} of its own")
+    user, path = ("", "/0") if broker == "redis" else ("guest:guest@", "//")
+    scheme = "rediss" if broker == "redis" else "amqps"
+    with own_server(broker, *authority.server(names="DNS:localhost")) as port:
+        with celery_on(f"{scheme}://{user}localhost:{port}{path}", ca_file=str(authority.certificate)):
+            for way in ways().values():
+                way()
+        with celery_on(f"{scheme}://{user}127.0.0.1:{port}{path}", ca_file=str(authority.certificate)):
+            hold_refused()
 
 
 @pytest.mark.parametrize("broker", BROKERS)

@@ -23,7 +23,7 @@ def test_a_worker_that_is_asked_for_its_configuration_tells_no_secret() -> None:
     class State:
         app = current_app
 
-    with celery_on("amqp://user:broker-password@127.0.0.1//"):
+    with celery_on("amqp://user:broker-password@127.0.0.1//;amqp://user:broker-password@127.0.0.2//"):
         told = str(control.conf(State(), with_defaults=True))  # type: ignore[attr-defined]
     assert "task_default_queue" in told
     secrets = [settings.SECRET_KEY, settings.HOOKLINE_OPERATOR_PASSWORD, *settings.HOOKLINE_SECRETS["github"]]

@@ -14,9 +14,8 @@ def hold_every_program(stack: Stack) -> None:
     stack.environment |= {"HOOKLINE_FLOWER_PORT": str(port), "HOOKLINE_OPERATOR_PASSWORD": PASSWORD}
     stack.start_all()
     stack.start("flower")
-    assert (
-        stack.send("work")[0] == stack.send("fail-once")[0] == 202
-    )  # The second one's retry is the relay's to publish.
+    # The retry of the second is the relay's to publish.
+    assert stack.send("work")[0] == stack.send("fail-once")[0] == 202
     stack.wait_until_drained()
     assert stack.states() == {"succeeded": 2}
     wait_until(lambda: "worker-" in workers_by_flower(port), what="Flower to see the worker")
@@ -26,8 +25,7 @@ def hold_every_program(stack: Stack) -> None:
 def workers_by_flower(port: int) -> str:
     try:
         headers = urllib3.make_headers(basic_auth=f"operator:{PASSWORD}")
-        return http.request(
-            "GET", f"http://127.0.0.1:{port}/api/workers?refresh=1", headers=headers, timeout=30
-        ).data.decode()
+        url = f"http://127.0.0.1:{port}/api/workers?refresh=1"
+        return http.request("GET", url, headers=headers, timeout=30).data.decode()
     except urllib3.exceptions.HTTPError:
         return ""

@@ -12,6 +12,7 @@ from webhooks.broker import Broker
 from webhooks.committer import Committer, InboxUnavailableError
 from webhooks.inbox import LONGEST_INTERVAL_SECONDS
 from webhooks.models import Job, JobState
+from webhooks.threads import place_of
 from workers.liveness import Answers, Doubt
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,8 @@ class Questions:
             messages = self._messages(queues)
             needs_inbox = reason is Doubt.PROGRESS and messages is not None and messages + unstarted > 0
             return Answers(broker_messages=messages, has_due_jobs=self._has_due_jobs(queues) if needs_inbox else None)
-        except Exception:
-            logger.exception("question failed")
+        except Exception as error:
+            logger.error("question failed", extra={"error": place_of(error)})
             self._broker = Broker()  # The one there is may be in any state.
             return Answers(broker_messages=None, has_due_jobs=None)
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,16 @@ class OwnRabbitMQ:
 
     name = "rabbitmq"
 
-    def __init__(self, directory: Path, *, consumer_timeout_ms: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, consumer_timeout_ms: int | None = None, settings: Sequence[str] = ()
+    ) -> None:
         self._directory = directory
         self._port = stable_port()
         self._own = OwnProcess(directory)
         self._mapper = OwnProcess(directory)
         self.freeze, self.thaw = self._own.freeze, self._own.thaw
-        self._environment = self._prepare(consumer_timeout_ms)
+        own = [f"consumer_timeout = {consumer_timeout_ms}"] if consumer_timeout_ms else []
+        self._environment = self._prepare([*own, *settings])
 
     @property
     def url(self) -> str:
@@ -89,11 +92,9 @@ class OwnRabbitMQ:
         except (OperationalError, OSError):
             return False
 
-    def _prepare(self, consumer_timeout_ms: int | None) -> dict[str, str]:
+    def _prepare(self, further: Sequence[str]) -> dict[str, str]:
         """Write the configuration, and return the environment of the node and of its tools."""
-        settings = [f"listeners.tcp.own = 127.0.0.1:{self._port}", "disk_free_limit.absolute = 1MB"]
-        if consumer_timeout_ms:
-            settings.append(f"consumer_timeout = {consumer_timeout_ms}")
+        settings = [f"listeners.tcp.own = 127.0.0.1:{self._port}", "disk_free_limit.absolute = 1MB", *further]
         (self._directory / "rabbitmq.conf").write_text("\n".join([*settings, ""]))
         # How often a channel looks at the timeout has no name in the new format. Its default is a minute.
         (self._directory / "advanced.config").write_text("[{rabbit, [{channel_tick_interval, 1000}]}].\n")
@@ -125,9 +126,9 @@ def rabbitmq_program(name: str) -> str:
 
 
 @contextlib.contextmanager
-def own_rabbitmq(*, consumer_timeout_ms: int | None = None) -> Iterator[OwnRabbitMQ]:
+def own_rabbitmq(*, consumer_timeout_ms: int | None = None, settings: Sequence[str] = ()) -> Iterator[OwnRabbitMQ]:
     with own_directory() as directory:
-        node = OwnRabbitMQ(directory, consumer_timeout_ms=consumer_timeout_ms)
+        node = OwnRabbitMQ(directory, consumer_timeout_ms=consumer_timeout_ms, settings=settings)
         try:
             node.start_mapper()
             node.start()

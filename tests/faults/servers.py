@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -210,9 +210,10 @@ class OwnRedis:
 
     name = "redis"
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *, options: Sequence[str] = ()) -> None:
         self._port = stable_port()
         self._own = OwnProcess(directory)
+        self._options = ("--save", "", "--appendonly", "no", *options)
         self.freeze, self.thaw = self._own.freeze, self._own.thaw
 
     @property
@@ -222,7 +223,7 @@ class OwnRedis:
     def start(self) -> None:
         program = shutil.which("redis-server")
         assert program
-        self._own.launch(program, "--port", str(self._port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no")
+        self._own.launch(program, "--port", str(self._port), "--bind", "127.0.0.1", *self._options)
         wait_until(self._answers, seconds=_PATIENCE, what="Redis to answer")
 
     def stop(self) -> None:
@@ -290,9 +291,9 @@ def own_postgres() -> Iterator[OwnPostgres]:
 
 
 @contextlib.contextmanager
-def own_redis() -> Iterator[OwnRedis]:
+def own_redis(*, options: Sequence[str] = ()) -> Iterator[OwnRedis]:
     with own_directory() as directory:
-        server = OwnRedis(directory)
+        server = OwnRedis(directory, options=options)
         try:
             server.start()
             yield server
