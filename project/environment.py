@@ -149,7 +149,8 @@ def broker_url(value: str) -> str:
 def authorities(value: str) -> str:
     """Return the path of a PEM file with certificates of authorities, or "" if it is empty."""
     try:
-        create_default_context(cafile=value or None)
+        if value:
+            create_default_context(cafile=value)
     except OSError:  # SSLError is one.
         fail("is not the path of a PEM file with certificates that can be read.")
     return value
