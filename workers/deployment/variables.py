@@ -26,9 +26,9 @@ def unreadable_values(fleet: Fleet) -> Iterator[str]:
 
 def unknown_variables(fleet: Fleet) -> Iterator[str]:
     for workload in fleet.workloads:
-        names = {name.removesuffix("_FILE") for name in workload.variables if name.startswith("HOOKLINE_")}
-        for name in sorted(names - fleet.around.variables):
-            yield f"{workload}: no setting of Hookline is named {name}; README.md lists those that are."
+        for name in sorted(name for name in workload.variables if name.startswith("HOOKLINE_")):
+            if not {name, name.removesuffix("_FILE")} & fleet.around.variables:
+                yield f"{workload}: no setting of Hookline is named {name}; README.md lists those that are."
 
 
 def differing_variables(fleet: Fleet) -> Iterator[str]:
