@@ -128,7 +128,7 @@ if not HOOKLINE_KEEP_PAYLOADS_DAYS <= HOOKLINE_KEEP_DAYS <= HOOKLINE_KEEP_DEAD_D
         "HOOKLINE_KEEP_DEAD_DAYS (90 unless set) or fewer."
     )
 HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))
-if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS:
+if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS and uses(HOOKLINE_ROLE, "BROKER_URL"):
     raise ImproperlyConfigured("HOOKLINE_BROKER_CA_FILE: BROKER_URL is without TLS; use amqps:// or rediss://.")
 if HOOKLINE_CHILD_MAX_MB <= HOOKLINE_CHILD_RECYCLE_MB:
     raise ImproperlyConfigured("HOOKLINE_CHILD_MAX_MB: must be above HOOKLINE_CHILD_RECYCLE_MB.")

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 _LOGIN = "refuses the login; look at user and password"
 _NO_HOST = "has no such virtual host, or does not let this user in"
 _CUT = "ended the connection"
-_TLS = "fails at TLS; look at scheme and certificates"
+_TLS = "fails at TLS; look at the scheme of BROKER_URL"
+_NO_TRUST = "shows a certificate of an authority that is not trusted; look at HOOKLINE_BROKER_CA_FILE"
+_BY_VERIFY_CODE = {
+    9: "shows a certificate that is not valid yet",
+    10: "shows a certificate that has expired",
+    62: "shows a certificate for another host name",
+    64: "shows a certificate for another address",
+}
+"""https://docs.openssl.org/master/man3/X509_STORE_CTX_get_error/#error-codes"""
 _BY_REPLY_CODE = {
     311: "takes no message so large",
     320: "is closing its connections",
@@ -87,6 +95,8 @@ def _of(error: BaseException) -> str | None:
 
 
 def _of_system(error: BaseException) -> str | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return _BY_VERIFY_CODE.get(error.verify_code, _NO_TRUST)
     if isinstance(error, ssl.SSLError):
         return _TLS
     if isinstance(error, socket.gaierror):
