@@ -93,10 +93,9 @@ def test_worker_and_relay_go_on_after_a_promotion_and_no_job_is_lost(stack: Stac
     wait_until(lambda: stack.marks("begun"), what="it runs", seconds=120)
     for _ in range(2 * THREADS):  # Some of these wait for a child.
         assert stack.send("work", seconds=0.5)[0] == 202
-    demote(stack)
+    demote(stack)  # Not for long: a child that waits to record is killed at the handler's hard limit.
     wait_until(lambda: f"relay waits  reason={READ_ONLY}" in stack.logs(), what="the relay waits")
     wait_until(lambda: "outcomes are not recorded yet" in stack.logs(), what="a child waits to record")
-    wait_until(lambda: f"jobs are not claimed  reason={READ_ONLY}" in stack.logs(), what="a child cannot claim")
     promote(stack)
     stack.wait_until_drained()
     assert stack.states() == {"succeeded": 2 * THREADS + 1}
