@@ -278,6 +278,27 @@ def test_bodies_that_drip_are_ended_and_an_honest_one_behind_them_is_taken_in(
     assert serve(front, *dripping, Request(2_000_000)) == [408] * 80 + [202]
 
 
+@pytest.mark.parametrize("is_chunked", [False, True])
+def test_what_bodies_announce_and_never_send_keeps_no_honest_one_waiting(
+    front: Front, monkeypatch: pytest.MonkeyPatch, is_chunked: bool
+) -> None:
+    monkeypatch.setattr("webhooks.body_reader.LEAST_SECONDS", 3600.0)  # No body is ended before the test is.
+    barely_begun = [Request(25 * MB, sends=UNCOUNTED_BYTES + 1, is_chunked=is_chunked) for _ in range(400)]
+    honest = Request(2_000_000, is_chunked=is_chunked)
+
+    async def run() -> None:
+        async with serving(front), asyncio.timeout(60):
+            waiting = asyncio.gather(answer(front, *barely_begun))
+            while any(one.taken <= UNCOUNTED_BYTES for one in barely_begun):
+                await asyncio.sleep(0)
+            await answer(front, honest)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+
+    asyncio.run(run())
+    assert honest.status == 202
+
+
 def test_a_small_body_may_take_all_its_time(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("webhooks.body_reader.LEAST_SECONDS", 0.01)
     assert serve(front, Request(UNCOUNTED_BYTES, sends=UNCOUNTED_BYTES - 3, drips=0.05)) == [202]

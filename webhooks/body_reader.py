@@ -13,7 +13,7 @@ UNCOUNTED_BYTES = 64 * 1024
 HELD_BYTES = 96 * 1024 * 1024
 """How much of the rest may be held of all bodies together, read or half read, until each is answered."""
 STEP_BYTES = 2 * 1024 * 1024
-"""How much of it a body takes at a time: one that is no larger is never stopped in its middle."""
+"""How much of it a body takes at a time, and never more than it has sent: who has barely begun holds up nobody."""
 LEAST_BYTES = 32 * 1024
 LEAST_SECONDS = 2.0
 """Beyond UNCOUNTED_BYTES, so many bytes must come in so many seconds of waiting for them, or the body ends here."""
@@ -40,7 +40,7 @@ async def read_body(
         if needed > limit:
             raise BodyError(413, f"The body is over the limit of {limit:,} bytes.")
         if needed > room:
-            step = max(needed - room, min(STEP_BYTES, most - room))
+            step = max(needed - room, min(STEP_BYTES, len(body), most - room))
             await held.take(step)
             room += step
         body += chunk
