@@ -4,6 +4,7 @@ kombu, redis-py and dj_database_url cut a URL at its first `#`, `/` or `?`, and 
 """
 
 import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
@@ -12,7 +13,9 @@ from environs import ValidationError
 _NEVER = re.compile(r"[#\x00-\x1f\x7f]|%(?![0-9A-Fa-f]{2})")
 """What no URL of ours holds: a fragment, control characters (which urlsplit drops), a % that escapes nothing."""
 _HOSTS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.,%-]*)(?::(?P<port>[0-9]{1,5}))?")
-_DJANGO_OPTIONS = {"assume_role", "isolation_level", "pool", "server_side_binding"}
+_DJANGO_OPTIONS = {"assume_role", "server_side_binding"}
+"""What Django takes besides. Its pool would keep connections that an outage has ended, and the inbox's statements are
+written for the isolation that PostgreSQL has by itself."""
 
 
 def whole_url(value: str, *, example: str) -> SplitResult:
@@ -59,18 +62,31 @@ def broker_nodes(value: str, *, schemes: tuple[str, ...]) -> list[str]:
 def check_database_options(options: dict[str, Any]) -> None:
     """Refuse what libpq has no option for, which would otherwise be said by each connection that fails."""
     from psycopg import ProgrammingError
-    from psycopg.conninfo import make_conninfo  # Not where the database is SQLite.
+    from psycopg.conninfo import make_conninfo, timeout_from_conninfo  # Not where the database is SQLite.
 
     given = {name: value for name, value in options.items() if name not in _DJANGO_OPTIONS}
     try:
-        is_known = bool(make_conninfo("", **given)) or not given
+        is_known = bool(timeout_from_conninfo(given) and make_conninfo("", **given)) or not given
     except ProgrammingError:
         is_known = False
     if not is_known or any(isinstance(value, list) for value in given.values()):
         raise ValidationError(
-            "has an option after '?' that PostgreSQL's library does not know, or has one twice. "
+            "has an option after '?' that PostgreSQL's library does not take, or has one twice. "
             "Percent-encode a ? that belongs to a name or a password as %3F."
         )
+
+
+def check_sqlite(name: str, options: dict[str, Any]) -> None:
+    """Refuse what is no file that can be made, and every option that would undo what Hookline needs of SQLite."""
+    if options.keys() - {"timeout"} or not isinstance(options.get("timeout", 0), int | float):
+        raise ValidationError("has an option after '?' that is not timeout, in seconds. Percent-encode a ? as %3F.")
+    path = Path(name)
+    if name == ":memory:" or path.is_dir():
+        raise ValidationError("must name a file, as sqlite:///hookline.sqlite3 does: every process has to find it.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValidationError(f"is in a directory that cannot be made ({error.strerror}).") from None
 
 
 def _is_whole(value: str) -> bool:

@@ -16,7 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from environs import EnvValidationError, ValidationError, validate
 
 from project.addresses import host_names, listen_address, origins, url_prefix
-from project.connection_urls import broker_nodes, check_database_options, whole_url
+from project.connection_urls import broker_nodes, check_database_options, check_sqlite, whole_url
 from project.variables import Variables, is_quoted, items, unquoted_items
 
 ENVIRONMENTS = ("embedded", "production")
@@ -172,7 +172,7 @@ def database(value: str) -> dict[str, Any]:
         fail(f"is not a database URL, such as {example}.")
     options: dict[str, Any] = parsed.setdefault("OPTIONS", {})
     if parsed["ENGINE"] == "django.db.backends.sqlite3":
-        Path(parsed["NAME"]).parent.mkdir(parents=True, exist_ok=True)
+        check_sqlite(parsed["NAME"], options)
         options.setdefault("transaction_mode", "IMMEDIATE")
         options.setdefault("timeout", 20)
         options.setdefault("init_command", "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;")

@@ -86,7 +86,18 @@ def test_a_broker_that_could_never_be_reached_as_meant_is_refused(url: str) -> N
         f"postgres://u:{SECRET}@h/",
         f"postgres://u:{SECRET}@h/name?ssl_mode=require",
         f"postgres://u:{SECRET}@h/name?sslmode=require&sslmode=disable",
+        f"postgres://u:{SECRET}@h/name?connect_timeout=soon",
+        f"postgres://u:{SECRET}@h/name?isolation_level=serializable",
+        f"postgres://u:{SECRET}@h/name?pool=true",
         f"postgres://u:{SECRET}@h:1,i:2/name",
+        "sqlite://",
+        "sqlite:///:memory:",
+        "sqlite:////",
+        f"sqlite:////dev/null/{SECRET}/hookline.sqlite3",
+        f"sqlite:///{SECRET}?mode=ro",
+        f"sqlite:///{SECRET}?timeout=soon",
+        f"sqlite:///{SECRET}?transaction_mode=DEFERRED",
+        f"sqlite:///{SECRET}?init_command=PRAGMA",
         f"mysql://u:{SECRET}@h/name",
     ],
 )
@@ -129,6 +140,11 @@ def test_a_broker_as_people_write_it_is_taken(url: str) -> None:
 )
 def test_a_database_as_people_write_it_is_taken(url: str) -> None:
     assert database(url)["ENGINE"] == "django.db.backends.postgresql"
+
+
+def test_sqlite_may_wait_for_another_writer_as_long_as_the_url_says(tmp_path: Path) -> None:
+    options = database(f"sqlite:///{tmp_path}/new/hookline.sqlite3?timeout=5")["OPTIONS"]
+    assert (options["timeout"], options["transaction_mode"]) == (5, "IMMEDIATE")
 
 
 def test_blanks_between_nodes_and_a_semicolon_too_many_do_not_matter() -> None:
