@@ -52,8 +52,8 @@ class Connections:
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Look, and look again for as long as the loop runs."""
+        loop.call_later(LOOK_SECONDS, self.watch, loop)  # First: a look may fail, for want of a descriptor, say.
         self._look()
-        loop.call_later(LOOK_SECONDS, self.watch, loop)
 
     def _look(self) -> None:
         heads = {}
