@@ -14,7 +14,7 @@ def announced_length(headers: Mapping[str, str]) -> int | None:
     """Return the length of the body in bytes, or None if it is chunked, so that only its end will tell.
 
     `headers` finds names in any case. A request with both headers never gets here as such: the server drops the
-    length, and closes the connection with the answer (RFC 9112, 6.3).
+    length, and goes by the chunks alone (RFC 9112, 6.3).
     """
     coding = headers.get("Transfer-Encoding")
     if coding is not None:
