@@ -121,6 +121,7 @@ def asked(url: str, *statements: str) -> Error | None:
         (("postgres@", "stranger@"), "lets no such client in; look at pg_hba.conf, which may want TLS"),
         (("postgres@", "few@"), "has no connection left"),
         (("/postgres", "/nowhere"), "has no database of that name"),
+        (("/postgres", "/template0"), "lets nobody in at present"),
         (("/postgres", "/postgres?sslmode=require"), "does not speak TLS, and sslmode asks for it"),
         (("127.0.0.1", "ssl.certificate.invalid"), "has a host name that is not found"),
     ],

@@ -83,6 +83,7 @@ _BY_TEXT = {
     "connection slots": _BUSY,
     "no more connections": _BUSY,
     "the database system is": _CHANGING,
+    "not currently accepting connections": "lets nobody in at present",
     "session is read-only": _READ_ONLY,
     "server is in hot standby": _READ_ONLY,
     "does not support ssl": _NO_TLS,
