@@ -1,10 +1,12 @@
 """The inbox's pages in the admin, as an operator uses them: did we get it, did it run, why not, run it again."""
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
@@ -25,8 +27,9 @@ from tests.inbox_rows import (
     state_of,
 )
 from webhooks import transitions
+from webhooks.admin import jobs as jobs_admin
 from webhooks.admin import operations
-from webhooks.admin.operations import OPERATIONS, Operation
+from webhooks.admin.operations import GIVE_UP, OPERATIONS, Operation
 from webhooks.ages import relative, took
 from webhooks.models import Attempt, AttemptOutcome, Job, JobState, Payload
 
@@ -292,6 +295,30 @@ def test_more_than_one_request_changes_is_asked_for_again(
     assert messages_of(confirm(admin_client, url, again)) == "2 jobs queued to run again."
     assert {state_of(job) for job in jobs} == {"queued"}
     assert [entry[1] for entry in entries()] == ["4 jobs", "2 jobs"]
+
+
+@pytest.mark.parametrize("is_by_filter", [True, False])
+def test_what_was_changed_before_it_was_cut_off_is_in_the_history(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, is_by_filter: bool
+) -> None:
+    delivery = make_delivery()
+    jobs = [make_job(JobState.DEAD, delivery=delivery, handler=f"shop.{number}") for number in range(3)]
+    calls: list[None] = []
+
+    def fail_at_last(chosen: QuerySet[Job]) -> int:
+        calls.append(None)
+        if len(calls) == len(jobs):
+            raise RuntimeError("cut off")
+        return transitions.give_up(chosen)
+
+    monkeypatch.setattr(operations, "BATCH", 1)
+    monkeypatch.setattr(jobs_admin, "GIVE_UP", replace(GIVE_UP, carry_out=fail_at_last))
+    url = f"{JOBS}?state=dead"
+    asked = ask(admin_client, "give_up", *jobs, url=url, across=is_by_filter)
+    with pytest.raises(RuntimeError, match="cut off"):
+        confirm(admin_client, url, asked)
+    assert [state_of(job) for job in jobs] == ["skipped", "skipped", "dead"]
+    assert [entry[1] for entry in entries()] == (["2 jobs"] if is_by_filter else [str(job) for job in jobs[:2]])
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 201])

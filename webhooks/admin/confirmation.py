@@ -14,6 +14,7 @@ from django.contrib import messages
 from django.contrib.admin import ModelAdmin
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -76,23 +77,27 @@ def _one_by_one(wish: Wish, jobs: QuerySet[Job], reason: str) -> tuple[int, None
     """Change jobs that were chosen by hand, each with an entry in its own history."""
     changed = 0
     for job in Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).only("handler").order_by("pk"):
-        if wish.operation.carry_out(Job.objects.filter(pk=job.pk)):
-            _log(wish, reason, object_id=str(job.pk), object_repr=str(job)[:200])
-            changed += 1
+        with transaction.atomic():
+            if wish.operation.carry_out(Job.objects.filter(pk=job.pk)):
+                _entry(wish, reason, object_id=str(job.pk), object_repr=str(job)[:200]).save()
+                changed += 1
     return changed, None
 
 
 def _by_filter(wish: Wish, jobs: QuerySet[Job], reason: str) -> tuple[int, int | None]:
     """Change as many as one request may, with one entry for all; return how many, and the last of them if not all."""
-    done = carry_out(wish.operation, jobs)
-    if done.changed:
-        selection = wish.request.GET.urlencode()
-        _log(wish, f"{reason} (selected by {selection})", object_id=None, object_repr=in_number(done.changed))
+    entry = _entry(wish, f"{reason} (selected by {wish.request.GET.urlencode()})", object_id=None)
+
+    def note(changed: int) -> None:
+        entry.object_repr = in_number(changed)
+        entry.save()
+
+    done = carry_out(wish.operation, jobs, note=note)
     return done.changed, done.reached
 
 
-def _log(wish: Wish, reason: str, **about: Any) -> None:
-    LogEntry.objects.create(
+def _entry(wish: Wish, reason: str, **about: Any) -> LogEntry:
+    return LogEntry(
         user_id=wish.request.user.pk or 0,
         content_type=ContentType.objects.get_for_model(Job),
         action_flag=CHANGE,

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from django.db import transaction
 from django.db.models import Count, QuerySet
 
 from webhooks import transitions
@@ -108,12 +109,20 @@ class Done:
     """The last job that was looked at, where more are behind it."""
 
 
-def carry_out(operation: Operation, jobs: QuerySet[Job]) -> Done:
-    """Carry an operation out on the first MOST_AT_ONCE of these jobs, by their numbers."""
+def carry_out(operation: Operation, jobs: QuerySet[Job], *, note: Callable[[int], None]) -> Done:
+    """Carry an operation out on the first MOST_AT_ONCE of these jobs, by their numbers.
+
+    `note` is told how many are changed, in each batch's own transaction: what it writes holds wherever this is cut off.
+    """
     ids = list(jobs.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
     is_cut_off = len(ids) > MOST_AT_ONCE
     del ids[MOST_AT_ONCE:]
-    changed = sum(operation.carry_out(Job.objects.filter(pk__in=batch)) for batch in _batches(ids))
+    changed = 0
+    for batch in _batches(ids):
+        with transaction.atomic():
+            if more := operation.carry_out(Job.objects.filter(pk__in=batch)):
+                changed += more
+                note(changed)
     return Done(changed=changed, reached=ids[-1] if is_cut_off else None)
 
 
