@@ -28,7 +28,7 @@ from tests.inbox_rows import (
 )
 from webhooks import transitions
 from webhooks.admin import jobs as jobs_admin
-from webhooks.admin import operations
+from webhooks.admin import lists, operations
 from webhooks.admin.operations import GIVE_UP, OPERATIONS, Operation
 from webhooks.ages import relative, took
 from webhooks.models import Attempt, AttemptOutcome, Job, JobState, Payload
@@ -319,6 +319,17 @@ def test_what_was_changed_before_it_was_cut_off_is_in_the_history(
         confirm(admin_client, url, asked)
     assert [state_of(job) for job in jobs] == ["skipped", "skipped", "dead"]
     assert [entry[1] for entry in entries()] == (["2 jobs"] if is_by_filter else [str(job) for job in jobs[:2]])
+
+
+def test_the_page_that_asks_says_so_where_the_filter_looked_at_the_first_rows_only(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = [make_job(JobState.DEAD) for _ in range(3)]
+    words = "among the first 2 of the list"
+    url = f"{JOBS}?state=dead&handler=shop.count"
+    assert words not in ask(admin_client, "run_again", jobs[0], url=url, across=True).content.decode()
+    monkeypatch.setattr(lists, "MOST_LOOKED_AT", 2)
+    assert words in ask(admin_client, "run_again", jobs[0], url=url, across=True).content.decode()
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "x" * 201])

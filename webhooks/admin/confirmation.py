@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
+from webhooks.admin import lists
 from webhooks.admin.operations import Operation, carry_out, forecast, in_number, in_words
 from webhooks.models import Job
 
@@ -134,5 +135,6 @@ def _page(wish: Wish, answer: Answer) -> HttpResponse:
         "chosen": wish.request.POST.getlist("_selected_action"),
         "action": wish.request.POST.get("action", ""),
         "media": wish.model_admin.media,
+        "first_rows": f"{lists.MOST_LOOKED_AT:,}" if lists.is_cut_off(wish.request) else "",
     }
     return TemplateResponse(wish.request, "admin/webhooks/confirmation.html", context)
