@@ -2,8 +2,9 @@
 
 Granian has one limit for both, counted from the last answer. It has to be long: a proxy keeps its idle connections for
 a minute and more, and does not repeat a POST. So this looks at the receiver's connections once a second, by what Linux
-tells of them, and shuts down one on which bytes keep coming without a request. Where there is no Linux, that one limit
-is all there is.
+tells of them, and shuts down one on which bytes keep coming without a request. Once they are many, it also shuts down
+those that have never had a request: Granian takes no more than MOST, and probes come over them too. Where there is no
+Linux, that one limit is all there is.
 """
 
 import asyncio
@@ -16,6 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+MOST = 1000
+"""How many connections Granian takes at a time; the next ones wait until one has ended."""
+MANY = MOST // 2
 LOOK_SECONDS = 1.0
 HEADER_LOOKS = 10
 """Looks and not seconds: where the loop is held up, requests that it has yet to see do not count as late."""
@@ -33,8 +37,9 @@ class Connections:
     def __init__(self, port: int) -> None:
         self._port = port
         self._busy: Counter[Address] = Counter()
+        self._answered: set[Address] = set()
         self._heads: dict[Address, tuple[int, int]] = {}
-        """Of each that waits for a request: its bytes at the first look, and at how many looks there were more."""
+        """Of each that waits for a request: its bytes at the first look, and at how many looks it was late with it."""
 
     @contextmanager
     def busy(self, client: str) -> Iterator[None]:
@@ -46,6 +51,7 @@ class Connections:
         try:
             yield
         finally:
+            self._answered.add(address)
             self._busy[address] -= 1
             if not self._busy[address]:
                 del self._busy[address]
@@ -56,7 +62,7 @@ class Connections:
         self._look()
 
     def _look(self) -> None:
-        heads = {}
+        heads, are_many = {}, len(self._heads) > MANY
         for connection in self._open():
             with connection, contextlib.suppress(OSError):  # It may end while it is looked at.
                 address = _address(*map(str, connection.getpeername()[:2]))
@@ -64,10 +70,12 @@ class Connections:
                     continue
                 received = _RECEIVED.unpack_from(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192))[0]
                 first, looks = self._heads.get(address, (received, 0))
-                heads[address] = first, looks + (received > first)
+                is_late = received > first or (are_many and address not in self._answered)
+                heads[address] = first, looks + is_late
                 if heads[address][1] >= HEADER_LOOKS:
                     connection.shutdown(socket.SHUT_RDWR)
         self._heads = heads
+        self._answered &= heads.keys() | self._busy.keys()
 
     def _open(self) -> Iterator[socket.socket]:
         for entry in _FDS.iterdir() if _FDS.is_dir() else ():

@@ -14,11 +14,11 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
+from webhooks.connections import MOST
 from webhooks.front import DRAIN_SIGNAL
 from webhooks.listening import address_of, in_words, try_port
 from webhooks.threads import start_thread
 
-CONNECTIONS = 1000
 BUFFER_BYTES = 64 * 1024
 """How much Granian reads ahead of each connection; no head may be longer."""
 STOP_MARGIN_SECONDS = 5
@@ -78,8 +78,8 @@ class Command(BaseCommand):
             # Over HTTP/2, Granian fails HEAD, drops an early 413, and a stalled body outlasts the stop.
             http=HTTPModes.http1,
             websockets=False,
-            backlog=CONNECTIONS,
-            backpressure=CONNECTIONS,
+            backlog=MOST,
+            backpressure=MOST,
             # Granian's limit on headers counts from the last answer, so that it is the one on idle connections, too.
             http1_settings=HTTP1Settings(
                 header_read_timeout=round(settings.HOOKLINE_KEEP_ALIVE_SECONDS * 1000), max_buffer_size=BUFFER_BYTES
