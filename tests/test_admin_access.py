@@ -183,6 +183,18 @@ def test_no_value_in_the_address_is_an_error_of_the_server(
     assert admin_client.get(f"{address(model)}?{value}=1").status_code in (200, 302, 400)
 
 
+def test_no_list_of_people_takes_a_filter_that_it_does_not_offer(admin_client: Client) -> None:
+    for filtered, status in (
+        ("user/?is_active__exact=1", 200),
+        ("user/?groups__id__exact=1", 200),
+        ("user/?date_joined__year=99999999999999999999", 400),
+        ("user/?date_joined__year=999999", 400),
+        ("user/?is_active__exact=99999999999999999999", 302),
+        ("group/?permissions__id__exact=99999999999999999999", 400),
+    ):
+        assert admin_client.get(f"/admin/auth/{filtered}").status_code == status, filtered
+
+
 @pytest.mark.parametrize("value", [*VALUES, "_00", "_FF", "12_0A", "not-a-number"], ids=lambda value: value[:25])
 def test_no_number_of_a_row_is_an_error_of_the_server(admin_client: Client, value: str) -> None:
     for model in (*INBOX, *CATALOG):

@@ -56,9 +56,10 @@ def stopping(stack: Stack, *arguments: str) -> "subprocess.Popen[str]":
 
 def test_the_fleet_stops_after_its_jobs_and_one_that_is_started_meanwhile_is_left_alone(stack: Stack) -> None:
     busy = started(stack, "busy")
-    stack.send("watch", seconds=6)
+    stack.send("watch", seconds=12)
     wait_until(lambda: stack.states()["running"], what="the handler to run")
     command = stopping(stack, "--wait")
+    wait_until(lambda: "worker stops: it was asked to" in stack.logs(), what="the command to have begun")
     fresh = started(stack, "fresh", "--queues", "default")
     printed, errors = command.communicate(timeout=60)
     assert (command.returncode, errors, busy.wait(timeout=5)) == (0, "", 0)

@@ -175,7 +175,7 @@ def test_term_during_the_start_is_kept_until_it_is_heard_and_the_worker_exits_0(
 @embedded
 def test_term_while_the_broker_is_down_ends_the_wait_for_it(stack: Stack) -> None:
     worker = stack.start("worker", BROKER_URL=f"amqp://127.0.0.1:{free_port()}//")
-    wait_until(lambda: "Trying again" in log_of_the_last(stack), what="the broker to be missed")
+    wait_until(lambda: "worker waits" in log_of_the_last(stack), what="the broker to be missed")
     seconds_to_exit(worker, signal.SIGTERM)
 
 

@@ -65,7 +65,7 @@ def test_a_publisher_that_meets_what_nobody_has_foreseen_says_so_and_goes_on(
         assert publisher._thread is first
         publisher.stop(timeout_seconds=30)
     (line,) = [record for record in caplog.records if record.getMessage() == "jobs are left to the relay"]
-    assert vars(line)["error"].startswith("ValueError at ")
+    assert vars(line)["reason"].startswith("the broker cannot be published to (ValueError at ")
     assert SECRET not in caplog.text + str(vars(line))
 
 
@@ -109,8 +109,13 @@ def test_a_thread_that_fails_ends_its_process_for_another_to_be_started(
 
 
 def test_no_thread_of_a_service_is_started_without_being_watched() -> None:
-    """Those that are: the publisher's, which starts anew; one word of a log; and what sends samples on a terminal."""
-    allowed = {"webhooks/threads.py", "webhooks/publisher.py", "workers/grace.py", "webhooks/sender.py"}
+    """Those that are: the publisher's, which starts anew; upkeep's, whose error ends the relay; a readiness probe's one
+    look; one word of a log; and what sends samples on a terminal.
+    """
+    allowed = {
+        *("webhooks/threads.py", "webhooks/publisher.py", "webhooks/upkeep.py", "webhooks/views.py"),
+        *("workers/grace.py", "webhooks/sender.py"),
+    }
     found = {
         str(path.relative_to(SOURCES))
         for package in ("project", "webhooks", "workers", "deploy")

@@ -76,6 +76,7 @@ class ProbeServer(socketserver.ThreadingTCPServer):
         self.socket = open_socket(address)
         try:
             self.socket.bind((address, port))
+            self.server_address = self.socket.getsockname()
             self.server_activate()
         except OSError:
             self.server_close()
@@ -96,7 +97,7 @@ class ProbeServer(socketserver.ThreadingTCPServer):
 
     @property
     def port(self) -> int:
-        return int(self.socket.getsockname()[1])
+        return int(self.server_address[1])
 
     def start(self) -> None:
         start_thread("probes", self.serve_forever)

@@ -69,7 +69,7 @@ def judge(data: bytes) -> Verdict:
     line = _REQUEST_LINE.fullmatch(lines[0]) if is_sound else None
     is_plain = line is not None and _is_plain(line, headers, head, rest)
     return Verdict(
-        is_whole=b"\n0\r\n\r\n" in rest if is_chunked else len(rest) >= max(lengths, default=0),
+        is_whole=_is_whole_in_chunks(rest) if is_chunked else len(rest) >= max(lengths, default=0),
         is_plain=is_plain,
         must_be_accepted=is_plain and line is not None and line[1] == b"POST" and _is_good(line[2], headers, rest),
         must_be_refused=is_plain and _is_json_for_nobody(headers, rest),
@@ -112,6 +112,20 @@ def _out_of_chunks(rest: bytes) -> bytes:
         body += rest[size.end() : end]
         rest = rest[end:].lstrip(b"\r\n")
     return body
+
+
+def _is_whole_in_chunks(rest: bytes) -> bool:
+    """Tell whether the last chunk is here, or something that is no chunk: what merely breaks off waits for its rest."""
+    while size := _CHUNK_SIZE.match(rest):
+        end = size.end() + int(size[1], 16)
+        if end == size.end():
+            return rest.startswith(b"\r\n", end) or b"\r\n\r\n" in rest[end:]
+        if len(rest) < end + 2:
+            return False
+        if rest[end : end + 2] != b"\r\n":
+            return True
+        rest = rest[end + 2 :]
+    return b"\n" in rest
 
 
 def _digest(body: bytes) -> bytes:

@@ -78,7 +78,7 @@ def named_in_settings() -> Iterator[str]:
         if name.isupper() and name not in NOT_A_MODULE:
             yield from _dotted(getattr(settings, name))
     for scheme in DATABASE_SCHEMES:
-        path = "//:memory:" if scheme == "sqlite" else "//user@host/name"
+        path = f"//{ROOT / 'names.sqlite3'}" if scheme == "sqlite" else "//user@host/name"
         yield f"{database(f'{scheme}:{path}')['ENGINE']}.base"
 
 

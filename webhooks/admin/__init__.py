@@ -5,9 +5,9 @@ Rows are for looking only. A job's state is changed by "run again" and "give up"
 
 from django.contrib import admin
 
-from webhooks.admin import attempts, deliveries, jobs, sources
+from webhooks.admin import attempts, deliveries, jobs, people, sources
 
-__all__ = ["attempts", "deliveries", "jobs", "sources"]
+__all__ = ["attempts", "deliveries", "jobs", "people", "sources"]
 
 admin.site.site_header = "Hookline"
 admin.site.site_title = "Hookline"
