@@ -192,14 +192,14 @@ def fresh_postgres() -> Iterator[str]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
-def empty_broker(broker: str) -> None:
-    """Lose every message in the broker for tests."""
+def empty_broker(broker: str, *also: str) -> None:
+    """Lose every message in the broker for tests: of RabbitMQ, those of the usual queues and of these."""
     if broker == "redis":
         redis.Redis.from_url(services.REDIS_URL).flushdb()
     if broker == "rabbitmq":
         with kombu.Connection(services.RABBITMQ_URL) as connection:
             channel: Any = connection.default_channel
-            for queue in QUEUES:
+            for queue in (*QUEUES, *also):
                 channel.queue_delete(queue)
 
 

@@ -1,5 +1,6 @@
 """The processes of handlers, in real workers: handlers may have them, and they end with their run, however it ends."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -35,11 +36,22 @@ assert descendants.end_processes() == 0
 """
 
 
+@contextlib.contextmanager
+def unmeasured() -> Iterator[None]:
+    """Start processes without coverage's measurement: its locks do not outlive a fork in a process with threads."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module", params=BROKERS)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A receiver, a relay and a worker with one child, so that each run is where the last one was."""
     directory = tmp_path_factory.mktemp("descendants")
-    with running_stack(directory, database="sqlite", broker=request.param, **SETTINGS) as stack:
+    with (
+        unmeasured(),
+        running_stack(directory, database="sqlite", broker=request.param, **SETTINGS) as stack,
+    ):
         stack.manage("migrate", "-v0")
         stack.start("receiver")
         stack.start("relay")
@@ -213,7 +225,7 @@ def test_a_run_without_processes_looks_no_further() -> None:
 
 @pytest.mark.postgres
 def test_a_forked_process_has_a_connection_of_its_own(tmp_path: Path) -> None:
-    with running_stack(tmp_path, database="postgres", broker="filesystem", **SETTINGS) as stack:
+    with unmeasured(), running_stack(tmp_path, database="postgres", broker="filesystem", **SETTINGS) as stack:
         stack.manage("migrate", "-v0")
         stack.start("receiver")
         start_worker(stack)

@@ -62,7 +62,7 @@ database = pytest.mark.django_db(transaction=True)
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
     """An empty broker, with the settings it has in production."""
     with celery_on("filesystem://" if request.param == "filesystem" else services.URLS[request.param]):
-        empty_broker(request.param)
+        empty_broker(request.param, "other", "left")
         broker = Broker()
         broker.room(QUEUE)  # Declares the queue.
         messages()

@@ -133,7 +133,8 @@ def test_a_broker_that_holds_the_publishing_holds_neither_gauges_nor_leases_nor_
     lost = make_job(JobState.RUNNING, handler="app.handle", attempt=1, lease_until=Now() - timedelta(seconds=1))
     moved = waiting(queue="left")
     told = partial(pulse.registry.get_sample_value, "hookline_queue_waiting_jobs", {"queue": "trial"})
-    wait_until(lambda: told() == 2, what="the gauge tells of the moved job")
+    # Two, or three once the lost run is due again, which is at a moment drawn at random.
+    wait_until(lambda: (told() or 0) >= 2, what="the gauge tells of the moved job")
     wait_until(lambda: Job.objects.get(pk=lost.pk).state == JobState.RETRYING, what="the lease is over")
     assert Job.objects.get(pk=moved.pk).queue == "trial"
     assert pulse.live() == []
