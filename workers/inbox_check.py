@@ -5,6 +5,7 @@ child ask, and logs the answer. Once the inbox could be used, a child that canno
 """
 
 import logging
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -40,7 +41,13 @@ class InboxCheck(StartStopStep):
         if self._is_asked or is_stopping():
             return
         self._is_asked = True
-        self._worker.pool.apply_async(inbox_fault, callback=self._hear, error_callback=self._ask_again)
+        ask = partial(self._worker.pool.apply_async, inbox_fault, callback=self._hear, error_callback=self._ask_again)
+        # Its end gives a place in the pool back, so it takes one, as messages do. Otherwise a message more than there
+        # are children would be with the pool, behind a run that may be long.
+        if self._worker.semaphore is None:
+            ask()
+        else:
+            self._worker.semaphore.acquire(ask)
 
     def _hear(self, fault: str) -> None:
         if fault:
