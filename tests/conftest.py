@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from tests import services
 from tests.processes import environment_without_settings
 
 DATA_DIRECTORY = Path(tempfile.mkdtemp(prefix="hookline-tests-"))
+
+at_end = ExitStack()
 
 _SKIPPED = "not run for want of a service: "
 
@@ -30,6 +33,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if url := os.environ.get("HOOKLINE_TEST_DATABASE_URL"):
         os.environ["DATABASE_URL"] = url
 
+    if services.WORKER:
+        at_end.enter_context(services.own_brokers())
+
     import django
 
     django.setup()
@@ -37,7 +43,18 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.pop("DATABASE_URL", None)
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes `-n auto` runs the suite in: its tests mostly wait for others that they started.
+
+    None beside this one where RabbitMQ is there, and cannot give each a virtual host.
+    """
+    if "rabbitmq" not in services.missing() and not services.can_make_virtual_hosts():
+        return 0
+    return 2 * (os.cpu_count() or 1)
+
+
 def pytest_unconfigure() -> None:
+    at_end.close()
     shutil.rmtree(DATA_DIRECTORY, ignore_errors=True)
 
 

@@ -1,14 +1,18 @@
 """Starting Hookline's own programs in tests, as processes with settings of their own. Imports nothing of pytest's."""
 
 import os
+import random
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from itertools import cycle
 from pathlib import Path
 from typing import TypeVar
+
+from tests import services
 
 ROOT = Path(__file__).resolve().parent.parent
 Result = TypeVar("Result")
@@ -24,6 +28,14 @@ _SETTINGS = (
     "FLOWER_",
 )
 _OURS = ("HOOKLINE_TEST_", "HOOKLINE_REQUIRE_SERVICES")
+
+
+_COVERAGE = "COVERAGE_PROCESS_CONFIG"
+
+_PORTS = 1000
+"""How many each of the suite's processes has to itself, below those that Linux gives to outgoing connections."""
+_first_port = 20_000 + _PORTS * int(services.WORKER.removeprefix("gw") or 0)
+_ports = cycle(random.sample(range(_first_port, _first_port + _PORTS), _PORTS))
 
 
 def environment_without_settings(environment: Mapping[str, str]) -> dict[str, str]:
@@ -50,6 +62,20 @@ def manage(*arguments: str, **settings: object) -> subprocess.CompletedProcess[s
         timeout=120,
         check=False,
     )
+
+
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Start processes without coverage's measurement.
+
+    It does not outlive a fork in a process with threads, and crashes in one that exits from another thread than its main.
+    """
+    kept = os.environ.pop(_COVERAGE, None)
+    try:
+        yield
+    finally:
+        if kept is not None:
+            os.environ[_COVERAGE] = kept
 
 
 @contextmanager
@@ -82,7 +108,9 @@ def wait_until(found: Callable[[], Result | None], *, what: str, seconds: float 
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a port that nobody listens on, and that no other process of the suite will be given."""
+    for port in _ports:
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("unreachable: the ports are a cycle")

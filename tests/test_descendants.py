@@ -1,6 +1,5 @@
 """The processes of handlers, in real workers: handlers may have them, and they end with their run, however it ends."""
 
-import contextlib
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.processes import ROOT, environment, wait_until
+from tests.processes import ROOT, environment, unmeasured, wait_until
 from tests.stack import Stack, running_stack
 from workers import orphans
 from workers.descendants import children_of
@@ -34,14 +33,6 @@ from workers import descendants
 descendants.children_of = None
 assert descendants.end_processes() == 0
 """
-
-
-@contextlib.contextmanager
-def unmeasured() -> Iterator[None]:
-    """Start processes without coverage's measurement: its locks do not outlive a fork in a process with threads."""
-    with pytest.MonkeyPatch.context() as patched:
-        patched.delenv("COVERAGE_PROCESS_CONFIG", raising=False)
-        yield
 
 
 @pytest.fixture(scope="module", params=BROKERS)

@@ -41,7 +41,7 @@ def test_a_role_starts_in_production_with_what_it_uses_alone(monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("role", "name"),
-    [(role, name) for role in USED for name in USED[role] - {"BROKER_URL", "HOOKLINE_OPERATOR_PASSWORD"}],
+    [(role, name) for role in USED for name in sorted(USED[role] - {"BROKER_URL", "HOOKLINE_OPERATOR_PASSWORD"})],
 )
 def test_a_role_is_refused_without_what_it_uses(monkeypatch: pytest.MonkeyPatch, role: str, name: str) -> None:
     monkeypatch.delenv(name)
