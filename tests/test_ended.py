@@ -1,9 +1,6 @@
 """Runs whose process ended: what the parent tells of them, and what is recorded."""
 
 import itertools
-import os
-import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
@@ -17,7 +14,7 @@ from tests.inbox_rows import make_job
 from webhooks import transitions
 from webhooks.models import Attempt, AttemptOutcome, Job, JobState
 from workers import ended
-from workers.ended import EndedRun, Watch, record_ended, settle, told_by
+from workers.ended import EndedRun, Watch, record_ended, told_by
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -266,46 +263,3 @@ def test_a_run_that_has_recorded_stays_as_it_is() -> None:
     record_ended([ended_run(job.pk)], WORKER)
     job.refresh_from_db()
     assert job.state == JobState.SUCCEEDED
-
-
-def test_a_message_that_comes_back_from_a_child_that_ended_at_once_settles_its_run() -> None:
-    ended_child = subprocess.Popen(["true"])
-    ended_child.wait()
-    job = make_job(JobState.QUEUED)
-    assert transitions.claim(job.pk, worker=WORKER, pid=ended_child.pid, lease_seconds=60)
-    assert settle(job.pk, worker=WORKER)
-    job.refresh_from_db()
-    assert (job.state, job.lost) == (JobState.RETRYING, 0)
-    assert Attempt.objects.get().outcome == AttemptOutcome.CRASHED
-    assert not settle(job.pk, worker=WORKER)
-
-
-def test_a_run_from_before_this_worker_is_not_settled_whatever_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A worker that is started again under the same name, after all of it was killed."""
-    ended_child = subprocess.Popen(["true"])
-    ended_child.wait()
-    job = make_job(JobState.QUEUED)
-    assert transitions.claim(job.pk, worker=WORKER, pid=ended_child.pid, lease_seconds=60)
-    monkeypatch.setattr(ended, "_born", time.monotonic())
-    assert not settle(job.pk, worker=WORKER)
-    job.refresh_from_db()
-    assert job.state == JobState.RUNNING
-
-
-def test_a_run_in_a_process_that_lives_or_of_another_worker_is_not_settled() -> None:
-    own, foreign = make_job(JobState.QUEUED), make_job(JobState.QUEUED)
-    assert transitions.claim(own.pk, worker=WORKER, pid=os.getpid(), lease_seconds=60)
-    assert transitions.claim(foreign.pk, worker="worker-2@host", pid=11, lease_seconds=60)
-    assert not settle(own.pk, worker=WORKER)
-    assert not settle(foreign.pk, worker=WORKER)
-    assert set(Job.objects.values_list("state", flat=True)) == {JobState.RUNNING}
-
-
-def test_a_run_whose_process_id_somebody_else_has_by_now_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_pid: int, _signal: int) -> None:
-        raise PermissionError
-
-    job = make_job(JobState.QUEUED)
-    assert transitions.claim(job.pk, worker=WORKER, pid=11, lease_seconds=60)
-    monkeypatch.setattr(os, "kill", refuse)
-    assert not settle(job.pk, worker=WORKER)

@@ -51,12 +51,6 @@ WITH job AS (
 SELECT 1 FROM job
 """
 _PAYLOAD = "SELECT body FROM webhooks_payload WHERE delivery_id = %(delivery)s"
-_HOLDER = """
-SELECT attempt.pid
-FROM webhooks_attempt AS attempt
-JOIN webhooks_job AS job ON job.id = attempt.job_id AND job.attempt = attempt.number
-WHERE job.id = %(job)s AND job.state = 'running' AND attempt.worker = %(worker)s
-"""
 
 
 def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
@@ -74,12 +68,6 @@ def payload_of(delivery_id: int) -> bytes | None:
     """Return a delivery's raw body, or None if it has been pruned."""
     row = _one_row(_PAYLOAD, {"delivery": delivery_id})
     return bytes(row[0]) if row else None
-
-
-def holder_of(job_id: int, *, worker: str) -> int | None:
-    """Return the process id of this worker's child that holds a job, or None if none does."""
-    row = _one_row(_HOLDER, {"job": job_id, "worker": worker})
-    return row[0] if row else None
 
 
 def _one_row(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:

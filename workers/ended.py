@@ -16,7 +16,6 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -25,14 +24,11 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.bootsteps import StartStopStep
 from celery.worker import request
 from django.db import Error
-from django.db.models import F
-from django.db.models.functions import Now
 
 from webhooks import database, transitions
 from webhooks.apps import installed_subscriptions
-from webhooks.models import Attempt, AttemptOutcome
+from webhooks.models import AttemptOutcome
 from webhooks.outcomes import Outcome, fingerprint
-from webhooks.run_statements import holder_of
 from webhooks.subscriptions import Backoff
 from workers.stopping import is_stopping
 
@@ -48,8 +44,6 @@ _OWN_DOING = re.compile(r"exitcode [1-9]|signal \d+ \(SIG(SEGV|BUS|ABRT|ILL|FPE|
 """How no process ends that somebody else has killed."""
 
 logger = logging.getLogger(__name__)
-_born = time.monotonic()
-"""When the worker's parent process began; its children have it from there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,36 +161,6 @@ def record_ended(runs: Sequence[EndedRun], worker: str) -> None:
         except Error as error:
             reason = f"the database {database.reason(error)}"
             logger.warning("left to the lease", extra={"job": run.job_id, "reason": reason})
-
-
-def settle(job_id: int, *, worker: str) -> bool:
-    """Record the run that holds a job if its process was of this worker and has ended; tell whether it was so.
-
-    A child that ends in the very moment it takes a message is unknown to the parent, which gives the message to
-    another one. That one comes here, since it cannot claim. A run that began before this worker did is not of its
-    children, even under its name: it was lost with the worker before, and has its lease.
-    """
-    pid = holder_of(job_id, worker=worker[:255])
-    if not pid or _is_alive(pid):
-        return False
-    born = Now() - timedelta(seconds=time.monotonic() - _born)
-    held = Attempt.objects.filter(job_id=job_id, number=F("job__attempt"), pid=pid, started_at__gt=born)
-    handler = held.values_list("job__handler", flat=True).first()
-    if handler is None:
-        return False
-    reason = "The process ended in mid-run, as soon as it had begun."
-    _record(job_id, handler, AttemptOutcome.CRASHED, reason, worker=worker, pid=pid)
-    return True
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # Somebody else's has the number by now; the lease says the rest.
-        return True
-    return True
 
 
 def _record(job_id: int, handler: str, kind: AttemptOutcome, reason: str, *, worker: str, pid: int) -> None:

@@ -12,9 +12,8 @@ from billiard.einfo import ExceptionInfo
 from celery.bootsteps import StartStopStep
 from django.db import Error
 
-from webhooks import database
+from webhooks import database, transitions
 from webhooks.outage_log import OutageLog
-from webhooks.run_statements import holder_of
 from workers.stopping import is_stopping
 
 ASK_SECONDS = 5.0
@@ -64,12 +63,8 @@ class InboxCheck(StartStopStep):
 def inbox_fault() -> str:
     """Return why the inbox cannot be used, or nothing."""
     try:
-        database.run(_use)
+        # What each run does first, of a job that there is not: it changes nothing, and asks for all that a claim needs.
+        database.run(partial(transitions.claim, 0, worker="", pid=0, lease_seconds=0.0))
     except Error as error:
         return f"the database {database.reason(error)}"
     return ""
-
-
-def _use() -> None:
-    database.check_writable()
-    holder_of(0, worker="")  # It names tables and columns of a run.

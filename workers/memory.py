@@ -19,7 +19,6 @@ from webhooks import database
 from webhooks.models import AttemptOutcome, Delivery, Job, Payload, Source
 from webhooks.outcomes import Outcome
 from webhooks.payload import JSON
-from webhooks.run_statements import holder_of
 from webhooks.subscriptions import Backoff
 from webhooks.transitions import claim, record
 from workers.immortal import make_immortal
@@ -74,4 +73,3 @@ def _run_jobs() -> None:
         if job := claim(queued.pk, worker="", pid=0, lease_seconds=1.0):
             event_of(job)
             record(job, outcome, age_seconds=0.0, backoff=Backoff())
-            holder_of(job.pk, worker="")

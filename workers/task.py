@@ -112,8 +112,6 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
         job = database.run(
             partial(transitions.claim, job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
         )
-        if job is None:
-            return _end_message(job_id, worker=worker)
     except Error as error:
         if not database.is_outage(error):
             raise
@@ -121,6 +119,9 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
         _unclaimed.failed(f"the database {database.reason(error)}")
         time.sleep(PAUSE_SECONDS)
         return "left to the relay"
+    if job is None:
+        logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
+        return "dropped"
     claimed = time.monotonic()
     if job.handler != subscription.name:
         outcome = Outcome(kind=AttemptOutcome.GAVE_UP, message=f"The message named {subscription.name}.")
@@ -143,16 +144,6 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
         },
     )
     return outcome.kind.value
-
-
-def _end_message(job_id: int, *, worker: str) -> str:
-    """Do what is to be done for a message whose job cannot be claimed; return what it was."""
-    from workers.ended import settle  # Celery's own worker comes with it, which no other process needs.
-
-    if database.run(partial(settle, job_id, worker=worker)):
-        return "settled"
-    logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
-    return "dropped"
 
 
 def _end_what_it_started(job: ClaimedJob, *, at_once: bool) -> None:
