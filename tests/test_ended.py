@@ -60,7 +60,7 @@ class Pool:
 def watch_over(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Watch:
     """Return a watch that has seen the pool's children before the run began; a tick settles what it saw."""
     timer = SimpleNamespace(call_repeatedly=lambda *_args: None)
-    worker = SimpleNamespace(pool=pool, hostname=WORKER, timer=timer)
+    worker = SimpleNamespace(pool=pool, hostname=WORKER, timer=timer, semaphore=None)
     watch = Watch(worker)
     monkeypatch.setattr(ended, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(ended, "_watch", None)

@@ -30,6 +30,7 @@ from webhooks.apps import installed_subscriptions
 from webhooks.models import AttemptOutcome
 from webhooks.outcomes import Outcome, fingerprint
 from webhooks.subscriptions import Backoff
+from workers.pool_work import do_in_child
 from workers.stopping import is_stopping
 
 TICK_SECONDS = 1.0
@@ -145,8 +146,8 @@ class Watch(StartStopStep):
             if tries + 1 < RECORD_TRIES:
                 self._judged.append((runs, tries + 1))
 
-        self._worker.pool.apply_async(
-            record_ended, args=(runs, self._worker.hostname), timeout=RECORD_SECONDS, error_callback=again
+        do_in_child(
+            self._worker, record_ended, runs, self._worker.hostname, timeout=RECORD_SECONDS, error_callback=again
         )
 
 

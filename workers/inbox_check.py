@@ -14,7 +14,7 @@ from django.db import Error
 
 from webhooks import database, transitions
 from webhooks.outage_log import OutageLog
-from workers.stopping import is_stopping
+from workers.pool_work import do_in_child
 
 ASK_SECONDS = 5.0
 
@@ -36,17 +36,15 @@ class InboxCheck(StartStopStep):
         worker.timer.call_after(0, self._ask)  # The pool takes no work before the loop turns.
         self._timer = worker.timer.call_repeatedly(ASK_SECONDS, self._ask)
 
+    def register_with_event_loop(self, _worker: Any, _hub: Any) -> None:
+        """Ask again where the connection to the broker was lost: Celery drops then what waits for a child."""
+        self._is_asked = False
+
     def _ask(self) -> None:
-        if self._is_asked or is_stopping():
+        if self._is_asked:
             return
         self._is_asked = True
-        ask = partial(self._worker.pool.apply_async, inbox_fault, callback=self._hear, error_callback=self._ask_again)
-        # Its end gives a place in the pool back, so it takes one, as messages do. Otherwise a message more than there
-        # are children would be with the pool, behind a run that may be long.
-        if self._worker.semaphore is None:
-            ask()
-        else:
-            self._worker.semaphore.acquire(ask)
+        do_in_child(self._worker, inbox_fault, callback=self._hear, error_callback=self._ask_again)
 
     def _hear(self, fault: str) -> None:
         if fault:
