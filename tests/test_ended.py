@@ -1,13 +1,14 @@
 """Runs whose process ended: what the parent tells of them, and what is recorded."""
 
-import itertools
+import signal
+import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from billiard.pool import EX_OK, EX_RECYCLE
 from django.db import DatabaseError
 
 from tests.inbox_rows import make_job
@@ -19,32 +20,28 @@ from workers.ended import EndedRun, Watch, record_ended, told_by
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
 WORKER = "worker-1@host"
-STARTED = 1_000.0
+KILLED = "The process ended in mid-run: signal 9 (SIGKILL)."
 
 
 def ended_run(
     job_id: int = 1, *, kind: AttemptOutcome = AttemptOutcome.CRASHED, pid: int = 11, reason: str = "It ended."
 ) -> EndedRun:
-    return EndedRun(
-        job_id=job_id,
-        handler="shop.count",
-        pid=pid,
-        started_at=STARTED,
-        seen_at=STARTED + 0.5,
-        kind=kind,
-        reason=reason,
-    )
+    return EndedRun(job_id=job_id, handler="shop.count", pid=pid, kind=kind, reason=reason)
 
 
 class Pool:
-    """A pool of children that a test replaces, and that keeps what it is given to do."""
+    """A pool of children, whose ends a test reports, and that keeps what it is given to do."""
 
-    def __init__(self, *pids: int) -> None:
-        self.num_processes = len(pids)
-        self.info: dict[str, Any] = {"processes": list(pids)}
+    def __init__(self, children: int) -> None:
+        self.num_processes = children
+        self.flushed: list[int] = []
+        self._pool = SimpleNamespace(process_flush_queues=lambda child: self.flushed.append(child.index))
         self.told: list[EndedRun] = []
         self.failures = 0
         """How many of the next children end before they have recorded."""
+
+    def ends(self, index: int, exitcode: int | None = -signal.SIGKILL, *, pid: int = 0) -> None:
+        self._pool.process_flush_queues(SimpleNamespace(index=index, exitcode=exitcode, pid=pid))
 
     def apply_async(
         self, target: Any, args: tuple[list[EndedRun], str], timeout: float, error_callback: Callable[[Any], None]
@@ -58,14 +55,12 @@ class Pool:
 
 
 def watch_over(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Watch:
-    """Return a watch that has seen the pool's children before the run began; a tick settles what it saw."""
+    """Return a watch over the pool; a tick judges what it saw."""
     timer = SimpleNamespace(call_repeatedly=lambda *_args: None)
     worker = SimpleNamespace(pool=pool, hostname=WORKER, timer=timer, semaphore=None)
     watch = Watch(worker)
     monkeypatch.setattr(ended, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(ended, "_watch", None)
-    clock = itertools.count(STARTED - 1, 2.0)
-    monkeypatch.setattr("workers.ended.time.time", lambda: next(clock))
     watch.start(worker)
     return watch
 
@@ -92,24 +87,51 @@ def test_the_reason_says_how_the_process_ended(error: Any, told: tuple[AttemptOu
     assert told_by(error) == told
 
 
-def test_a_child_that_ends_while_another_goes_on_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(11, 12)
+def test_a_child_that_is_killed_while_another_goes_on_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
-    watch.saw(ended_run())
-    pool.info["processes"] = [12, 13]
+    watch.saw(ended_run(reason=KILLED))
+    pool.ends(0)
+    pool.ends(0)  # Its successor.
+    watch.tick()
+    assert [run.kind for run in pool.told] == [AttemptOutcome.CRASHED]
+    assert pool.flushed == [0, 0]
+
+
+def test_when_a_child_was_killed_in_every_place_the_runs_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(2)
+    watch = watch_over(pool, monkeypatch)
+    watch.saw(ended_run(1, pid=11, reason=KILLED))
+    watch.saw(ended_run(2, pid=12, reason=KILLED))
+    pool.ends(0)
+    pool.ends(1)
+    watch.tick()
+    assert [run.kind for run in pool.told] == [AttemptOutcome.LOST] * 2
+    assert pool.told[0].reason.startswith("All processes of the worker ended at once.")
+
+
+@pytest.mark.parametrize("exitcode", [None, EX_OK, EX_RECYCLE, 1, -signal.SIGSEGV])
+def test_when_another_child_ended_by_plan_or_by_its_own_doing_not_all_were_killed(
+    exitcode: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pool = Pool(2)
+    watch = watch_over(pool, monkeypatch)
+    pool.ends(1, exitcode)
+    watch.saw(ended_run(reason=KILLED))
+    pool.ends(0)
     watch.tick()
     assert [run.kind for run in pool.told] == [AttemptOutcome.CRASHED]
 
 
-def test_when_every_child_that_was_there_is_gone_the_runs_are_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(11, 12)
+def test_when_another_child_was_killed_at_its_hard_limit_not_all_were_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
-    watch.saw(ended_run(1, pid=11))
-    watch.saw(ended_run(2, pid=12))
-    pool.info["processes"] = [13, 14]
+    watch.saw(ended_run(kind=AttemptOutcome.HARD_LIMIT, pid=12))
+    pool.ends(1, pid=12)
+    watch.saw(ended_run(reason=KILLED))
+    pool.ends(0, pid=11)
     watch.tick()
-    assert [run.kind for run in pool.told] == [AttemptOutcome.LOST] * 2
-    assert pool.told[0].reason.startswith("All processes of the worker ended at once.")
+    assert [run.kind for run in pool.told] == [AttemptOutcome.HARD_LIMIT, AttemptOutcome.CRASHED]
 
 
 @pytest.mark.parametrize(
@@ -127,16 +149,17 @@ def test_when_every_child_that_was_there_is_gone_the_runs_are_lost(monkeypatch: 
 def test_a_process_that_ends_as_nobody_else_ends_it_has_crashed_whoever_else_is_gone(
     status: str, kind: AttemptOutcome, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pool = Pool(11, 12)
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
     watch.saw(ended_run(reason=f"The process ended in mid-run: {status}."))
-    pool.info["processes"] = [13, 14]
+    pool.ends(0)
+    pool.ends(1)
     watch.tick()
     assert [run.kind for run in pool.told] == [kind]
 
 
 def test_what_a_child_took_with_it_is_handed_to_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(11, 12)
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
     watch.saw(ended_run())
     pool.failures = 2
@@ -148,7 +171,7 @@ def test_what_a_child_took_with_it_is_handed_to_the_next(monkeypatch: pytest.Mon
 
 
 def test_a_record_that_no_child_outlives_is_left_to_the_lease(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(11, 12)
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
     watch.saw(ended_run())
     pool.failures = ended.RECORD_TRIES
@@ -157,14 +180,14 @@ def test_a_record_that_no_child_outlives_is_left_to_the_lease(monkeypatch: pytes
     assert (pool.failures, pool.told) == (0, [])
 
 
-def test_a_child_whose_company_was_recycled_since_the_run_began_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(11, 12)
+def test_children_that_were_killed_one_after_the_other_were_not_killed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
-    pool.info["processes"] = [11, 13]
-    for _ in range(4):
-        watch.tick()
-    killed = replace(ended_run(reason="The process ended in mid-run: signal 9 (SIGKILL)."), seen_at=STARTED + 60)
-    watch.saw(killed)
+    pool.ends(1)
+    later = time.monotonic() + ended.AT_ONCE_SECONDS + 1
+    monkeypatch.setattr("workers.ended.time.monotonic", lambda: later)
+    watch.saw(ended_run(reason=KILLED))
+    pool.ends(0)
     watch.tick()
     assert [run.kind for run in pool.told] == [AttemptOutcome.CRASHED]
 
@@ -172,7 +195,7 @@ def test_a_child_whose_company_was_recycled_since_the_run_began_has_crashed(monk
 def test_while_the_worker_stops_what_ended_is_left_to_the_lease(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    pool = Pool(11, 12)
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
     monkeypatch.setattr(ended, "is_stopping", lambda: True)
     watch.saw(ended_run())
@@ -182,25 +205,26 @@ def test_while_the_worker_stops_what_ended_is_left_to_the_lease(
 
 
 def test_a_run_that_reached_its_hard_limit_did_so_whoever_else_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(11, 12)
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
     watch.saw(ended_run(kind=AttemptOutcome.HARD_LIMIT))
-    pool.info["processes"] = [13, 14]
+    pool.ends(0)
+    pool.ends(1)
     watch.tick()
     assert [run.kind for run in pool.told] == [AttemptOutcome.HARD_LIMIT]
 
 
 def test_an_only_child_cannot_be_told_from_all_children_and_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(11)
+    pool = Pool(1)
     watch = watch_over(pool, monkeypatch)
-    watch.saw(ended_run())
-    pool.info["processes"] = [12]
+    watch.saw(ended_run(reason=KILLED))
+    pool.ends(0)
     watch.tick()
     assert [run.kind for run in pool.told] == [AttemptOutcome.CRASHED]
 
 
 def test_nothing_is_told_before_the_others_have_had_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    pool = Pool(11, 12)
+    pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
     monkeypatch.setattr(ended, "SETTLE_SECONDS", 60.0)
     watch.saw(ended_run())

@@ -9,7 +9,9 @@ from billiard.exceptions import WorkerLostError
 from django.db import connection
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
-from workers import inbox_check, pool_work
+from webhooks.models import AttemptOutcome
+from workers import ended, inbox_check, pool_work
+from workers.ended import EndedRun, Watch
 from workers.inbox_check import InboxCheck, inbox_fault
 from workers.pool_work import do_in_child
 
@@ -89,6 +91,23 @@ def test_a_worker_that_stops_gives_its_children_nothing_more(monkeypatch: pytest
     worker.end_first()
     do_in_child(worker, print, "comes too late")
     assert worker.given == []
+
+
+def test_the_record_of_ended_runs_takes_a_place_each_time_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ended, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(ended, "_watch", None)
+    worker = Worker(2)
+    worker.timer = SimpleNamespace(call_repeatedly=lambda *_args: None)
+    watch = Watch(worker)
+    watch.start(worker)
+    watch.saw(EndedRun(job_id=1, handler="shop.count", pid=11, kind=AttemptOutcome.CRASHED, reason="It ended."))
+    assert worker.semaphore is not None
+    for _ in range(2):
+        watch.tick()
+        assert (len(worker.given), worker.semaphore.value) == (1, 1)
+        worker.given[0][2]["error_callback"](WorkerLostError())
+        worker.end_first()
+    assert worker.semaphore.value == 2
 
 
 def test_the_inbox_is_asked_about_again_until_it_can_be_used(caplog: pytest.LogCaptureFixture) -> None:

@@ -4,9 +4,10 @@ The parent must not touch the database. It sees a child end, and knows which mes
 moment, since a killed child may have company, and hands what it saw to the pool as work. Where the parent has ended
 too, nobody is left to tell, and the lease says it.
 
-A child that exits or crashes has done so itself. One that is killed while others go on is killed for what it did, as
-far as anybody can tell. Either way the run counts as an attempt, so that what kills its process is dead after
-`max_attempts`. When all are killed at once, it was not its doing.
+A child that exits or crashes has done so itself. One that is killed alone is killed for what it did, as far as anybody
+can tell. Either way the run counts as an attempt, so that what kills its process is dead after `max_attempts`. Where a
+child was killed in every place of the pool at once, it was not the run's doing. A child that ended by plan, crashed or
+reached its hard limit shows that not all were killed.
 """
 
 import logging
@@ -14,11 +15,12 @@ import os
 import re
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from billiard.common import human_status
 from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]  # The stubs lack it.
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.bootsteps import StartStopStep
@@ -36,8 +38,8 @@ from workers.stopping import is_stopping
 TICK_SECONDS = 1.0
 SETTLE_SECONDS = 1.0
 """How long after a child's end the others of its worker have to follow. A hard limit's SIGKILL comes after 0.1 s."""
-OLD_SECONDS = 3.0
-"""A child that was seen so long before another one's end was there beside it, however late that end was noticed."""
+AT_ONCE_SECONDS = 3.0
+"""Children killed at once may be noticed so long after each other: the parent replaces some before it sees others."""
 RECORD_SECONDS = 20.0
 RECORD_TRIES = 5
 """How often runs are handed to the pool, each time to a child that ends before they are recorded."""
@@ -49,13 +51,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndedRun:
-    """A run that was going on in a process that has ended, and when that was noticed. Times are the worker's clock."""
+    """A run that was going on in a process that has ended."""
 
     job_id: int
     handler: str
     pid: int
-    started_at: float
-    seen_at: float
     kind: AttemptOutcome
     reason: str
 
@@ -76,8 +76,6 @@ class RunRequest(request.Request):
                 job_id=int(self.args[0]),
                 handler=str(self.task_name),
                 pid=int(self.worker_pid),
-                started_at=float(self.time_start or time.time()),
-                seen_at=time.time(),
                 kind=kind,
                 reason=reason,
             )
@@ -103,24 +101,31 @@ class Watch(StartStopStep):
         self._ended: deque[tuple[float, EndedRun]] = deque()
         self._judged: deque[tuple[Sequence[EndedRun], int]] = deque()
         """What a child is to record, and how often one has been given it."""
-        self._children: dict[int, float] = {}
-        """Since when each child has been seen."""
+        self._killed_at: dict[int, float] = {}
+        """When in each place of the pool a child was last found to have been killed."""
 
     def start(self, worker: Any) -> None:
         global _watch  # noqa: PLW0603  Celery makes the requests, and has no room for more arguments.
         _watch = self
-        self.tick()
+        pool = worker.pool._pool
+        # Billiard calls it for each child that has ended, once it knows how.
+        pool.process_flush_queues = partial(self._found_ended, pool.process_flush_queues)
         worker.timer.call_repeatedly(TICK_SECONDS, self.tick)
 
     def saw(self, run: EndedRun) -> None:
         self._ended.append((time.monotonic(), run))
 
+    def _found_ended(self, flush_queues: Callable[[Any], None], child: Any) -> None:
+        """Note where a child was killed, by somebody else than this parent at its run's hard limit."""
+        at_limit = {run.pid for _, run in list(self._ended) if run.kind is AttemptOutcome.HARD_LIMIT}
+        if child.exitcode and not _OWN_DOING.search(human_status(child.exitcode)) and child.pid not in at_limit:
+            self._killed_at[child.index] = time.monotonic()
+        flush_queues(child)
+
     def tick(self) -> None:
-        now = time.time()
-        self._children = {pid: self._children.get(pid, now) for pid in self._worker.pool.info["processes"]}
         runs: list[EndedRun] = []
         while self._ended and time.monotonic() - self._ended[0][0] >= SETTLE_SECONDS:
-            runs.append(self._judge(self._ended.popleft()[1]))
+            runs.append(self._judge(*self._ended.popleft()))
         if runs and is_stopping():  # The pool takes no more work.
             logger.warning("processes ended in mid-run; left to the lease", extra={"runs": len(runs)})
         elif runs:
@@ -129,13 +134,12 @@ class Watch(StartStopStep):
         for _ in range(len(self._judged)):
             self._hand_over(*self._judged.popleft())
 
-    def _judge(self, run: EndedRun) -> EndedRun:
-        """Return the run as lost if its process was killed, and none is left of those that were there beside it."""
-        is_alone = self._worker.pool.num_processes == 1
-        if run.kind is not AttemptOutcome.CRASHED or _OWN_DOING.search(run.reason) or is_alone:
-            return run
-        oldest = min(self._children.values(), default=run.seen_at)
-        if oldest <= max(run.started_at, run.seen_at - OLD_SECONDS):
+    def _judge(self, seen_at: float, run: EndedRun) -> EndedRun:
+        """Return the run as lost if its process was killed, and about then one in every place of the pool."""
+        children = self._worker.pool.num_processes
+        killed = [at for at in list(self._killed_at.values()) if at >= seen_at - AT_ONCE_SECONDS]
+        is_own_doing = run.kind is not AttemptOutcome.CRASHED or _OWN_DOING.search(run.reason)
+        if is_own_doing or children == 1 or len(killed) < children:
             return run
         return replace(run, kind=AttemptOutcome.LOST, reason=f"All processes of the worker ended at once. {run.reason}")
 
