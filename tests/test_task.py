@@ -1,5 +1,6 @@
 """What a worker does with a message, in this process: the ways that a run in a real worker seldom takes."""
 
+import itertools
 import os
 import sys
 import uuid
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
@@ -16,7 +18,7 @@ from webhooks import transitions
 from webhooks.event import Event, Run
 from webhooks.models import Attempt, Delivery, Job, JobState, Payload, Source
 from webhooks.subscriptions import Defaults, Subscription, Subscriptions, discover, on
-from workers import task
+from workers import recycling, task
 from workers.run import HandlerWindow
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
@@ -247,3 +249,17 @@ def test_a_handler_that_enters_a_block_and_never_leaves_it_has_failed_too() -> N
 
     assert performed(enter).error == "The handler left a transaction open; it is rolled back."
     assert not Source.objects.filter(name="rolled-back").exists()
+
+
+def test_a_message_too_many_does_not_count_as_a_job_of_the_child(
+    window: HandlerWindow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends: list[str] = []
+    monkeypatch.setattr(recycling, "_jobs", itertools.count(1))
+    monkeypatch.setattr(recycling, "retire", lambda: ends.append("the child"))
+    monkeypatch.setattr(settings, "HOOKLINE_CHILD_MAX_JOBS", 2)
+    job = new_job()
+    assert [perform(job, window) for _ in range(2)] == ["succeeded", "dropped"]
+    assert ends == []
+    Job.objects.filter(pk=job.pk).update(state=JobState.QUEUED)
+    assert (perform(job, window), ends) == ("succeeded", ["the child"])

@@ -1,10 +1,13 @@
-"""When a child is replaced for its memory: once it holds HOOKLINE_CHILD_RECYCLE_MB more than at its start.
+"""When a child is replaced: after HOOKLINE_CHILD_MAX_JOBS jobs, or once it holds HOOKLINE_CHILD_RECYCLE_MB more memory.
 
-Celery compares the most that was ever resident, and a child inherits that from its parent: where the application alone
-holds more, every child would be replaced after each job, without a word. What a handler took and gave back counts no
-more; what it keeps does. Files and shared memory are not counted: a child maps them as it goes.
+Celery's limit on tasks counts more than jobs: messages whose job another child has, and what the worker itself has a
+child do. For memory, Celery compares the most that was ever resident, and a child inherits that from its parent: where
+the application alone holds more, every child would be replaced after each job, without a word. Here it is what the
+child has come to hold since its start. What a handler took and gave back counts no more; what it keeps does. Files and
+shared memory are not counted: a child maps them as it goes.
 """
 
+import itertools
 import logging
 import os
 import resource
@@ -14,12 +17,21 @@ from typing import Any
 from billiard import pool
 from django.conf import settings
 
+from workers.descendants import retire
+
 MEGABYTE = 2**20
 _STATM = Path("/proc/self/statm")
 """Pages: all, resident, resident and shared, code, 0, data. https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html"""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 logger = logging.getLogger(__name__)
+_jobs = itertools.count(1)
+
+
+def count_job() -> None:
+    """Count a job that this child has claimed, and have the child end after it if it is to have no more."""
+    if next(_jobs) >= settings.HOOKLINE_CHILD_MAX_JOBS:
+        retire()
 
 
 def count_growth(**_options: Any) -> None:

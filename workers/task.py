@@ -31,6 +31,7 @@ from webhooks.run_statements import payload_of
 from webhooks.subscriptions import Subscription, Subscriptions
 from webhooks.transitions import ClaimedJob
 from workers.descendants import end_processes, retire
+from workers.recycling import count_job
 from workers.run import HandlerWindow, run_handler
 from workers.stopping import is_stopping
 
@@ -123,6 +124,7 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
         logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
         return "dropped"
     claimed = time.monotonic()
+    count_job()
     if job.handler != subscription.name:
         outcome = Outcome(kind=AttemptOutcome.GAVE_UP, message=f"The message named {subscription.name}.")
     else:
