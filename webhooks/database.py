@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.core.signals import got_request_exception, request_started
-from django.db import DataError, Error, IntegrityError, connection
+from django.db import DatabaseError, DataError, Error, IntegrityError, connection
 
 T = TypeVar("T")
 
@@ -35,6 +35,8 @@ _NAME = "has a host name that is not found"
 _NOBODY = "refuses the connection: nothing listens there"
 _NO_WAY = "cannot be reached over the network"
 _DISK = "has a full disk"
+_LOCKED = "is locked by another process"
+_REFUSED = "refuses an ordinary delivery; a trigger or a constraint that is not ours may do so"
 
 _OF_THE_ROW = frozenset({"21", "22", "23", "27", "44", "54", "P0"})
 """Classes of SQLSTATE that speak of values: https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -59,6 +61,7 @@ _BY_STATE = {
     "53200": "has no memory left",
     "53300": _BUSY,
     "55": _CONFLICT,
+    "55P03": _LOCKED,
     "57014": "ended a statement that took too long",
     "57P": _CHANGING,
     "57P01": _CUT,
@@ -110,8 +113,8 @@ _BY_TEXT = {
 }
 """By what a message holds without its quoted values, in small letters; the first that fits."""
 _BY_SQLITE_CODE = {
-    5: "is locked by another process",
-    6: "is locked by another process",
+    5: _LOCKED,
+    6: _LOCKED,
     8: "is a file that may not be written to",
     10: "fails at its file",
     11: "is damaged",
@@ -127,10 +130,14 @@ _newest = 0
 _thread = threading.local()
 
 
+class RefusedError(DatabaseError):
+    """A row that is fit to be stored was refused, as the next one will be: an outage, whatever the cause says."""
+
+
 def is_outage(error: BaseException) -> bool:
     """Tell whether an error is the database's, and about the server or the session, not about the row at hand."""
-    if not isinstance(error, Error):
-        return False
+    if not isinstance(error, Error) or isinstance(error, RefusedError):
+        return isinstance(error, RefusedError)
     state = sqlstate(error)
     if state:
         return state[:2] not in _OF_THE_ROW
@@ -139,6 +146,8 @@ def is_outage(error: BaseException) -> bool:
 
 def reason(error: BaseException) -> str:
     """Say what is wrong with the database, in words that follow on "the database". They hold no value of ours."""
+    if isinstance(error, RefusedError):
+        return _REFUSED
     state, cause = sqlstate(error), error.__cause__ or error
     if state:
         known = _BY_STATE.get(state) or _BY_STATE.get(state[:3]) or _BY_STATE.get(state[:2])

@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 from webhooks import lifecycle
 from webhooks.apps import installed_subscriptions
 from webhooks.committer import Committer, InboxUnavailableError
-from webhooks.database import check_writable
+from webhooks.inbox import try_to_store
 from webhooks.intake import Answer, Rules, receive, refusal, refuse_unread
 from webhooks.publisher import Publisher
 
@@ -104,13 +104,13 @@ def metrics(_request: HttpRequest) -> HttpResponse:
 
 
 def _look_at_the_database() -> None:
-    """Have the database asked if no delivery has just been stored, so that what is said of it is true."""
+    """Try what a delivery does if none has just been stored, so that what is said of the database is true."""
     if committer().is_available and committer().idle_seconds < FRESH_SECONDS:
         return
 
     def ask() -> None:
         with contextlib.suppress(InboxUnavailableError):
-            committer().run(check_writable)
+            committer().run(lambda: try_to_store(settings.HOOKLINE_SOURCES[0], list(installed_subscriptions())[:1]))
 
     thread = threading.Thread(target=ask, name="look", daemon=True)
     thread.start()
