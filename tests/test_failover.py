@@ -9,12 +9,15 @@ from typing import Any
 
 import psycopg
 import pytest
-from django.db import InternalError, connection
+from django.core.signals import request_started
+from django.db import InternalError, OperationalError, connection
 
 from tests import services
 from tests.processes import wait_until
+from tests.receiving import close
 from tests.stack import Stack, http, running_stack
 from webhooks import database
+from webhooks.committer import Committer, InboxUnavailableError
 
 THREADS = 8
 READ_ONLY = "the database is read-only; it may be a standby, or not promoted yet"
@@ -159,6 +162,23 @@ def test_a_page_that_fails_for_the_session_gives_its_connection_up(
     monkeypatch.setattr("django.contrib.auth.forms.authenticate", lambda *_a, **_k: database.check_writable())
     assert client.post("/admin/login/", login, secure=True, headers={"host": "localhost"}).status_code == 500
     assert client.post("/admin/login/", login, secure=True, headers={"host": "localhost"}).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.both_databases
+def test_a_connection_that_a_page_opened_during_an_outage_is_given_up_once_it_is_over() -> None:
+    def meet_an_outage() -> None:
+        raise OperationalError("read-only")
+
+    committer = Committer(threads=1, retry_seconds=0.0)
+    with pytest.raises(InboxUnavailableError):
+        committer.run(meet_an_outage)
+    request_started.send(None)
+    connection.ensure_connection()  # To a standby, where there is one: it need not fail before it is written to.
+    assert committer.run(lambda: connection.connection) is committer.run(lambda: connection.connection)
+    request_started.send(None)
+    assert connection.connection is None
+    close(committer)
 
 
 @pytest.mark.redis

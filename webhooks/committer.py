@@ -138,6 +138,8 @@ class Committer:
     def _perform(self, task: _Task) -> Any:
         result = task.run()
         self._last_success = time.monotonic()
+        if self._refuse_until is not None:
+            database.outlive()
         self._refuse_until = None
         self.reason = ""
         return result

@@ -3,7 +3,8 @@
 It is about the row at hand, or it is an *outage*: about the server, its configuration or this session, and so the next
 row would meet it too. An outage ends the connection. `run` then tries once on a new one, since a connection that was
 kept may be the only thing that is wrong: the server was restarted, or was demoted and is the primary again. And after
-one outage every kept connection of the process is doubtful, and is closed before its next use.
+one outage every kept connection of the process is doubtful, and is closed before its next use; in the receiver also
+what was opened while it lasted.
 """
 
 import itertools
@@ -187,6 +188,11 @@ def drop() -> None:
     """Close this thread's connection after an outage; the other threads close theirs before they use them again."""
     _thread.outage = doubt_all()
     connection.close()
+
+
+def outlive() -> None:
+    """Keep this thread's connection, since the outage is over; those of others may be to what was a standby."""
+    _thread.outage = doubt_all()
 
 
 def doubt_all() -> int:
