@@ -46,7 +46,7 @@ def broker_nodes(value: str, *, schemes: tuple[str, ...]) -> list[str]:
         return nodes
     if not all(map(_has_one_host, all_parts)):
         raise ValidationError("must name one host in each URL; the URLs of several nodes are separated by semicolons.")
-    if used <= {"redis", "rediss"} and not re.fullmatch("/*[0-9]*", all_parts[0].path):
+    if used <= {"redis", "rediss"} and not re.fullmatch("/?[0-9]{0,9}", all_parts[0].path):
         raise ValidationError("must end in the number of a database of Redis, as redis://host:6379/0 does.")
     if any(parts.query for parts in all_parts):
         raise ValidationError(

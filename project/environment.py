@@ -34,8 +34,8 @@ def open_environment() -> Variables:
     """
     env = Variables(eager=False)
     parsers = (webhook_secrets, source_names, broker_url, authorities, database, directory, app_names)
-    for parser in (*parsers, host_names, listen_address, origins, url_prefix):
-        env.add_parser(parser.__name__, _without_options(parser))
+    for parser in (*parsers, whole_number, number, host_names, listen_address, origins, url_prefix):
+        env.add_parser(parser.__name__, _unless_parsed(parser))
     return env
 
 
@@ -58,23 +58,29 @@ def fail(sentence: str) -> NoReturn:
     raise ValidationError(sentence)
 
 
-def _without_options(parser: Callable[[str], Any]) -> Callable[..., Any]:
+def _unless_parsed(parser: Callable[..., Any]) -> Callable[..., Any]:
     # environs hands a default through the parser too; ours is parsed already.
-    return lambda value, **_options: parser(value) if isinstance(value, str) else value
+    return lambda value, **options: parser(value, **options) if isinstance(value, str) else value
 
 
-def at_least(minimum: float) -> Callable[[Any], Any]:
-    return validate.Range(min=minimum, error=f"must be {minimum:g} or more.")
+def whole_number(value: str, *, lowest: int, highest: int) -> int:
+    """Return a whole number within bounds, both included."""
+    try:
+        if lowest <= (number := int(value)) <= highest:
+            return number
+    except ValueError:
+        pass
+    fail(f"must be a whole number from {lowest} to {highest}; give one of these, or leave the variable out.")
 
 
-def days(minimum: int) -> Callable[[Any], Any]:
-    return validate.Range(min=minimum, max=36_500, error=f"must be a number of days, from {minimum} to 36500.")
-
-
-def port(*, or_none: bool = False) -> Callable[[Any], Any]:
-    if or_none:
-        return validate.Range(min=0, max=65535, error="must be a port, from 1 to 65535, or 0 for none.")
-    return validate.Range(min=1, max=65535, error="must be a port, from 1 to 65535.")
+def number(value: str, *, lowest: float, highest: float) -> float:
+    """Return a number within bounds, both included."""
+    try:
+        if lowest <= (number := float(value)) <= highest:  # Never true of nan.
+            return number
+    except ValueError:
+        pass
+    fail(f"must be a number from {lowest:.15g} to {highest:.15g}; give one of these, or leave the variable out.")
 
 
 def operator_name() -> Callable[[Any], Any]:

@@ -11,13 +11,10 @@ from project.broker import CONNECT_SECONDS, broker_settings
 from project.embedded import generated_secrets, open_data_directory
 from project.environment import (
     ENVIRONMENTS,
-    at_least,
     database,
-    days,
     one_of,
     open_environment,
     operator_name,
-    port,
     stop_on_errors,
 )
 from project.logging import logging_settings
@@ -75,44 +72,44 @@ for _source in HOOKLINE_SOURCES:
 
 # A pod's address varies, and may be of IPv6 alone.
 HOOKLINE_HOST: str = env.listen_address("HOOKLINE_HOST", EVERY_ADDRESS if PRODUCTION else "127.0.0.1")
-HOOKLINE_PORT = env.int("HOOKLINE_PORT", 8000, validate=port())
-HOOKLINE_FLOWER_PORT = env.int("HOOKLINE_FLOWER_PORT", 5555, validate=port())
+HOOKLINE_PORT = env.whole_number("HOOKLINE_PORT", 8000, lowest=1, highest=65_535)
+HOOKLINE_FLOWER_PORT = env.whole_number("HOOKLINE_FLOWER_PORT", 5555, lowest=1, highest=65_535)
 # Flower's own name for it, since Flower would read it too.
 HOOKLINE_FLOWER_PREFIX = env.url_prefix("FLOWER_URL_PREFIX", "")
 CSRF_TRUSTED_ORIGINS = env.origins("HOOKLINE_TRUSTED_ORIGINS", [])
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
 
-HOOKLINE_RECEIVER_THREADS = env.int("HOOKLINE_RECEIVER_THREADS", 8, validate=at_least(1))
-HOOKLINE_MAX_BODY_MB = env.int("HOOKLINE_MAX_BODY_MB", 25, validate=at_least(1))
-HOOKLINE_BODY_SECONDS = env.float("HOOKLINE_BODY_SECONDS", 10.0, validate=at_least(0.1))
+HOOKLINE_RECEIVER_THREADS = env.whole_number("HOOKLINE_RECEIVER_THREADS", 8, lowest=1, highest=1_000)
+HOOKLINE_MAX_BODY_MB = env.whole_number("HOOKLINE_MAX_BODY_MB", 25, lowest=1, highest=256)
+HOOKLINE_BODY_SECONDS = env.number("HOOKLINE_BODY_SECONDS", 10.0, lowest=0.1, highest=600)
 # Above what proxies keep an idle connection for (60 to 75 s), or they send a request on one that is being closed.
-HOOKLINE_KEEP_ALIVE_SECONDS = env.float("HOOKLINE_KEEP_ALIVE_SECONDS", 90.0, validate=at_least(1))
+HOOKLINE_KEEP_ALIVE_SECONDS = env.number("HOOKLINE_KEEP_ALIVE_SECONDS", 90.0, lowest=1, highest=86_400)
 
-HOOKLINE_DRAIN_SECONDS = env.float("HOOKLINE_DRAIN_SECONDS", 5.0 if PRODUCTION else 0.0, validate=at_least(0))
+HOOKLINE_DRAIN_SECONDS = env.number("HOOKLINE_DRAIN_SECONDS", 5.0 if PRODUCTION else 0.0, lowest=0, highest=3_600)
 
-HOOKLINE_GRACE_SECONDS = env.float("HOOKLINE_GRACE_SECONDS", 90.0, validate=at_least(5))
-HOOKLINE_WORKER_MAX_SECONDS = env.float("HOOKLINE_WORKER_MAX_SECONDS", 3600.0, validate=at_least(0))
+HOOKLINE_GRACE_SECONDS = env.number("HOOKLINE_GRACE_SECONDS", 90.0, lowest=5, highest=172_800)
+HOOKLINE_WORKER_MAX_SECONDS = env.number("HOOKLINE_WORKER_MAX_SECONDS", 3600.0, lowest=0, highest=31_536_000)
 # In a pod each process has an address of its own. On one machine they share it: the first has the default, the next
 # takes the next that is free. Whoever gives a port means that one.
-_probe_port = env.int("HOOKLINE_PROBE_PORT", None, validate=port(or_none=True))
+_probe_port = env.whole_number("HOOKLINE_PROBE_PORT", None, lowest=0, highest=65_535)
 HOOKLINE_PROBE_PORT = (8001 if PRODUCTION else 0) if _probe_port is None else _probe_port
 HOOKLINE_PROBE_PORTS = range(HOOKLINE_PROBE_PORT, HOOKLINE_PROBE_PORT + (100 if _probe_port is None else 1))
-HOOKLINE_STALLED_SECONDS = env.float("HOOKLINE_STALLED_SECONDS", 60.0, validate=at_least(10))
+HOOKLINE_STALLED_SECONDS = env.number("HOOKLINE_STALLED_SECONDS", 60.0, lowest=10, highest=86_400)
 
-HOOKLINE_QUEUE_WINDOW = env.int("HOOKLINE_QUEUE_WINDOW", 2000, validate=at_least(1))
-HOOKLINE_WORKER_CONCURRENCY = env.int("HOOKLINE_WORKER_CONCURRENCY", 4, validate=at_least(1))
-HOOKLINE_CHILD_MAX_JOBS = env.int("HOOKLINE_CHILD_MAX_JOBS", 1000, validate=at_least(1))
-HOOKLINE_CHILD_RECYCLE_MB = env.int("HOOKLINE_CHILD_RECYCLE_MB", 300, validate=at_least(100))
-HOOKLINE_CHILD_MAX_MB = env.int("HOOKLINE_CHILD_MAX_MB", 1024, validate=at_least(100))
-HOOKLINE_TIME_LIMIT = env.float("HOOKLINE_TIME_LIMIT", 60.0, validate=at_least(1))
-HOOKLINE_MAX_ATTEMPTS = env.int("HOOKLINE_MAX_ATTEMPTS", 5, validate=at_least(1))
-HOOKLINE_MAX_AGE_HOURS = env.float("HOOKLINE_MAX_AGE_HOURS", 24.0, validate=at_least(0.01))
-HOOKLINE_LEASE_MARGIN_SECONDS = env.float("HOOKLINE_LEASE_MARGIN_SECONDS", 15.0, validate=at_least(1))
+HOOKLINE_QUEUE_WINDOW = env.whole_number("HOOKLINE_QUEUE_WINDOW", 2000, lowest=1, highest=1_000_000)
+HOOKLINE_WORKER_CONCURRENCY = env.whole_number("HOOKLINE_WORKER_CONCURRENCY", 4, lowest=1, highest=1_000)
+HOOKLINE_CHILD_MAX_JOBS = env.whole_number("HOOKLINE_CHILD_MAX_JOBS", 1000, lowest=1, highest=1_000_000_000)
+HOOKLINE_CHILD_RECYCLE_MB = env.whole_number("HOOKLINE_CHILD_RECYCLE_MB", 300, lowest=100, highest=1_000_000)
+HOOKLINE_CHILD_MAX_MB = env.whole_number("HOOKLINE_CHILD_MAX_MB", 1024, lowest=101, highest=1_048_576)
+HOOKLINE_TIME_LIMIT = env.number("HOOKLINE_TIME_LIMIT", 60.0, lowest=1, highest=86_400)
+HOOKLINE_MAX_ATTEMPTS = env.whole_number("HOOKLINE_MAX_ATTEMPTS", 5, lowest=1, highest=1_000)
+HOOKLINE_MAX_AGE_HOURS = env.number("HOOKLINE_MAX_AGE_HOURS", 24.0, lowest=0.01, highest=8_760)
+HOOKLINE_LEASE_MARGIN_SECONDS = env.number("HOOKLINE_LEASE_MARGIN_SECONDS", 15.0, lowest=1, highest=3_600)
 
-HOOKLINE_KEEP_PAYLOADS_DAYS = env.int("HOOKLINE_KEEP_PAYLOADS_DAYS", 14, validate=days(1))
+HOOKLINE_KEEP_PAYLOADS_DAYS = env.whole_number("HOOKLINE_KEEP_PAYLOADS_DAYS", 14, lowest=1, highest=36_500)
 # GitHub Enterprise Server redelivers for seven days, and a redelivery is recognised by the row that it meets.
-HOOKLINE_KEEP_DAYS = env.int("HOOKLINE_KEEP_DAYS", 30, validate=days(8))
-HOOKLINE_KEEP_DEAD_DAYS = env.int("HOOKLINE_KEEP_DEAD_DAYS", 90, validate=days(8))
+HOOKLINE_KEEP_DAYS = env.whole_number("HOOKLINE_KEEP_DAYS", 30, lowest=8, highest=36_500)
+HOOKLINE_KEEP_DEAD_DAYS = env.whole_number("HOOKLINE_KEEP_DEAD_DAYS", 90, lowest=8, highest=36_500)
 
 HOOKLINE_LOG_FORMAT = env.str(
     "HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json"))

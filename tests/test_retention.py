@@ -576,9 +576,9 @@ ORDER = (
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"HOOKLINE_KEEP_DAYS": 7}, "HOOKLINE_KEEP_DAYS: must be a number of days, from 8 to 36500."),
-        ({"HOOKLINE_KEEP_DEAD_DAYS": 10**9}, "HOOKLINE_KEEP_DEAD_DAYS: must be a number of days, from 8 to 36500."),
-        ({"HOOKLINE_KEEP_PAYLOADS_DAYS": 0}, "HOOKLINE_KEEP_PAYLOADS_DAYS: must be a number of days, from 1 to 36500."),
+        ({"HOOKLINE_KEEP_DAYS": 7}, "HOOKLINE_KEEP_DAYS: must be a whole number from 8 to 36500; "),
+        ({"HOOKLINE_KEEP_DEAD_DAYS": 10**9}, "HOOKLINE_KEEP_DEAD_DAYS: must be a whole number from 8 to 36500; "),
+        ({"HOOKLINE_KEEP_PAYLOADS_DAYS": 0}, "HOOKLINE_KEEP_PAYLOADS_DAYS: must be a whole number from 1 to 36500; "),
         ({"HOOKLINE_KEEP_PAYLOADS_DAYS": 31}, ORDER),
         ({"HOOKLINE_KEEP_DAYS": 91}, ORDER),
     ],

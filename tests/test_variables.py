@@ -15,6 +15,7 @@ from tests.authority import Authority
 from tests.conftest import DATA_DIRECTORY
 from tests.processes import ROOT, environment_without_settings
 from tests.test_environment import PRODUCTION
+from webhooks import checks
 
 GOOD = {
     "ALLOWED_HOSTS": "hooks.example.com, .example.org",
@@ -83,6 +84,8 @@ QUOTED: dict[str, Callable[[str], str]] = {
     "quotes of a word processor": "\u201c{}\u201d".format,
     "quotes and a line end": '"{}"\n'.format,
 }
+NUMBERS = {name: value for name, value in GOOD.items() if re.fullmatch(r"[0-9][0-9_e]*(\.[0-9]+)?", value)}
+"""Every number, whole or not."""
 understood = pytest.mark.parametrize("write", UNDERSTOOD.values(), ids=UNDERSTOOD)
 quoted = pytest.mark.parametrize("write", QUOTED.values(), ids=QUOTED)
 
@@ -252,14 +255,36 @@ def test_a_value_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch,
     }
 
 
-@pytest.mark.parametrize("value", ["60s", "1e3", "1,000", "8000.5", "nan", "inf", "ten", "0x10", "8000 # the port"])
+@pytest.mark.parametrize(
+    "value",
+    ["60s", "1 min", "1,000", "ten", "0x10", "nan", "inf", "-inf", "-1", "1e300", "1e999", "9" * 400, "9" * 5000],
+)
+def test_what_is_no_number_or_beyond_its_bounds_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    said = refused(monkeypatch, **dict.fromkeys(NUMBERS, value))
+    assert said.keys() == NUMBERS.keys()
+    assert all(bounds_in(sentence) for sentence in said.values())
+
+
+@pytest.mark.parametrize("value", ["1e3", "8000.5", "8000 # the port"])
 def test_what_is_no_whole_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     assert refused(monkeypatch, HOOKLINE_QUEUE_WINDOW=value).keys() == {"HOOKLINE_QUEUE_WINDOW"}
 
 
-@pytest.mark.parametrize("value", ["60s", "1 min", "nan", "inf", "-inf", "1e999", "ten"])
-def test_what_is_no_number_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
-    assert refused(monkeypatch, HOOKLINE_TIME_LIMIT=value).keys() == {"HOOKLINE_TIME_LIMIT"}
+def test_the_bounds_of_a_number_are_the_ones_that_are_stated(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refused(monkeypatch, **dict.fromkeys(NUMBERS, "none"))
+    lowest, highest = ({name: bounds_in(said[name])[place] for name in NUMBERS} for place in (0, 1))
+    loaded(monkeypatch, **lowest)
+    loaded(monkeypatch, **highest)
+    assert refused(monkeypatch, **{name: float(low) - 1 for name, low in lowest.items()}).keys() == NUMBERS.keys()
+    assert refused(monkeypatch, **{name: int(high) + 1 for name, high in highest.items()}).keys() == NUMBERS.keys()
+    assert highest["HOOKLINE_TIME_LIMIT"] == str(checks.LONGEST_SECONDS)
+    assert highest["HOOKLINE_MAX_ATTEMPTS"] == str(checks.MOST_ATTEMPTS)
+
+
+def bounds_in(sentence: str) -> tuple[str, str]:
+    found = re.match(r"must be a (?:whole )?number from (\S+) to (\S+); give one of these, or leave", sentence)
+    assert found is not None
+    return found[1], found[2]
 
 
 @pytest.mark.parametrize(
