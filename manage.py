@@ -4,6 +4,7 @@
 import os
 import signal
 import sys
+import traceback
 from importlib import import_module
 
 
@@ -23,6 +24,7 @@ def main() -> None:
         import_module(os.environ["DJANGO_SETTINGS_MODULE"])
     except ImproperlyConfigured as error:
         sys.exit(f"hookline: {error}")
+    _set_up()
     from django.db import Error
 
     try:
@@ -33,6 +35,23 @@ def main() -> None:
         if "--traceback" in sys.argv or not database.is_outage(error):
             raise
         sys.exit(f"hookline: the database {database.reason(error)}; --traceback shows more")
+
+
+def _set_up() -> None:
+    """Import the apps. What is wrong with one of the team's is said in a sentence: which error, and where."""
+    import django
+    from django.conf import settings
+
+    try:
+        django.setup()
+    except Exception as error:
+        if "--traceback" in sys.argv or not settings.HOOKLINE_APPS:
+            raise
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        sys.exit(
+            f"hookline: HOOKLINE_APPS: importing the apps fails with {type(error).__name__}: {error}"
+            f" ({place.filename}:{place.lineno}); mend that app, or correct its name; --traceback shows more"
+        )
 
 
 if __name__ == "__main__":

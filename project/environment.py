@@ -7,6 +7,7 @@ named and no value shown, since a value may be a secret.
 import re
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
+from keyword import iskeyword
 from pathlib import Path
 from ssl import create_default_context
 from typing import Any, NoReturn
@@ -116,12 +117,11 @@ def source_names(value: str) -> list[str]:
 
 
 def app_names(value: str) -> list[str]:
-    """Split comma-separated Django apps: importable modules, or their AppConfig classes."""
+    """Split comma-separated Django apps: importable packages, or their AppConfig classes."""
     names = unquoted_items(value)
-    for name in names:
-        module, _, last = name.rpartition(".")
-        if not _is_importable(module if last[:1].isupper() else name):
-            fail("every app must be an importable module, or the AppConfig class of one.")
+    for place, name in enumerate(names, start=1):
+        if fault := _app_fault(name):
+            fail(f"app {place} {fault}")
     if len(set(names)) != len(names):
         fail("names an app twice.")
     return names
@@ -135,16 +135,31 @@ def directory(value: str) -> Path:
         fail("names the home directory of nobody here.")
 
 
-def _is_importable(module: str) -> bool:
+def _app_fault(name: str) -> str:
+    """Return what is wrong with an app's name; nothing if its module is there, which is not imported yet."""
+    if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
+        return "is no name as Python imports it, such as acme_bot or acme_bot.apps.AcmeConfig."
+    package, _, last = name.rpartition(".")
+    is_class = bool(package) and last[0].isupper()
+    module = package if is_class else name
     try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError as error:
-        # A package that is there, and fails to import something else, says so itself.
-        if error.name and f"{module}.".startswith(f"{error.name}."):
-            return False
-        raise
-    except ValueError:
-        return False
+        spec = find_spec(module)
+    except Exception as error:
+        # One that is not there, or is no package, is not found; what else fails is the package's own fault.
+        if not isinstance(error, ModuleNotFoundError | ValueError) or _is_elsewhere(error, module):
+            return f"is in a package whose import fails ({type(error).__name__}); import it with Python to see why."
+        spec = None
+    if spec is None:
+        return "is not found; correct its name, install it here, or put the folder that holds it on PYTHONPATH."
+    if not is_class and spec.submodule_search_locations is None:
+        return "is a single module; name a package (a folder with __init__.py) that has its handlers in handlers.py."
+    return ""
+
+
+def _is_elsewhere(error: Exception, module: str) -> bool:
+    """Tell whether what was not found is neither the module nor a package around it."""
+    name = getattr(error, "name", None)
+    return bool(name) and not f"{module}.".startswith(f"{name}.")
 
 
 def broker_url(value: str) -> str:

@@ -28,7 +28,8 @@ class WebhooksConfig(AppConfig):
         self.handlers = tuple(
             (config.label, import_module(f"{config.name}.handlers"))
             for config in apps.get_app_configs()
-            if find_spec(f"{config.name}.handlers")
+            # An app that is a single module has no place for any.
+            if hasattr(config.module, "__path__") and find_spec(f"{config.name}.handlers")
         )
         self.imported = declared_so_far()[before:]
         self.subscriptions = discover(
@@ -44,6 +45,14 @@ class WebhooksConfig(AppConfig):
 def installed_subscriptions() -> Subscriptions:
     """Return the subscriptions of every installed app."""
     return _config().subscriptions
+
+
+def apps_without_handlers() -> list[str]:
+    """Return the names of the team's apps that have no handlers module."""
+    configs = list(apps.get_app_configs())
+    with_handlers = {label for label, _ in _config().handlers}
+    of_the_team = configs[len(configs) - len(settings.HOOKLINE_APPS) :]
+    return [config.name for config in of_the_team if config.label not in with_handlers]
 
 
 def lost_declarations() -> list[Declared]:

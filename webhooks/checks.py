@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Info, Warning, register
 
-from webhooks.apps import installed_subscriptions, lost_declarations
+from webhooks.apps import apps_without_handlers, installed_subscriptions, lost_declarations
 from webhooks.declared import Declared
 from webhooks.github_events import EVENT_NAMES
 from webhooks.matching import EVERY_EVENT
@@ -24,6 +24,19 @@ _WORD = re.compile(r"[A-Za-z0-9._-]{1,100}")
 @register("webhooks")
 def check_subscriptions(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
     return [*judge(installed_subscriptions()), *map(_never_run, lost_declarations())]
+
+
+@register("webhooks")
+def check_apps(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
+    """Name the team's apps without handlers. They may be there for something else."""
+    return [
+        Info(
+            f"HOOKLINE_APPS names {name}, which has no handlers.py: it brings no handler.",
+            hint="Put its handlers into a handlers.py of that package; if it has none to bring, nothing is to be done.",
+            id="webhooks.I001",
+        )
+        for name in apps_without_handlers()
+    ]
 
 
 def judge(subscriptions: Subscriptions) -> Iterator[CheckMessage]:
