@@ -29,7 +29,7 @@ from tests.inbox_rows import (
 from webhooks import transitions
 from webhooks.admin import jobs as jobs_admin
 from webhooks.admin import lists, operations
-from webhooks.admin.operations import GIVE_UP, OPERATIONS, Operation
+from webhooks.admin.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
 from webhooks.ages import relative, took
 from webhooks.models import Attempt, AttemptOutcome, Job, JobState, Payload
 
@@ -319,6 +319,60 @@ def test_what_was_changed_before_it_was_cut_off_is_in_the_history(
         confirm(admin_client, url, asked)
     assert [state_of(job) for job in jobs] == ["skipped", "skipped", "dead"]
     assert [entry[1] for entry in entries()] == (["2 jobs"] if is_by_filter else [str(job) for job in jobs[:2]])
+
+
+@pytest.mark.parametrize("is_by_filter", [True, False])
+def test_a_job_that_ran_again_and_ended_before_its_turn_is_left_as_it_is(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, is_by_filter: bool
+) -> None:
+    delivery = make_delivery()
+    first, second = (make_job(JobState.DEAD, delivery=delivery, handler=f"shop.{number}") for number in range(2))
+
+    def carry_out(chosen: QuerySet[Job]) -> int:
+        end_by_another(second, JobState.DEAD)
+        return transitions.run_again(chosen)
+
+    monkeypatch.setattr(operations, "BATCH", 1)
+    monkeypatch.setattr(jobs_admin, "RUN_AGAIN", replace(RUN_AGAIN, carry_out=carry_out))
+    told = act(admin_client, "run_again", first, second, url=f"{JOBS}?state=dead", across=is_by_filter)
+    assert [state_of(job) for job in (first, second)] == ["queued", "dead"]
+    assert told == "1 job queued to run again. 1 changed meanwhile, and left."
+
+
+@pytest.mark.parametrize("is_by_filter", [True, False])
+def test_what_is_given_up_of_the_dead_is_not_what_another_operator_has_run_again_meanwhile(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch, is_by_filter: bool
+) -> None:
+    job = make_job(JobState.DEAD)
+
+    def carry_out(chosen: QuerySet[Job]) -> int:
+        transitions.run_again(Job.objects.all())
+        return transitions.give_up(chosen)
+
+    monkeypatch.setattr(jobs_admin, "GIVE_UP", replace(GIVE_UP, carry_out=carry_out))
+    told = act(admin_client, "give_up", job, url=f"{JOBS}?state=dead", across=is_by_filter)
+    assert state_of(job) == JobState.QUEUED
+    assert told == "No job given up. 1 changed meanwhile, and left."
+
+
+@pytest.mark.parametrize("ended", [JobState.SUCCEEDED, JobState.DEAD, JobState.SKIPPED])
+def test_a_second_click_runs_nothing_again_that_ended_after_the_first(admin_client: Client, ended: JobState) -> None:
+    job = make_job(JobState.DEAD)
+    button = f"{JOBS}{job.pk}/run_again/"
+    asked = admin_client.post(button)
+    confirm(admin_client, button, asked)
+    end_by_another(job, ended)
+    assert (
+        messages_of(confirm(admin_client, button, asked))
+        == "No job queued to run again. 1 changed meanwhile, and left."
+    )
+    assert state_of(job) == ended
+    assert len(entries()) == 1
+
+
+def end_by_another(job: Job, state: JobState) -> None:
+    """Run a job again, as another operator does, and let it end."""
+    Job.objects.filter(pk=job.pk).update(state=state, finished_at=Now() + timedelta(seconds=1))
 
 
 def test_the_page_that_asks_says_so_where_the_filter_looked_at_the_first_rows_only(

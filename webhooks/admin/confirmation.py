@@ -1,7 +1,8 @@
 """Asks before jobs are run again or given up: how many exactly, and why. The answer is kept in the admin's log.
 
-What a filter selects is fixed by the page that asks: the answer changes no job that is younger, and none that ended
-later. What is more than one request can change is asked for again.
+What is selected is fixed by the page that asks: the answer changes no job that is younger, and none that ended later,
+so that of two operators (or two clicks) who want the same job run again one has it. What is more than one request can
+change is asked for again.
 """
 
 import logging
@@ -30,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Answer(forms.Form):
-    """What the page asks for, and what it fixes of a selection by filter."""
+    """What the page asks for, and what it fixes of the selection."""
 
     reason = forms.CharField(max_length=200, label="Why", widget=forms.TextInput({"size": 60, "autofocus": True}))
     after = forms.IntegerField(min_value=0, max_value=LARGEST_ID, required=False, widget=forms.HiddenInput)
@@ -54,20 +55,20 @@ class Wish:
 def ask_or_carry_out(wish: Wish) -> HttpResponse:
     """Return the page that asks; or carry out what it was answered, and return to where the operator came from."""
     posted = wish.request.POST
-    if "reason" not in posted or (wish.is_by_filter and not (posted.get("newest") and posted.get("until"))):
-        return _page(wish, Answer(initial=_fixed_now() if wish.is_by_filter else {}))
+    if not ("reason" in posted and posted.get("newest") and posted.get("until")):
+        return _page(wish, Answer(initial=_fixed_now()))
     answer = Answer(posted)
     if not answer.is_valid():
         return _page(wish, answer)
     jobs, reason = _within(wish.jobs, answer.cleaned_data), answer.cleaned_data["reason"]
-    before = forecast(wish.operation, jobs)
+    before = forecast(wish.operation, jobs if wish.is_by_filter else wish.jobs)
     changed, reached = _by_filter(wish, jobs, reason) if wish.is_by_filter else _one_by_one(wish, jobs, reason)
     logger.info(
         "operator changed jobs",
         extra={"operation": wish.operation.name, "user": wish.request.user.get_username(), "changed": changed},
     )
     is_whole = changed == before.changing and not before.left
-    text = in_words(wish.operation, changed, left="" if reached else before.sentence_on_left)
+    text = in_words(wish.operation, changed, left="" if reached else before.left_after(changed))
     messages.add_message(wish.request, messages.SUCCESS if is_whole else messages.WARNING, text)
     if reached is None:
         return HttpResponseRedirect(wish.back)
@@ -79,7 +80,7 @@ def _one_by_one(wish: Wish, jobs: QuerySet[Job], reason: str) -> tuple[int, None
     changed = 0
     for job in Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).only("handler").order_by("pk"):
         with transaction.atomic():
-            if wish.operation.carry_out(Job.objects.filter(pk=job.pk)):
+            if wish.operation.carry_out(jobs.filter(pk=job.pk)):
                 _entry(wish, reason, object_id=str(job.pk), object_repr=str(job)[:200]).save()
                 changed += 1
     return changed, None
@@ -108,7 +109,7 @@ def _entry(wish: Wish, reason: str, **about: Any) -> LogEntry:
 
 
 def _fixed_now() -> dict[str, Any]:
-    """Return what holds a selection by filter to the jobs that it has now, by the database's clock."""
+    """Return what holds a selection to the jobs that it has now, by the database's clock."""
     newest = Job.objects.order_by("-pk").values_list("pk", Now()).first()
     return dict(zip(("newest", "until"), newest, strict=True)) if newest else {}
 

@@ -82,6 +82,12 @@ class Forecast:
         reasons = ", ".join(f"{count:,} {state} ({reason})" for (state, reason), count in self.left.items())
         return f"{total:,} left as {'it was' if total == 1 else 'they were'}: {reasons}."
 
+    def left_after(self, changed: int) -> str:
+        """Return what was left and why, once so many are changed: of others, somebody else was first."""
+        if changed < self.changing:
+            return f"{self.changing - changed:,} changed meanwhile, and left. {self.sentence_on_left}"
+        return self.sentence_on_left if changed or self.left else "What was selected changed meanwhile."
+
 
 def forecast(operation: Operation, jobs: QuerySet[Job]) -> Forecast:
     """Count what an operation would change and leave."""
@@ -113,6 +119,7 @@ def carry_out(operation: Operation, jobs: QuerySet[Job], *, note: Callable[[int]
     """Carry an operation out on the first MOST_AT_ONCE of these jobs, by their numbers.
 
     `note` is told how many are changed, in each batch's own transaction: what it writes holds wherever this is cut off.
+    Each batch asks anew which are still of `jobs`: meanwhile another operator may have had one run again, and it ended.
     """
     ids = list(jobs.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
     is_cut_off = len(ids) > MOST_AT_ONCE
@@ -120,7 +127,7 @@ def carry_out(operation: Operation, jobs: QuerySet[Job], *, note: Callable[[int]
     changed = 0
     for batch in _batches(ids):
         with transaction.atomic():
-            if more := operation.carry_out(Job.objects.filter(pk__in=batch)):
+            if more := operation.carry_out(jobs.filter(pk__in=batch)):
                 changed += more
                 note(changed)
     return Done(changed=changed, reached=ids[-1] if is_cut_off else None)
