@@ -297,6 +297,21 @@ def test_more_than_one_request_changes_is_asked_for_again(
     assert [entry[1] for entry in entries()] == ["4 jobs", "2 jobs"]
 
 
+def test_what_one_request_has_no_time_for_is_asked_for_again(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "MOST_SECONDS", 0.0)
+    monkeypatch.setattr(operations, "BATCH", 2)
+    delivery = make_delivery()
+    jobs = [make_job(JobState.DEAD, delivery=delivery, handler=f"shop.{number}") for number in range(3)]
+    url = f"{JOBS}?state=dead"
+    again = confirm(admin_client, url, ask(admin_client, "run_again", jobs[0], url=url, across=True))
+    assert messages_of(again) == "2 jobs queued to run again."
+    assert "1 job will be queued to run again." in again.content.decode()
+    assert messages_of(confirm(admin_client, url, again)) == "1 job queued to run again."
+    assert {state_of(job) for job in jobs} == {"queued"}
+
+
 @pytest.mark.parametrize("is_by_filter", [True, False])
 def test_what_was_changed_before_it_was_cut_off_is_in_the_history(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch, is_by_filter: bool

@@ -1,6 +1,7 @@
 """What an operator may do to jobs: run them again, or give them up. In batches, each with a transaction of its own."""
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +13,9 @@ from webhooks.models import Job, JobState
 
 BATCH = 500
 MOST_AT_ONCE = 50_000
-"""How many jobs one request changes, which takes some seconds. Whoever wants more is asked to go on."""
+"""How many jobs one request changes. Whoever wants more is asked to go on."""
+MOST_SECONDS = 10.0
+"""How long one request begins new batches: a receiver that stops waits 15 s for its answer, by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,25 +119,22 @@ class Done:
 
 
 def carry_out(operation: Operation, jobs: QuerySet[Job], *, note: Callable[[int], None]) -> Done:
-    """Carry an operation out on the first MOST_AT_ONCE of these jobs, by their numbers.
+    """Carry an operation out on the first MOST_AT_ONCE of these jobs, by their numbers, for MOST_SECONDS.
 
     `note` is told how many are changed, in each batch's own transaction: what it writes holds wherever this is cut off.
     Each batch asks anew which are still of `jobs`: meanwhile another operator may have had one run again, and it ended.
     """
+    deadline = time.monotonic() + MOST_SECONDS
     ids = list(jobs.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])
-    is_cut_off = len(ids) > MOST_AT_ONCE
-    del ids[MOST_AT_ONCE:]
-    changed = 0
-    for batch in _batches(ids):
+    reached = changed = 0
+    while reached < min(len(ids), MOST_AT_ONCE) and (not reached or time.monotonic() < deadline):
+        batch = ids[reached : min(reached + BATCH, MOST_AT_ONCE)]
         with transaction.atomic():
             if more := operation.carry_out(jobs.filter(pk__in=batch)):
                 changed += more
                 note(changed)
-    return Done(changed=changed, reached=ids[-1] if is_cut_off else None)
-
-
-def _batches(ids: Sequence[int]) -> list[Sequence[int]]:
-    return [ids[start : start + BATCH] for start in range(0, len(ids), BATCH)]
+        reached += len(batch)
+    return Done(changed=changed, reached=ids[reached - 1] if reached < len(ids) else None)
 
 
 def in_words(operation: Operation, changed: int, *, left: str) -> str:
