@@ -15,7 +15,7 @@ from flower.urls import handlers as flower_handlers  # type: ignore[import-untyp
 from kubernetes_validate import utils as schemas  # type: ignore[import-untyped]
 from prometheus_client import CollectorRegistry
 
-from project.roles import USED
+from project.roles import GUARDED, USED
 from tests.kubernetes import (
     KUBERNETES,
     OVERLAYS,
@@ -39,6 +39,7 @@ pytestmark = [needs_kubectl, pytest.mark.timeout(900)]
 VERSIONS = [f"1.{minor}" for minor in range(29, 38)]
 OPERATORS = ("ServiceMonitor", "PodMonitor", "PrometheusRule", "ScaledObject", "TriggerAuthentication")
 """Kinds that an operator brings; Kubernetes has no schema of them."""
+KUBERNETES_PAGE = KUBERNETES.parent.parent / "docs" / "kubernetes.md"
 CLUSTER_WIDE = ("Namespace",)
 
 
@@ -288,6 +289,27 @@ def test_no_pod_mounts_a_secret_that_its_role_does_not_use() -> None:
             assert {item["key"] for one in secrets for item in one.get("items", [])} <= USED[program.role], name
             whole = [one["secretName"] for one in secrets if "items" not in one]
             assert all(one.startswith(WHOLE.get(program.role, "none")) for one in whole), f"{name}: {program}"
+
+
+def test_every_pod_finds_the_certificate_of_an_authority_of_ones_own() -> None:
+    [path] = set(re.findall(r"HOOKLINE_BROKER_CA_FILE=([^`]+)", KUBERNETES_PAGE.read_text()))
+    for name, documents in renderings().items():
+        for program in programs(documents):
+            volumes = {one["name"]: one.get("configMap", {}) for one in program.pod["volumes"]}
+            at_its_folder = [
+                volumes[mount["name"]]
+                for mount in program.container["volumeMounts"]
+                if mount["mountPath"] == str(Path(path).parent)
+            ]
+            assert at_its_folder == [{"name": "hookline-authorities", "optional": True}], f"{name}: {program}"
+
+
+def test_the_migration_is_told_of_nothing_that_it_does_not_use() -> None:
+    for name, documents in renderings().items():
+        for program in programs(documents):
+            if program.role == "migrate":
+                told = {variable.removesuffix("_FILE") for variable in program.variables}
+                assert not told & (GUARDED - USED["migrate"]), name
 
 
 # --- What an apply does -----------------------------------------------------------------------------------------------
