@@ -12,6 +12,7 @@ REPOSITORY = {
     "default_branch": "Main",
     "description": "Widgets",
     "owner": {"login": "Acme", "name": "Acme"},
+    "custom_properties": {"environment": "Production"},
 }
 PAYLOAD: dict[str, Any] = {
     "action": "labeled",
@@ -33,6 +34,7 @@ PAYLOAD: dict[str, Any] = {
     "repositories_added": [{"name": "Widgets", "full_name": "Acme/Widgets"}],
     "changes": {"repository": {"name": {"from": "Gadgets"}}, "title": {"from": "Mend It"}},
     "client_payload": {"login": "Octocat", "repository": {"name": "Widgets"}},
+    "deployment": {"environment": "Production", "payload": {"environment": "Production"}},
     "workflow": {"name": "Build"},
     "milestone": {"title": "First"},
 }
@@ -62,6 +64,7 @@ PAYLOAD: dict[str, Any] = {
         ("repositories_added.name", "widgets"),
         ("changes.repository.name.from", "gadgets"),
         ("environment", "production"),
+        ("deployment.environment", "production"),
     ],
 )
 def test_a_name_that_github_takes_in_any_case_matches_in_any_case(path: str, expected: Expected) -> None:
@@ -87,6 +90,8 @@ def test_a_name_that_github_takes_in_any_case_matches_in_any_case(path: str, exp
         ("changes.title.from", "mend it"),
         ("client_payload.login", "octocat"),
         ("client_payload.repository.name", "widgets"),
+        ("deployment.payload.environment", "production"),
+        ("repository.custom_properties.environment", "production"),
         ("workflow.name", "build"),
         ("milestone.title", "first"),
     ],

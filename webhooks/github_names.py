@@ -14,14 +14,14 @@ _NAMED = frozenset(
     | {"repositories", "repositories_added", "repositories_removed"}
 )
 """What has such a name in its `name`; of others, as of an author of a commit or a workflow, it is mere text."""
-_OF_THE_TEAM = frozenset({"client_payload", "inputs"})
-"""What is below these comes from whoever sent it by the API, and GitHub knows nothing of it."""
+_OF_THE_TEAM = frozenset({"client_payload", "custom_properties", "inputs", "payload"})
+"""What is below these a team has made up, and GitHub knows nothing of it."""
 
 
 @lru_cache(maxsize=1024)
 def is_in_any_case(path: str) -> bool:
     """Tell whether GitHub takes what stands at a path of keys in any case."""
     *above, key = path.removesuffix(".from").split(".")
-    if _OF_THE_TEAM & {*above[:1], key}:
+    if not _OF_THE_TEAM.isdisjoint(above):
         return False
     return key in _NAMES or (key == "name" and bool(above) and above[-1] in _NAMED)
