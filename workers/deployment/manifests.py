@@ -1,7 +1,7 @@
 """Reads rendered Kubernetes manifests: which programs of Hookline they run, with which variables, probes and times.
 
 What is not in the files (a Secret's content, a cluster's own settings) is not known here, and nothing is asked of a
-cluster. What the manifests ought to say is in workers/deployment.py.
+cluster. What the manifests ought to say is in the modules beside this one.
 """
 
 import re
