@@ -23,7 +23,7 @@ ARGS ?=
 .PHONY: help run test runtime-test faults drain fuzz lint format types contracts check lock send inbox clean
 
 help: ## Say what there is
-	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-10s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 run: $(RUN) ## Start everything on the embedded default, send samples, say where to look; Ctrl-C stops it
 	@$(VENV)/bin/python -m deploy.quickstart
