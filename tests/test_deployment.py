@@ -118,6 +118,7 @@ def test_a_mismatch_is_named_in_a_sentence(change: Change, sentence: str) -> Non
         both(told("HOOKLINE_DRAIN_SECONDS", "5"), with_hook("receiver", {"exec": {"command": ["sleep", "5"]}})),
         told("HOOKLINE_WORKER_MAX_SECONDS", "0"),
         told("HOOKLINE_APPS", "quiet_bot"),
+        told("HOOKLINE_APPS", "quiet_bot\nquiet_bot"),
         told("HOOKLINE_BROKER_CA_FILE", "/run/authority/ca.pem"),
         told("HOOKLINE_DRAIN_SECONDS", "10"),
         with_arguments("--queues", "default"),

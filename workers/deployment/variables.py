@@ -1,5 +1,6 @@
 """Rules on what the programs are told: their role, variables, and the queues of their arguments."""
 
+import re
 from collections.abc import Iterator
 
 from workers.deployment.fleet import DEFAULTS, Fleet, Rule, number
@@ -52,7 +53,7 @@ def unmigrated_apps(fleet: Fleet) -> Iterator[str]:
 
 
 def _apps(workload: Workload) -> set[str]:
-    return {name.strip() for name in workload.variables.get("HOOKLINE_APPS", "").split(",")} - {""}
+    return {name.strip() for name in re.split(r"[,\n]", workload.variables.get("HOOKLINE_APPS", ""))} - {""}
 
 
 def unseen_apps(fleet: Fleet) -> Iterator[str]:
