@@ -65,6 +65,8 @@ class Strays:
 
     def _move(self, job_ids: Sequence[int], queue: str) -> None:
         moved = inbox.move(job_ids, queue=queue)
+        if not moved:  # Another relay holds them.
+            return
         self._pulse.moved(moved)
         logger.info("jobs moved to their handler's queue", extra={"queue": queue, "count": moved})
 
@@ -73,5 +75,7 @@ class Strays:
         if time.monotonic() - first_missed < self._gone_seconds:
             return
         buried = transitions.bury(job_ids, reason=f"No installed app has a handler named {handler}.")
+        if not buried:
+            return
         self._pulse.buried(buried)
         logger.warning("jobs ended for want of their handler", extra={"handler": handler, "count": buried})
