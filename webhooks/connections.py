@@ -3,8 +3,8 @@
 Granian has one limit for both, counted from the last answer. It has to be long: a proxy keeps its idle connections for
 a minute and more, and does not repeat a POST. So this looks at the receiver's connections once a second, by what Linux
 tells of them, and shuts down one on which bytes keep coming without a request. Once they are many, it also shuts down
-those that have never had a request: Granian takes no more than MOST, and probes come over them too. Where there is no
-Linux, that one limit is all there is.
+those that have never had a request: Granian takes no more than MOST_CONNECTIONS, and probes come over them too. Where
+there is no Linux, that one limit is all there is.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-MOST = 1000
+MOST_CONNECTIONS = 1000
 """How many connections Granian takes at a time; the next ones wait until one has ended."""
-MANY = MOST // 2
+MANY = MOST_CONNECTIONS // 2
 LOOK_SECONDS = 1.0
 HEADER_LOOKS = 10
 """Looks and not seconds: where the loop is held up, requests that it has yet to see do not count as late."""

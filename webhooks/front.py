@@ -155,7 +155,8 @@ def environ_of(scope: Scope, headers: Mapping[str, str], body: bytes) -> Environ
         "wsgi.run_once": False,
     }
     for name, value in headers.items():
-        if "_" in name or name == "transfer-encoding":  # x_github_event would pass for X-GitHub-Event.
+        # x_github_event would pass for X-GitHub-Event; and the body is no longer chunked.
+        if "_" in name or name == "transfer-encoding":
             continue
         key = name.upper().replace("-", "_")
         environ[key if key in ("CONTENT_LENGTH", "CONTENT_TYPE") else f"HTTP_{key}"] = value

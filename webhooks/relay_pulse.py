@@ -1,7 +1,7 @@
 """What a relay's probes and metrics say of it.
 
-Live are its two loops while they turn, be it only to wait out an outage of the database or the broker: a restart would
-not end one. Only a call that does not come back speaks for a restart.
+A relay is live while its two loops turn, even if they only wait for the end of an outage of the database or the broker,
+which a restart would not end. Only a call that does not come back is a reason for a restart.
 """
 
 import threading
@@ -87,7 +87,7 @@ class Pulse:
         return [] if self._beats else ["its loops have not begun"]
 
     def _still_seconds(self, loop: str) -> float:
-        """Return since when a loop has not turned; 0 before its first turn."""
+        """Return for how long a loop has not turned; 0 before its first turn."""
         now = time.monotonic()
         return now - self._beats.get(loop, now)
 

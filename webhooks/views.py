@@ -18,10 +18,11 @@ from webhooks.publisher import Publisher
 
 DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the last try on the database succeeded.")
 BROKER_AVAILABLE = Gauge("hookline_receiver_broker_available", "Whether the last try on the broker succeeded.")
-FRESH_SECONDS = 1.0
-LOOK_SECONDS = 0.5
-"""A probe must not wait for a database that is silent."""
 STOPPING = Gauge("hookline_receiver_stopping", "Whether this receiver has been told to stop.")
+FRESH_SECONDS = 1.0
+"""After a commit, for so long the database is taken to be available without being asked."""
+LOOK_SECONDS = 0.5
+"""How long a probe waits for the database's answer, which may never come."""
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from webhooks.connections import MOST
+from webhooks.connections import MOST_CONNECTIONS
 from webhooks.front import DRAIN_SIGNAL
 from webhooks.listening import address_of, in_words, try_port
 from webhooks.threads import start_thread
@@ -66,8 +66,8 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             # Granian would end in a panic. It shares its port with others of its kind.
-            try_port(settings.HOOKLINE_HOST, settings.HOOKLINE_PORT, is_shared=True)
             address = address_of(settings.HOOKLINE_HOST)
+            try_port(address, settings.HOOKLINE_PORT, is_shared=True)
         except OSError as error:
             raise CommandError(in_words(error, variable="HOOKLINE_PORT")) from None
         DrainingServer(
@@ -78,8 +78,8 @@ class Command(BaseCommand):
             # Over HTTP/2, Granian fails HEAD, drops an early 413, and a stalled body outlasts the stop.
             http=HTTPModes.http1,
             websockets=False,
-            backlog=MOST,
-            backpressure=MOST,
+            backlog=MOST_CONNECTIONS,
+            backpressure=MOST_CONNECTIONS,
             # Granian's limit on headers counts from the last answer, so that it is the one on idle connections, too.
             http1_settings=HTTP1Settings(
                 header_read_timeout=round(settings.HOOKLINE_KEEP_ALIVE_SECONDS * 1000), max_buffer_size=BUFFER_BYTES
