@@ -1,6 +1,8 @@
 """When a child is replaced for its memory: by what it has come to hold, however much it started with."""
 
 import logging
+import resource
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -70,3 +72,13 @@ def test_what_a_process_takes_is_growth_until_it_gives_it_back(monkeypatch: pyte
     del taken
     assert grown_kb() - before < 30 * 1024
     assert grown_kb() >= 1
+
+
+@pytest.mark.parametrize(("platform", "unit"), [("darwin", 1), ("freebsd14", 1024)])
+def test_where_there_is_no_proc_the_most_that_was_resident_is_read_in_the_systems_unit(
+    platform: str, unit: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(recycling, "_STATM", tmp_path / "statm")
+    monkeypatch.setattr(sys, "platform", platform)
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    assert most <= recycling.held_bytes() < 1.5 * most

@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 import resource
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,8 @@ def count_growth(**_options: Any) -> None:
 def held_bytes() -> int:
     """Return what this process holds in memory of its own; where the system does not tell, the most it ever did."""
     if not _STATM.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, all others kilobytes.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     _, resident, shared, *_ = map(int, _STATM.read_text().split())
     return (resident - shared) * _PAGE_BYTES
 
