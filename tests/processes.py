@@ -68,7 +68,7 @@ def manage(*arguments: str, **settings: object) -> subprocess.CompletedProcess[s
 def unmeasured() -> Iterator[None]:
     """Start processes without coverage's measurement.
 
-    It does not outlive a fork in a process with threads, and crashes in one that exits from another thread than its main.
+    It does not outlive a fork in a process with threads, and crashes one that exits from another thread than its main.
     """
     kept = os.environ.pop(_COVERAGE, None)
     try:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
+from django.db import connection
 from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.test import Client
@@ -310,6 +311,23 @@ def test_what_one_request_has_no_time_for_is_asked_for_again(
     assert "1 job will be queued to run again." in again.content.decode()
     assert messages_of(confirm(admin_client, url, again)) == "1 job queued to run again."
     assert {state_of(job) for job in jobs} == {"queued"}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="there is room for more than one that writes")
+def test_between_two_batches_sqlite_has_room_for_a_delivery(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "BATCH", 2)
+    pauses: list[tuple[float, bool]] = []
+    monkeypatch.setattr(
+        operations.time, "sleep", lambda seconds: pauses.append((seconds, connection.connection.in_transaction))
+    )
+    delivery = make_delivery()
+    jobs = [make_job(JobState.DEAD, delivery=delivery, handler=f"shop.{number}") for number in range(3)]
+    url = f"{JOBS}?state=dead"
+    confirm(admin_client, url, ask(admin_client, "run_again", jobs[0], url=url, across=True))
+    assert pauses == [(operations.PAUSE_SECONDS, False)] * 2
 
 
 @pytest.mark.parametrize("is_by_filter", [True, False])

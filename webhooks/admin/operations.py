@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models import Count, QuerySet
 
 from webhooks import transitions
@@ -16,6 +16,9 @@ MOST_AT_ONCE = 50_000
 """How many jobs one request changes. Whoever wants more is asked to go on."""
 MOST_SECONDS = 10.0
 """How long one request begins new batches: a receiver that stops waits 15 s for its answer, by default."""
+
+PAUSE_SECONDS = 0.12
+"""How long SQLite is left to deliveries between two batches: who waits for its only place to write looks each 0.1 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,6 +137,8 @@ def carry_out(operation: Operation, jobs: QuerySet[Job], *, note: Callable[[int]
                 changed += more
                 note(changed)
         reached += len(batch)
+        if not connection.features.has_select_for_update:
+            time.sleep(PAUSE_SECONDS)
     return Done(changed=changed, reached=ids[reached - 1] if reached < len(ids) else None)
 
 
