@@ -51,8 +51,8 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield stack
 
 
-def start_worker(stack: Stack, *, concurrency: int = 1) -> None:
-    stack.start("worker", "--concurrency", str(concurrency))
+def start_worker(stack: Stack) -> None:
+    stack.start("worker", "--concurrency", "1")
     log = stack.directory / f"worker-{len(stack.processes) - 1}.log"
     wait_until(lambda: " ready." in log.read_text(), what="the worker to consume")
 
@@ -138,23 +138,6 @@ def test_processes_end_with_a_child_that_is_killed(stack: Stack) -> None:
     os.kill(pid, signal.SIGKILL)
     wait_until(lambda: stack.rows(f"SELECT 1 {of_job} AND state = 'succeeded'"), what="the second run")
     wait_until_none_is_left(stack)
-
-
-@pytest.mark.parametrize("broker", BROKERS)
-def test_a_child_killed_while_another_is_replaced_was_killed_alone(tmp_path: Path, broker: str) -> None:
-    with unmeasured(), running_stack(tmp_path, database="sqlite", broker=broker, **SETTINGS) as stack:
-        stack.manage("migrate", "-v0")
-        stack.start("receiver")
-        stack.start("relay")
-        start_worker(stack, concurrency=2)
-        stack.wait_until_ready()
-        of_job = send(stack, "leave", how="sleep")
-        (pid,) = wait_until(lambda: marks(stack, "begun"), what="the handler to run")
-        # It leaves processes behind, and so its child ends too, by plan.
-        assert job_after(stack, "leave", how="return")[0] == "succeeded"
-        os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: stack.rows(f"SELECT 1 {of_job} AND state = 'succeeded'"), what="the second run")
-        assert stack.rows(f"SELECT attempt, lost {of_job}") == [(2, 0)]
 
 
 @pytest.mark.parametrize("what", ["executor", "pool"])

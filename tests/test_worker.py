@@ -135,6 +135,31 @@ def test_a_child_that_is_killed_alone_costs_its_job_an_attempt(stack: Stack) -> 
     assert stack.rows(f"SELECT attempt, lost, forgiven {of_delivery}") == [(2, 0, 0)]
 
 
+@pytest.mark.parametrize(
+    "broker",
+    [
+        "filesystem",
+        pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
+        pytest.param("redis", marks=pytest.mark.redis),
+    ],
+)
+def test_a_child_that_is_killed_while_another_is_replaced_was_killed_alone(tmp_path: Path, broker: str) -> None:
+    with running_stack(tmp_path, database="sqlite", broker=broker, HOOKLINE_CHILD_MAX_JOBS="1") as stack:
+        stack.manage("migrate", "-v0")
+        stack.start("receiver")
+        stack.start("worker", "--concurrency", "2")
+        stack.wait_until_ready()
+        stack.send("watch")
+        (pid,) = wait_until(lambda: running_pids(stack), what="the handler to run")
+        assert job_after(stack, "work")["state"] == "succeeded"
+        os.kill(pid, signal.SIGKILL)
+        ended = (
+            "SELECT a.outcome, j.lost FROM webhooks_attempt a JOIN webhooks_job j ON j.id = a.job_id"
+            f" WHERE a.pid = {pid} AND a.outcome <> ''"
+        )
+        assert wait_until(lambda: stack.rows(ended), what="the run to be recorded") == [("crashed", 0)]
+
+
 @pytest.mark.redis
 def test_children_that_are_killed_all_at_once_cost_their_jobs_no_attempt(tmp_path: Path) -> None:
     # Not on the embedded broker: its children share one pipe, and one that is killed as it reads locks the others out.
