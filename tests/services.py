@@ -32,7 +32,7 @@ _STANDARD_PORTS = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379}
 
 @contextmanager
 def own_brokers() -> Iterator[None]:
-    """Give this one of several processes a virtual host and a Redis database of its own. Databases are made anew anyway."""
+    """Give this one of several processes a virtual host and a Redis database of its own."""
     number = int(WORKER.removeprefix("gw"))
     redis = urlsplit(REDIS_URL)
     _use("redis", urlunsplit(redis._replace(path=f"/{(int(redis.path[1:]) - number) % 16}")))
