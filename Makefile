@@ -13,7 +13,7 @@ HOOKLINE_TEST_POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 export HOOKLINE_TEST_POSTGRES_URL
 
 # Who gets in, what matches and how a job's state changes: every branch of these is tested.
-WHOLLY_COVERED := webhooks/signature.py,webhooks/matching.py,webhooks/outcomes.py,webhooks/transitions.py
+WHOLLY_COVERED := webhooks/github/signature.py,webhooks/subscriptions/matching.py,webhooks/inbox/outcomes.py,webhooks/inbox/transitions.py
 
 # Which sample `make send` sends, and further options of `manage.py send_webhook`.
 EVENT ?= all
@@ -42,7 +42,7 @@ ifneq ($(strip $(ARGS)),)
 else
 	@$(VENV)/bin/coverage erase
 	@$(VENV)/bin/coverage run -m pytest
-	@if $(VENV)/bin/python -m tests.services postgres || [ "$$HOOKLINE_REQUIRE_SERVICES" = 1 ]; then \
+	@if $(VENV)/bin/python -m tests.support.services postgres || [ "$$HOOKLINE_REQUIRE_SERVICES" = 1 ]; then \
 		echo "Once more on PostgreSQL, the tests marked both_databases:"; \
 		HOOKLINE_TEST_DATABASE_URL="$$HOOKLINE_TEST_POSTGRES_URL" $(VENV)/bin/coverage run -m pytest -m both_databases; \
 	else \
@@ -84,7 +84,7 @@ image: ## Build the container image, IMAGE=name; BASE_IMAGE=name is what to buil
 	@deploy/image/build.sh $(IMAGE)
 
 image-test: image $(DEV) ## Run the image's roles in containers, and stop the worker's pod in mid-work
-	@HOOKLINE_TEST_IMAGE=$(IMAGE) $(VENV)/bin/python -m pytest -s tests/test_image.py tests/test_pods.py $(ARGS)
+	@HOOKLINE_TEST_IMAGE=$(IMAGE) $(VENV)/bin/python -m pytest -s tests/deployment/test_image.py tests/deployment/test_pods.py $(ARGS)
 
 lint: $(DEV) ## Check style and formatting with ruff
 	@$(VENV)/bin/ruff check

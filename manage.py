@@ -30,7 +30,7 @@ def main() -> None:
     try:
         execute_from_command_line(sys.argv)
     except Error as error:
-        from webhooks import database
+        from webhooks.inbox import database
 
         if "--traceback" in sys.argv or not database.is_outage(error):
             raise

@@ -3,9 +3,9 @@
 from django.conf import settings
 
 from project.wsgi import application as wsgi_application
-from webhooks.connections import Connections
-from webhooks.front import Front
-from webhooks.views import rules
+from webhooks.receiver.connections import Connections
+from webhooks.receiver.front import Front
+from webhooks.receiver.views import rules
 
 application = Front(
     wsgi_application,

@@ -150,10 +150,10 @@ INSTALLED_APPS = [
     *HOOKLINE_APPS,
 ]
 MIDDLEWARE = [
-    "webhooks.middleware.MachinePages",
+    "webhooks.receiver.middleware.MachinePages",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "webhooks.middleware.NoNul",
+    "webhooks.receiver.middleware.NoNul",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -226,7 +226,7 @@ CELERY_ACCEPT_CONTENT = ["json"]
 # A message is a hint: it is acknowledged as its run starts, and what a dead worker left is in the inbox, under a lease.
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
-CELERY_WORKER_CONSUMER = "workers.consumer:Consumer"
+CELERY_WORKER_CONSUMER = "workers.runs.consumer:Consumer"
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = HOOKLINE_CHILD_RECYCLE_MB * 1024
 CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False

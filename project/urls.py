@@ -4,6 +4,6 @@ from django.contrib import admin
 from django.urls import include, path
 
 urlpatterns = [
-    path("", include("webhooks.urls")),
+    path("", include("webhooks.receiver.urls")),
     path("admin/", admin.site.urls),
 ]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tests import services
-from tests.processes import environment_without_settings
+from tests.support import services
+from tests.support.processes import environment_without_settings
 
 DATA_DIRECTORY = Path(tempfile.mkdtemp(prefix="hookline-tests-"))
 

@@ -1,1 +1,1 @@
-"""The inbox: receive, verify, match, store, publish, relay, show. Start reading at `webhooks/intake.py`."""
+"""The inbox: receive, verify, match, store, publish, relay, show. Start reading at `webhooks/receiver/intake.py`."""

@@ -7,8 +7,8 @@ from types import ModuleType
 from django.apps import AppConfig, apps
 from django.conf import settings
 
-from webhooks.declared import Declared, declared_so_far, not_held
-from webhooks.subscriptions import Defaults, Subscriptions, discover, held_declarations
+from webhooks.subscriptions.declared import Declared, declared_so_far, not_held
+from webhooks.subscriptions.subscription import Defaults, Subscriptions, discover, held_declarations
 
 
 class WebhooksConfig(AppConfig):
@@ -21,7 +21,9 @@ class WebhooksConfig(AppConfig):
     """What was declared as these modules were imported, by them or by what they import."""
 
     def ready(self) -> None:
-        from webhooks import broker_checks, checks, database  # noqa: F401  Importing registers the checks.
+        import webhooks.subscriptions.checks  # noqa: F401  Importing registers the checks.
+        from webhooks.inbox import database
+        from webhooks.publishing import checks  # noqa: F401  Importing registers the checks.
 
         database.watch_pages()
         before = len(declared_so_far())

@@ -1,4 +1,4 @@
-"""The inbox's tables. Rows only: what may change, and how, is in `webhooks/inbox.py` and `webhooks/transitions.py`.
+"""The inbox's tables. Rows only: what may change, and how, is in `inbox/store.py` and `inbox/transitions.py`.
 
 The indexes are for ten million deliveries: each live state has a partial index on (sort column, id) whose condition is
 that single state, since neither PostgreSQL's generic plan nor SQLite uses a partial index through an IN list.

@@ -1,1 +1,1 @@
-"""The Celery side: claim, run, record. Start reading at `workers/task.py`."""
+"""The Celery side: claim, run, record. Start reading at `workers/runs/task.py`."""

@@ -7,6 +7,7 @@ class WorkersConfig(AppConfig):
     name = "workers"
 
     def ready(self) -> None:
-        from workers import checks, lifecycle  # noqa: F401  Importing the checks registers them.
+        from workers import hooks
+        from workers.stopping import checks  # noqa: F401  Importing the checks registers them.
 
-        lifecycle.connect()
+        hooks.connect()

@@ -15,14 +15,14 @@ from uuid import uuid4
 
 from django.db import Error, connection, transaction
 
-from webhooks import database
+from webhooks.github.payload import JSON
+from webhooks.inbox import database
+from webhooks.inbox.outcomes import Outcome
+from webhooks.inbox.transitions import claim, record
 from webhooks.models import AttemptOutcome, Delivery, Job, Payload, Source
-from webhooks.outcomes import Outcome
-from webhooks.payload import JSON
-from webhooks.subscriptions import Backoff
-from webhooks.transitions import claim, record
-from workers.immortal import make_immortal
-from workers.task import event_of
+from webhooks.subscriptions.subscription import Backoff
+from workers.processes.immortal import make_immortal
+from workers.runs.task import event_of
 
 REHEARSED_RUNS = 20
 """Python fits a function's code to what it meets, in its first runs. With five, children hold 1 % more."""

@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from tests.benchmarks.relay_backlog import fill
-from tests.probing import Probed
-from tests.processes import free_port, wait_until
-from tests.stack import running_stack
+from tests.support.probing import Probed
+from tests.support.processes import free_port, wait_until
+from tests.support.stack import running_stack
 
 
 @dataclass

@@ -20,7 +20,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import Any
 
-from tests.processes import ROOT, free_port, wait_until
+from tests.support.processes import ROOT, free_port, wait_until
 
 THREADS = 4
 CLIENTS = 2
@@ -50,9 +50,9 @@ def front() -> Any:
     import django
 
     django.setup()
-    from webhooks.connections import Connections
-    from webhooks.front import Front
-    from webhooks.views import rules
+    from webhooks.receiver.connections import Connections
+    from webhooks.receiver.front import Front
+    from webhooks.receiver.views import rules
 
     return Front(empty, rules=rules, threads=THREADS, body_seconds=60, connections=Connections(0))
 

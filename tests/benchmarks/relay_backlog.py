@@ -24,9 +24,9 @@ from typing import Any
 import kombu
 import psycopg
 
-from tests import services
-from tests.processes import wait_until
-from tests.stack import Stack, empty_broker, running_stack
+from tests.support import services
+from tests.support.processes import wait_until
+from tests.support.stack import Stack, empty_broker, running_stack
 
 FILL = """
 INSERT INTO webhooks_source (name, url) VALUES ('github', 'https://github.com');

@@ -36,8 +36,8 @@ from django.core.management import call_command
 from django.db import connection
 from tqdm import tqdm
 
-from tests.stack import fresh_postgres
-from webhooks.sender import percentile
+from tests.support.stack import fresh_postgres
+from webhooks.github.sender import percentile
 
 CHUNK = 500_000
 DAYS_KEPT = 30
@@ -214,7 +214,7 @@ def one_pass(
     seconds_each: float | None = None,
 ) -> Passed:
     """Prune what may go, or of deliveries and of payloads as much as the seconds allow."""
-    from webhooks.retention import BATCH, Pruned, current_limits, prune_deliveries, prune_payloads
+    from webhooks.inbox.retention import BATCH, Pruned, current_limits, prune_deliveries, prune_payloads
 
     limits = current_limits()
     assert limits is not None
@@ -331,11 +331,12 @@ class Beside:
 def work(is_pruning: Any, is_over: Any, next_id: Any, results: Any) -> None:
     """Store, claim, record and redeliver until it is over; send how long each took, in seconds."""
     django.setup()
-    from tests.test_relay import SUBSCRIPTION
-    from webhooks import inbox, transitions
+    from tests.publishing.test_relay import SUBSCRIPTION
+    from webhooks.inbox import store as inbox
+    from webhooks.inbox import transitions
+    from webhooks.inbox.outcomes import Outcome
     from webhooks.models import AttemptOutcome, Delivery
-    from webhooks.outcomes import Outcome
-    from webhooks.subscriptions import Backoff
+    from webhooks.subscriptions.subscription import Backoff
 
     done = Outcome(kind=AttemptOutcome.SUCCEEDED)
     timings: dict[tuple[str, str], list[float]] = defaultdict(list)

@@ -15,8 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from tests.benchmarks.worker_memory import VARIANTS, fill, pod, pss, servers, start_worker
 from tests.faults.process_tree import descendants_of
-from tests.processes import free_port, wait_until
-from tests.stack import Stack
+from tests.support.processes import free_port, wait_until
+from tests.support.stack import Stack
 
 ROLES = ("receiver", "relay", "flower")
 LARGEST_BODY = 25 * 1024 * 1024 - 4096

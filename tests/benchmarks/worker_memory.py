@@ -32,9 +32,9 @@ import psycopg
 from tests.faults.process_tree import descendants_of
 from tests.faults.rabbitmq import own_rabbitmq
 from tests.faults.servers import own_postgres
-from tests.processes import ROOT, free_port, wait_until
-from tests.stack import QUEUES, Stack
-from webhooks import sample_payloads
+from tests.support.processes import ROOT, free_port, wait_until
+from tests.support.stack import QUEUES, Stack
+from webhooks.github import samples
 
 READINGS = 8
 """How often memory is read while the jobs run."""
@@ -92,7 +92,7 @@ def connect_other(receiver, **options):
     return connect(receiver, **options)
 signals.worker_init.connect = connect_other
 """
-"""Runs at the interpreter's start, and acts where `workers.lifecycle` connects what is done before the fork."""
+"""Runs at the interpreter's start, and acts where `workers.hooks` connects what is done before the fork."""
 VARIANTS = {
     "before": Variant(AT_CONNECT.format(what="return receiver")),
     "after": Variant(),
@@ -225,7 +225,7 @@ def start_worker(stack: Stack, children: int) -> int:
 
 def fill(stack: Stack, *, jobs: int, seconds_of_work: float, orm: bool = False) -> None:
     """Put so many due jobs into the inbox, each with GitHub's payload of a push beside what the handler reads."""
-    payload = sample_payloads.load("push") | {"client_payload": {"seconds": seconds_of_work, "orm": orm}}
+    payload = samples.load("push") | {"client_payload": {"seconds": seconds_of_work, "orm": orm}}
     with psycopg.connect(stack.database_url, autocommit=True) as connection:
         for statement in FILL.split(";\n"):
             connection.execute(statement.encode(), {"jobs": jobs, "body": json.dumps(payload)})

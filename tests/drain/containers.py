@@ -15,7 +15,7 @@ from tests.drain.pod import CUT_OFF, Ending, Stop, judge
 from tests.drain.report import Report, Totals, faults_of_all, faults_of_stops
 from tests.image.containers import IMAGE, WHY_NOT, Installation, running_installation
 from tests.image.pods import running_pod
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 BACKLOG = 400
 SLOW_SHARE = 0.25

@@ -15,7 +15,7 @@ from tests.faults.account import faults, take_account
 from tests.faults.fleet import Fleet, Member
 from tests.faults.load import Kind, Load, Mix, Sent
 from tests.faults.scene import drain, now
-from tests.processes import free_port, wait_until
+from tests.support.processes import free_port, wait_until
 
 CONSUMERS = 8
 FINISHERS = 24

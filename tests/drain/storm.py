@@ -14,7 +14,7 @@ from tests.drain.pod import Stop, end, judge, runs_of
 from tests.drain.report import Report, faults_of_stops
 from tests.faults.fleet import Fleet, Member
 from tests.faults.load import Load
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 CHILDREN = 2
 GRACE_SECONDS = 90.0

@@ -1,6 +1,6 @@
 """The fault suite: Hookline's real processes, under load, with something killed, stopped, frozen, emptied or full.
 
-`make faults` runs it all; `tests/test_faults.py` runs a short form of a part of it within `make test`.
+`make faults` runs it all; `tests/system/test_faults.py` runs a short form of a part of it within `make test`.
 
     servers, rabbitmq   a PostgreSQL, a Redis and a RabbitMQ of the suite's own, that may be treated badly
     fleet               the processes of one installation, and who starts them again

@@ -12,7 +12,7 @@ from typing import Any
 from tests.faults.fleet import Fleet
 from tests.faults.load import Sent
 from tests.faults.team import handlers
-from webhooks.subscriptions import Defaults, discover
+from webhooks.subscriptions.subscription import Defaults, discover
 
 FINAL = frozenset({"succeeded", "dead", "skipped"})
 RECOVERY_SECONDS = 30.0

@@ -11,7 +11,7 @@ from tests.faults.fleet import Fleet
 from tests.faults.load import BUILD
 from tests.faults.scene import Case, NotRunError, Scene
 from tests.faults.worker_cases import kill_a_worker
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 DISK = "size=24m"
 CHUNK = b"\0" * 65_536

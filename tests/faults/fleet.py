@@ -21,8 +21,8 @@ from pathlib import Path
 from tests.faults.process_tree import children_of, die_with_parent, session_of, signal_all
 from tests.faults.servers import Broker, OwnPostgres
 from tests.faults.team.apps import DIE_AT_OFFER, LOST_BACKOFF
-from tests.processes import ROOT, wait_until
-from tests.stack import Stack
+from tests.support.processes import ROOT, wait_until
+from tests.support.stack import Stack
 
 RESTART_SECONDS = 1.0
 RELAYS = 2

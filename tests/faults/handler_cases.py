@@ -5,7 +5,7 @@ import time
 from tests.faults.account import Account
 from tests.faults.load import BUILD, DEAF, EXIT, HANG, HOARD, MEMORY_ERROR, SWALLOW, Kind, with_poison
 from tests.faults.scene import Case, Scene
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 MOST_RUNS = 3
 """The largest max_attempts of a poisonous handler: no more of its runs than that count, whatever it does."""

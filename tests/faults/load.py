@@ -16,7 +16,7 @@ from typing import Any
 
 import urllib3
 
-from webhooks.sender import Message
+from webhooks.github.sender import Message
 
 HOOK_ID = 7
 SENDERS = 48

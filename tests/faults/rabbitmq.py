@@ -13,7 +13,7 @@ import kombu
 from kombu.exceptions import OperationalError
 
 from tests.faults.servers import OwnProcess, own_directory, stable_port
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 QUEUES = ("default", "team")
 

@@ -5,7 +5,7 @@ from tests.faults.load import BUILD
 from tests.faults.process_tree import peak_memory_mb, session_of
 from tests.faults.scene import Case, Scene
 from tests.faults.team.apps import DIE_AT_OFFER
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 AT_ONCE = 200
 LARGEST_MB = 25

@@ -1,7 +1,7 @@
 """Faults of the relay: one killed, then none left for a while."""
 
 from tests.faults.scene import Case, Scene
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 
 def kill_one_then_both(scene: Scene) -> None:

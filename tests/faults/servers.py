@@ -18,7 +18,7 @@ import psycopg
 import redis
 
 from tests.faults.process_tree import descendants_of, die_with_parent, signal_all
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 _PATIENCE = 60.0
 

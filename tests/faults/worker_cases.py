@@ -8,7 +8,7 @@ from tests.faults.account import Account
 from tests.faults.fleet import CHILDREN
 from tests.faults.process_tree import signal_all
 from tests.faults.scene import Case, NotRunError, Scene
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 ROUNDS = 5
 """The load's max_attempts: were a killed child the job's own fault, so many rounds would make it dead."""

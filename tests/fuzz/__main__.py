@@ -13,7 +13,7 @@ import time
 
 import django
 
-from tests.processes import environment_without_settings
+from tests.support.processes import environment_without_settings
 
 
 def main() -> int:
@@ -48,7 +48,7 @@ def bombard(options: argparse.Namespace) -> int:
     from django.core.management import call_command
 
     from tests.fuzz.receiver import APP, Fuzz, directory
-    from tests.receiver_process import receiver_in
+    from tests.support.receiver_process import receiver_in
 
     call_command("migrate", verbosity=0)  # What is read of payloads is found out by running the bundled handlers.
     with directory() as own, receiver_in(own, HOOKLINE_APPS=APP) as receiver:

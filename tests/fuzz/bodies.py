@@ -7,8 +7,8 @@ from typing import Any
 from urllib.parse import quote_plus
 
 from tests.fuzz.paths import read_paths
-from webhooks.payload import FORM, JSON
-from webhooks.sample_payloads import DIRECTORY
+from webhooks.github.payload import FORM, JSON
+from webhooks.github.samples import DIRECTORY
 
 Tree = dict[str, "Tree | str"]
 """Members of an object, and where no object stands, JSON."""

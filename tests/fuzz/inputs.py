@@ -7,9 +7,9 @@ from random import Random
 
 from tests.fuzz import odd
 from tests.fuzz.bodies import EVENTS, body_of
-from tests.receiver_process import SECRET
-from tests.receiving import PATH, headers_for
-from webhooks.signature import sign
+from tests.support.receiver_process import SECRET
+from tests.support.receiving import PATH, headers_for
+from webhooks.github.signature import sign
 
 
 @dataclass(frozen=True)

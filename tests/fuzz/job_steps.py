@@ -13,12 +13,13 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from tests.fuzz.job_model import Ending, JobModel
-from webhooks import inbox, transitions
-from webhooks.inbox import NewDelivery, Stored
+from webhooks.inbox import store as inbox
+from webhooks.inbox import transitions
+from webhooks.inbox.outcomes import Outcome
+from webhooks.inbox.store import NewDelivery, Stored
+from webhooks.inbox.transitions import ClaimedJob
 from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, Payload
-from webhooks.outcomes import Outcome
-from webhooks.subscriptions import Backoff, Subscription
-from webhooks.transitions import ClaimedJob
+from webhooks.subscriptions.subscription import Backoff, Subscription
 
 WORKER = "worker@test"
 LEASE_SECONDS = 75.0

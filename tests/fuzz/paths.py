@@ -9,11 +9,11 @@ from typing import Any
 
 from django.db import transaction
 
-from tests.catalog_events import event, payload_of
 from tests.fuzz.team import handlers as team
+from tests.support.catalog_events import event, payload_of
 from webhooks.apps import installed_subscriptions
-from webhooks.payload import summarise
-from webhooks.subscriptions import Defaults, discover
+from webhooks.github.payload import summarise
+from webhooks.subscriptions.subscription import Defaults, discover
 
 Path = tuple[str, ...]
 

@@ -21,7 +21,7 @@ from tests.fuzz.client import Answer, Judged, ask_alone, ask_in_row
 from tests.fuzz.inputs import Input, input_of
 from tests.fuzz.paths import read_paths
 from tests.fuzz.verdict import judge
-from tests.receiver_process import Receiver
+from tests.support.receiver_process import Receiver
 
 APP = "tests.fuzz.team"
 """What the receiver is to have installed."""

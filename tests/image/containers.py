@@ -24,9 +24,9 @@ from typing import Any
 import psycopg
 import urllib3
 
-from tests.processes import ROOT, free_port, wait_until
-from tests.stack import fresh_broker, fresh_postgres
-from webhooks.signature import sign
+from tests.support.processes import ROOT, free_port, wait_until
+from tests.support.stack import fresh_broker, fresh_postgres
+from webhooks.github.signature import sign
 
 IMAGE = os.environ.get("HOOKLINE_TEST_IMAGE", "")
 """The image to test; `make image-test` names it."""

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from tests.image.containers import Container, Installation
-from tests.processes import ROOT, free_port
+from tests.support.processes import ROOT, free_port
 
 OVERLAY = ROOT / "tests" / "image" / "kubernetes"
 

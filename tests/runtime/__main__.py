@@ -8,9 +8,9 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from tests import services
-from tests.processes import ROOT, environment_without_settings
 from tests.runtime import names, roles
+from tests.support import services
+from tests.support.processes import ROOT, environment_without_settings
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
-from tests.processes import ROOT
+from tests.support.processes import ROOT
 
 PACKAGES = ("project", "webhooks", "workers", "deploy")
 NOT_A_MODULE = ("AUTH_USER_MODEL",)
@@ -88,7 +88,7 @@ def named_in_celery() -> Iterator[str]:
     from celery.worker import WorkController
 
     from project.celery import app
-    from workers.consumer import Consumer
+    from workers.runs.consumer import Consumer
 
     yield from _dotted(dict(app.conf))
     yield concurrency.ALIASES["prefork"]  # type: ignore[attr-defined]  # The stubs lack it.

@@ -11,9 +11,9 @@ from pathlib import Path
 import urllib3
 import yaml
 
-from tests import services
-from tests.processes import ROOT, environment, free_port, wait_until
-from tests.stack import Stack, fresh_broker, fresh_postgres, http
+from tests.support import services
+from tests.support.processes import ROOT, environment, free_port, wait_until
+from tests.support.stack import Stack, fresh_broker, fresh_postgres, http
 
 PAIRS = [(database, broker) for database in ("sqlite", "postgres") for broker in ("filesystem", "rabbitmq", "redis")]
 OUTCOMES = {"work": "succeeded", "fail-once": "succeeded", "give-up": "dead"}

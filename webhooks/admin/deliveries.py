@@ -17,9 +17,9 @@ from webhooks.admin.lists import InboxAdmin
 from webhooks.admin.operations import RUN_AGAIN
 from webhooks.admin.preview import content_type, preview
 from webhooks.admin.searching import guid_of
-from webhooks.github_events import EVENT_NAMES
+from webhooks.github.event_names import EVENT_NAMES
+from webhooks.github.payload import FORM, JSON
 from webhooks.models import Delivery, Job, JobState, Payload
-from webhooks.payload import FORM, JSON
 
 _SUFFIXES = {JSON: "json", FORM: "txt"}
 

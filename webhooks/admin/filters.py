@@ -8,8 +8,8 @@ from django.http import HttpRequest
 
 from webhooks.admin.lists import first_rows
 from webhooks.apps import installed_subscriptions
-from webhooks.matching import EVERY_EVENT
 from webhooks.models import JobState
+from webhooks.subscriptions.matching import EVERY_EVENT
 
 
 class ColumnFilter(admin.SimpleListFilter):

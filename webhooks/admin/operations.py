@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models import Count, QuerySet
 
-from webhooks import transitions
+from webhooks.inbox import transitions
 from webhooks.models import Job, JobState
 
 BATCH = 500

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import orjson
 from django.db.models import BinaryField, F, Func, Value
 
+from webhooks.github.payload import PayloadError, parse
 from webhooks.models import Delivery, Payload
-from webhooks.payload import PayloadError, parse
 
 LONGEST = 64 * 1024
 

@@ -10,7 +10,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
-from webhooks.ages import relative, took
+from webhooks.durations import relative, took
 from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState
 
 LONGEST_IN_LIST = 140

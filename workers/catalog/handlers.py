@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from webhooks.event import Event
-from webhooks.subscriptions import on
+from webhooks.subscriptions.event import Event
+from webhooks.subscriptions.subscription import on
+from workers.catalog.ecosystems import manifests
 from workers.catalog.latest import LONG_AGO, keep_latest
-from workers.catalog.manifests import manifests
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
 from workers.catalog.reading import (
     MissingError,

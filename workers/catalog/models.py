@@ -9,8 +9,8 @@ from typing import Self
 from django.db import models
 from django.db.models.functions import Now
 
+from workers.catalog.ecosystems import Ecosystem
 from workers.catalog.latest import LONG_AGO, LatestRow
-from workers.catalog.manifests import Ecosystem
 
 
 class FromGitHub(LatestRow):

@@ -16,7 +16,7 @@ may be wrong there, whatever the manifests say, is a note.
 from collections.abc import Iterator
 
 from workers.deployment import capacity, names, probes, secrets, times, variables
-from workers.deployment.fleet import Fleet
+from workers.deployment.deployed import Fleet
 
 
 def mismatches(fleet: Fleet) -> Iterator[str]:

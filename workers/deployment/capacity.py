@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from workers.deployment.fleet import Fleet, Rule, value
+from workers.deployment.deployed import Fleet, Rule, value
 from workers.deployment.manifests import AUTOSCALERS, PODS_ANNOTATION, UnreadableManifestError, Workload
 
 MAX_CONNECTIONS = 100

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from workers.deployment.fleet import Fleet, Rule
+from workers.deployment.deployed import Fleet, Rule
 from workers.deployment.manifests import WORKLOADS
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from workers.deployment.fleet import Fleet, Rule, value
+from workers.deployment.deployed import Fleet, Rule, value
 from workers.deployment.manifests import Probe, Workload
 
 PORTS = {

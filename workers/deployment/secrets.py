@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from workers.deployment.fleet import Fleet, Rule
+from workers.deployment.deployed import Fleet, Rule
 from workers.deployment.manifests import Workload
 
 SOURCES = "GITHUB_WEBHOOK_SECRETS"

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 
-from workers.deployment.fleet import DEFAULTS, Fleet, Rule, number
+from workers.deployment.deployed import DEFAULTS, Fleet, Rule, number
 from workers.deployment.manifests import ROLES, Workload, of_no_role
 
 OF_ALL_ROLES = ("HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TIME_LIMIT")

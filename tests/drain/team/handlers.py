@@ -6,9 +6,9 @@ Each leaves a mark as it begins and one as it is done, in the file that TRIAL_EF
 import os
 import time
 
-from tests.trial.handlers import QUICK, leave_a_mark
-from webhooks.event import Event, Run
-from webhooks.subscriptions import on
+from tests.apps.trial.handlers import QUICK, leave_a_mark
+from webhooks.subscriptions.event import Event, Run
+from webhooks.subscriptions.subscription import on
 
 BRIEF_SECONDS = 0.02
 SLOW_SECONDS = 3.0

@@ -9,9 +9,9 @@ import os
 import select
 import signal
 
-from tests.trial.handlers import leave_a_mark, swallow_for
-from webhooks.event import Event, RetryLater, Run
-from webhooks.subscriptions import Backoff, on
+from tests.apps.trial.handlers import leave_a_mark, swallow_for
+from webhooks.subscriptions.event import Event, RetryLater, Run
+from webhooks.subscriptions.subscription import Backoff, on
 
 QUICK = Backoff(first=0.2, longest=0.5)
 LIMIT = 4.0

@@ -1,7 +1,7 @@
 """Conditions on members, on lists, on lists in lists, and on values that are no text. No worker runs them."""
 
-from webhooks.event import Event
-from webhooks.subscriptions import on
+from webhooks.subscriptions.event import Event
+from webhooks.subscriptions.subscription import on
 
 
 @on("push", where={"commits.added": ["*.toml", "*requirements*.txt"], "deleted": False})

@@ -3,8 +3,8 @@
 import os
 import time
 
-from webhooks.event import Event
-from webhooks.subscriptions import on
+from webhooks.subscriptions.event import Event
+from webhooks.subscriptions.subscription import on
 
 
 @on("repository_dispatch", actions=["work"], time_limit=30)

@@ -9,11 +9,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connection
 
-from webhooks import database
-from webhooks.ages import relative, rough
-from webhooks.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
-from webhooks.lifecycle import is_migrated
+from webhooks.durations import relative, rough
+from webhooks.inbox import database
+from webhooks.inbox.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
 from webhooks.models import JobState
+from webhooks.receiver.readiness import is_migrated
 
 WIDTH = 100
 

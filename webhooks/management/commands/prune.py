@@ -12,9 +12,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from tqdm import tqdm
 
-from webhooks import database
-from webhooks.lifecycle import is_migrated
-from webhooks.retention import Limits, Pruned, current_limits, prune
+from webhooks.inbox import database
+from webhooks.inbox.retention import Limits, Pruned, current_limits, prune
+from webhooks.receiver.readiness import is_migrated
 
 
 class Command(BaseCommand):

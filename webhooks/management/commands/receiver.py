@@ -14,9 +14,9 @@ from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 
-from webhooks.connections import MOST_CONNECTIONS
-from webhooks.front import DRAIN_SIGNAL
 from webhooks.listening import address_of, in_words, try_port
+from webhooks.receiver.connections import MOST_CONNECTIONS
+from webhooks.receiver.front import DRAIN_SIGNAL
 from webhooks.threads import start_thread
 
 BUFFER_BYTES = 64 * 1024

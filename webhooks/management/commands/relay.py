@@ -15,10 +15,10 @@ from django.core.management.base import BaseCommand, CommandError
 
 from webhooks.apps import installed_subscriptions
 from webhooks.listening import in_words
-from webhooks.probes import Probes, ProbeServer
-from webhooks.queue_gauges import QueueGauges
-from webhooks.relay import Relay
-from webhooks.relay_pulse import Pulse
+from webhooks.probe_server import Probes, ProbeServer
+from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.pulse import Pulse
+from webhooks.publishing.relay import Relay
 from webhooks.threads import start_thread
 
 STOP_SECONDS = 0.8

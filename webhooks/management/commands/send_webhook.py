@@ -12,11 +12,11 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
-from webhooks import sample_payloads
-from webhooks.github_events import EVENT_NAME
+from webhooks.github import samples
+from webhooks.github.event_names import EVENT_NAME
+from webhooks.github.payload import JSON, PayloadError, parse
+from webhooks.github.sender import SAMPLE_HOOK_ID, Message, Sender
 from webhooks.listening import url_of
-from webhooks.payload import JSON, PayloadError, parse
-from webhooks.sender import SAMPLE_HOOK_ID, Message, Sender
 
 ALL = "all"
 MANY = 20
@@ -28,7 +28,7 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        events = ", ".join([*sample_payloads.names(), ALL])
+        events = ", ".join([*samples.names(), ALL])
         parser.add_argument("event", help=f"One of {events}; or any event, with --payload.")
         parser.add_argument("--payload", type=Path, metavar="FILE", help="Send this JSON file as it is.")
         parser.add_argument("--count", type=int, default=1, help="How many of each (default 1).")
@@ -72,11 +72,11 @@ class Command(BaseCommand):
 
 
 def _samples(event: str) -> dict[str, bytes]:
-    known = sample_payloads.names()
+    known = samples.names()
     if event not in (*known, ALL):
         raise CommandError(f"There is no sample of {event!r}; there is {', '.join(known)} and {ALL}.")
     names = known if event == ALL else [event]
-    return {name: json.dumps(sample_payloads.load(name), separators=(",", ":")).encode() for name in names}
+    return {name: json.dumps(samples.load(name), separators=(",", ":")).encode() for name in names}
 
 
 def _read(event: str, file: Path) -> bytes:

@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from webhooks.apps import installed_subscriptions
 from webhooks.management.commands.receiver import STOP_MARGIN_SECONDS
 from workers.deployment import mismatches, notes
-from workers.deployment.fleet import Fleet, Surroundings
+from workers.deployment.deployed import Fleet, Surroundings
 from workers.deployment.manifests import Manifest, UnreadableManifestError, read_manifests
-from workers.lifecycle import visibility_seconds
+from workers.hooks import visibility_seconds
 
 RABBITMQ_CONSUMER_TIMEOUT_SECONDS = 1800.0
 """RabbitMQ's own default."""

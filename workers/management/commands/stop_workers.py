@@ -9,9 +9,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from kombu.exceptions import OperationalError
 
-from webhooks import broker_reasons, database
 from webhooks.apps import installed_subscriptions
-from workers.fleet import Fleet
+from webhooks.inbox import database
+from webhooks.publishing import reasons
+from workers.stopping.fleet import Fleet
 
 EXTRA_SECONDS = 30.0
 """How much longer than a worker's own grace the command waits, unless told otherwise."""
@@ -51,7 +52,7 @@ class Command(BaseCommand):
             if wait and (fleet.told or unheard):
                 self._wait(fleet, deadline)
         except OperationalError as error:
-            raise CommandError(f"The broker {broker_reasons.reason(error)}. Its address is BROKER_URL.") from None
+            raise CommandError(f"The broker {reasons.reason(error)}. Its address is BROKER_URL.") from None
         except Error as error:
             raise CommandError(f"The database {database.reason(error)}.") from None
         if unheard and stay_down:

@@ -1,0 +1,260 @@
+"""The inbox's admin at scale and in wrong hands: counts that stop, plans, permissions, hostile text, payloads."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from django.contrib.admin import site
+from django.contrib.auth.models import AnonymousUser
+from django.db import connection
+from django.test import Client, RequestFactory
+from django.utils.html import escape
+from pytest_django import DjangoAssertNumQueries
+
+from tests.support.inbox_rows import DELIVERIES, EVIL, JOBS, act, client_of, make_delivery, make_job, page, state_of
+from webhooks.admin import lists
+from webhooks.models import Attempt, Job, JobState, Payload, Source
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+LOOKING = ("view_delivery", "view_job", "view_attempt", "view_source")
+
+
+def plan_of(state: str) -> str:
+    """Return the database's plan for a page of the list of jobs, filtered by state."""
+    request = RequestFactory().get("/", {"state": state} if state else {})
+    request.user = AnonymousUser()
+    changes = site.get_model_admin(Job).get_changelist_instance(request)
+    return str(changes.queryset[:50].explain())
+
+
+# --- Ten million rows -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rows", [1, 30])
+def test_the_lists_ask_as_many_queries_for_thirty_rows_as_for_one(
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries, rows: int
+) -> None:
+    for number in range(rows):
+        job = make_job(JobState.DEAD, delivery=make_delivery(), handler=f"shop.{number}")
+        Attempt.objects.create(job=job, number=1, worker="w", pid=7)
+    for url in (DELIVERIES, JOBS, f"{JOBS}?state=dead", "/admin/webhooks/attempt/"):
+        with django_assert_max_num_queries(5):
+            page(admin_client, url)
+
+
+def test_the_lists_never_read_payloads_headers_or_tracebacks(
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    Attempt.objects.create(job=make_job(), number=1, worker="w", pid=7)
+    with django_assert_max_num_queries(20) as captured:
+        for url in (DELIVERIES, JOBS, "/admin/webhooks/attempt/"):
+            page(admin_client, url)
+    asked = " ".join(query["sql"] for query in captured.captured_queries)
+    for column in ("webhooks_payload", '"headers"', '"traceback"'):
+        assert column not in asked
+
+
+@pytest.mark.parametrize(
+    ("state", "index"),
+    [
+        ("queued", "job_queued"),
+        ("running", "job_running"),
+        ("retrying", "job_retrying"),
+        ("dead", "job_dead"),
+        ("skipped", "job_skipped"),
+        ("", "job_created"),
+    ],
+)
+@pytest.mark.skipif(
+    connection.vendor != "sqlite", reason="PostgreSQL plans by how many rows there are; SQLite does not."
+)
+def test_each_states_page_is_read_from_its_own_index_without_sorting(state: str, index: str) -> None:
+    plan = plan_of(state)
+    assert f"USING INDEX {index}" in plan
+    assert "TEMP B-TREE" not in plan
+
+
+def test_a_count_stops_at_its_cap_and_says_so(admin_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lists, "MOST_COUNTED", 100)
+    delivery = make_delivery()
+    for number in range(102):
+        make_job(JobState.DEAD, delivery=delivery, handler=f"shop.{number}")
+    text = page(admin_client, JOBS)
+    assert "more than 100 jobs" in text
+    assert "The pages reach the first 100." in text
+    assert "on every page (more than 100)" in text
+    assert not re.search(r"101 (jobs|found|selected)", text)
+    assert len(admin_client.get(f"{JOBS}?p=2").context["cl"].result_list) == 50
+    assert admin_client.get(f"{JOBS}?p=3").status_code == 302
+
+
+def test_a_count_below_the_cap_is_exact(admin_client: Client) -> None:
+    make_job()
+    text = page(admin_client, JOBS)
+    assert "1 job\n" in text
+    assert "more than" not in text
+
+
+def test_no_column_sorts_and_no_other_column_filters(admin_client: Client) -> None:
+    make_job()
+    assert "?o=" not in page(admin_client, JOBS)
+    assert admin_client.get(f"{JOBS}?o=-2").context["cl"].queryset.query.order_by == ("-created_at", "-id")
+    assert admin_client.get(f"{JOBS}?error__contains=x").status_code == 400
+
+
+@pytest.mark.parametrize("query", ["q=%00", "q=%27%3B--", "q=99999999999999999999", "p=0", "p=x", "state=gone", "all="])
+def test_nonsense_in_the_address_is_never_an_error(admin_client: Client, query: str) -> None:
+    make_job()
+    for url in (JOBS, DELIVERIES, "/admin/webhooks/attempt/"):
+        assert admin_client.get(f"{url}?{query}").status_code in (200, 302, 400)
+
+
+# --- Permissions ------------------------------------------------------------------------------------------------------
+
+
+def test_staff_who_may_only_look_see_everything_and_can_change_nothing() -> None:
+    client, job = client_of(*LOOKING), make_job(JobState.DEAD)
+    for url in (JOBS, DELIVERIES, f"{DELIVERIES}{job.delivery_id}/change/", "/admin/webhooks/source/"):
+        page(client, url)
+    text = page(client, f"{JOBS}{job.pk}/change/")
+    assert "Run again" not in text
+    for url in (JOBS, DELIVERIES):
+        assert 'name="action"' not in page(client, url)
+    assert client.post(f"{JOBS}{job.pk}/run_again/").status_code == 403
+    client.post(JOBS, {"action": "give_up", "index": "0", "_selected_action": [job.pk]})
+    assert state_of(job) == JobState.DEAD
+
+
+def test_staff_who_may_change_jobs_can_act_on_them() -> None:
+    job = make_job(JobState.DEAD)
+    assert act(client_of(*LOOKING, "change_job"), "give_up", job) == "1 job given up."
+
+
+@pytest.mark.parametrize("method", ["get", "head", "put"])
+def test_only_a_post_acts(admin_client: Client, method: str) -> None:
+    job = make_job(JobState.DEAD)
+    assert getattr(admin_client, method)(f"{JOBS}{job.pk}/run_again/").status_code == 405
+    assert state_of(job) == JobState.DEAD
+
+
+def test_a_post_without_its_token_is_refused(admin_user: Any) -> None:
+    job = make_job(JobState.DEAD)
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(admin_user)
+    assert client.post(f"{JOBS}{job.pk}/run_again/").status_code == 403
+
+
+def test_strangers_are_sent_to_the_login(client: Client) -> None:
+    job = make_job()
+    for url in (JOBS, DELIVERIES, f"{DELIVERIES}{job.delivery_id}/payload/", f"{JOBS}{job.pk}/run_again/"):
+        assert client.post(url).status_code == 302
+        assert client.post(url).headers["Location"].startswith("/admin/login/")
+
+
+@pytest.mark.parametrize("model", ["delivery", "job", "attempt", "source"])
+def test_even_a_superuser_cannot_add_or_delete(admin_client: Client, model: str) -> None:
+    row: Any = Attempt.objects.create(job=make_job(), number=1, worker="w", pid=7)
+    row = {"delivery": row.job.delivery, "job": row.job, "attempt": row, "source": row.job.delivery.source}[model]
+    assert admin_client.get(f"/admin/webhooks/{model}/add/").status_code == 403
+    assert admin_client.post(f"/admin/webhooks/{model}/{row.pk}/delete/").status_code == 403
+    assert "delete_selected" not in page(admin_client, f"/admin/webhooks/{model}/")
+    if model != "source":
+        assert admin_client.post(f"/admin/webhooks/{model}/{row.pk}/change/", {"state": "queued"}).status_code == 403
+
+
+def test_of_a_source_the_url_alone_can_be_edited_by_those_who_may() -> None:
+    source = make_delivery().source
+    form = {"url": "https://github.acme.example", "name": "other"}
+    url = f"/admin/webhooks/source/{source.pk}/change/"
+    assert client_of(*LOOKING).post(url, form).status_code == 403
+    assert client_of(*LOOKING, "change_source").post(url, form).status_code == 302
+    assert Source.objects.values_list("name", "url").get() == ("github", "https://github.acme.example")
+
+
+# --- Hostile text and payloads ----------------------------------------------------------------------------------------
+
+
+def test_nothing_that_came_from_outside_is_markup(admin_client: Client) -> None:
+    delivery = make_delivery(
+        json.dumps({"zen": EVIL}).encode(), repository=EVIL, sender=EVIL, action=EVIL, headers={"User-Agent": EVIL}
+    )
+    job = make_job(JobState.DEAD, delivery=delivery, error=EVIL, handler=EVIL, result=EVIL)
+    Attempt.objects.create(job=job, number=1, worker=EVIL, pid=7, message=EVIL, traceback=EVIL)
+    for url in (
+        JOBS, DELIVERIES, "/admin/webhooks/attempt/", f"{JOBS}{job.pk}/change/", f"{DELIVERIES}{delivery.pk}/change/",
+    ):  # fmt: skip
+        text = page(admin_client, url)
+        assert "<script>alert" not in text, url
+        assert escape("<script>alert") in text, url
+
+
+def test_a_payload_is_previewed_in_lines_where_it_is_short(admin_client: Client) -> None:
+    delivery = make_delivery('{"zen": "Größe"}'.encode())
+    assert escape('{\n  "zen": "Größe"\n}') in page(admin_client, f"{DELIVERIES}{delivery.pk}/change/")
+
+
+def test_a_form_is_previewed_as_the_json_in_it(admin_client: Client) -> None:
+    delivery = make_delivery(
+        b"payload=%7B%22zen%22%3A1%7D", headers={"Content-Type": "application/x-www-form-urlencoded"}
+    )
+    assert escape('"zen": 1') in page(admin_client, f"{DELIVERIES}{delivery.pk}/change/")
+
+
+def test_of_a_large_payload_the_first_64_kb_are_read_and_the_page_says_so(
+    admin_client: Client, django_assert_max_num_queries: DjangoAssertNumQueries
+) -> None:
+    delivery = make_delivery(b'{"zen": "' + b"z" * 1_000_000 + b'END"}')
+    with django_assert_max_num_queries(8):
+        text = page(admin_client, f"{DELIVERIES}{delivery.pk}/change/")
+    assert "Show its first 64 KB" in text
+    assert text.count("z" * 65_527) == 1
+    assert "z" * 65_528 not in text
+
+
+def test_a_pruned_payload_is_said_to_be_gone(admin_client: Client) -> None:
+    delivery = make_delivery()
+    Payload.objects.all().delete()
+    assert "has been pruned" in page(admin_client, f"{DELIVERIES}{delivery.pk}/change/")
+    assert admin_client.get(f"{DELIVERIES}{delivery.pk}/payload/").status_code == 404
+
+
+def test_a_payload_is_shown_and_sent_to_those_alone_who_may_see_payloads() -> None:
+    delivery = make_delivery(b'{"token": "hush"}')
+    without, trusted = client_of(*LOOKING), client_of(*LOOKING, "view_payload")
+    assert "hush" not in page(without, f"{DELIVERIES}{delivery.pk}/change/")
+    assert without.get(f"{DELIVERIES}{delivery.pk}/payload/").status_code == 403
+    assert "hush" in page(trusted, f"{DELIVERIES}{delivery.pk}/change/")
+    assert trusted.get(f"{DELIVERIES}{delivery.pk}/payload/").content == b'{"token": "hush"}'
+
+
+@pytest.mark.parametrize(
+    ("stored", "sent", "suffix"),
+    [
+        ("application/json; charset=utf-8", "application/json", "json"),
+        ("application/x-www-form-urlencoded", "application/x-www-form-urlencoded", "txt"),
+        ("text/html", "application/octet-stream", "bin"),
+    ],
+)
+def test_a_payload_is_sent_byte_for_byte_to_be_saved(admin_client: Client, stored: str, sent: str, suffix: str) -> None:
+    delivery = make_delivery(b"\xff<script>", headers={"Content-Type": stored})
+    response = admin_client.get(f"{DELIVERIES}{delivery.pk}/payload/")
+    assert response.content == b"\xff<script>"
+    assert response.headers["Content-Type"] == sent
+    assert response.headers["Content-Disposition"] == f'attachment; filename="push-{delivery.guid}.{suffix}"'
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_row_that_is_gone_is_no_error(admin_client: Client) -> None:
+    for url in (f"{JOBS}999/change/", f"{DELIVERIES}999/change/"):
+        assert admin_client.get(url).status_code == 302
+    assert admin_client.post(f"{JOBS}999/run_again/").status_code == 404
+    assert admin_client.get(f"{DELIVERIES}999/payload/").status_code == 404
+
+
+def test_the_site_is_named_and_its_first_page_leads_to_the_inbox(admin_client: Client) -> None:
+    text = page(admin_client, "/admin/")
+    assert "Hookline" in text
+    for url in (JOBS, DELIVERIES, "/admin/webhooks/attempt/", "/admin/webhooks/source/"):
+        assert f'href="{url}"' in text

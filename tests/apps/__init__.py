@@ -1,0 +1,1 @@
+"""Apps with handlers, for tests: as teams have them."""

@@ -1,0 +1,8 @@
+"""A library of no app, which declares a handler of its own as it is imported."""
+
+from webhooks.subscriptions.event import Event
+from webhooks.subscriptions.subscription import on
+
+
+@on("push")
+def lost_in_a_library(event: Event) -> None: ...

@@ -1,0 +1,71 @@
+"""The bundled handler for pushes: which manifests it asks to scan."""
+
+from typing import Any
+
+import pytest
+
+from tests.support.catalog_events import event, handle
+from webhooks.apps import installed_subscriptions
+from webhooks.github import samples
+from webhooks.subscriptions.event import Event
+from workers.catalog.models import ScanRequest
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+
+def push(**values: Any) -> Event:
+    return event("push", {**samples.load("push"), **values})
+
+
+def test_a_push_asks_for_a_scan_of_each_manifest_it_touches() -> None:
+    assert handle(event("push")) == ["3 manifests in acme/widgets"]
+    assert dict(ScanRequest.objects.values_list("path", "ecosystem")) == {
+        "requirements.txt": "pip",
+        "web/package.json": "npm",
+        "web/package-lock.json": "npm",
+    }
+    payload = samples.load("push")
+    assert set(ScanRequest.objects.values_list("ref", "commit_sha")) == {("refs/heads/main", payload["after"])}
+    assert all(scan.requested_at for scan in ScanRequest.objects.all())
+
+
+def test_the_same_commit_is_scanned_once_whoever_pushes_it_again() -> None:
+    handle(event("push"), event("push", second=9), push(ref="refs/heads/release"))
+    assert ScanRequest.objects.count() == 3
+    assert {scan.content_key() == scan.key for scan in ScanRequest.objects.all()} == {True}
+
+
+def test_a_manifest_that_the_push_removes_again_is_not_scanned() -> None:
+    commits = [
+        {"added": ["go.mod", "Gemfile"], "modified": [], "removed": []},
+        {"added": [], "modified": [], "removed": ["go.mod"]},
+    ]
+    assert handle(push(commits=commits, head_commit=None)) == ["1 manifest in acme/widgets"]
+
+
+def test_a_push_without_commits_is_judged_by_its_head_commit() -> None:
+    head = {**samples.load("push")["head_commit"], "modified": ["pom.xml"]}
+    assert handle(push(commits=[], head_commit=head)) == ["1 manifest in acme/widgets"]
+
+
+def test_a_push_that_touches_no_manifest_asks_for_nothing() -> None:
+    assert handle(push(commits=[], head_commit=None)) == [None]
+    assert not ScanRequest.objects.exists()
+
+
+def test_an_annotated_tag_is_scanned_at_the_commit_it_points_to() -> None:
+    head = {**samples.load("push")["head_commit"], "modified": ["pom.xml"]}
+    handle(push(ref="refs/tags/v1", after="f" * 40, commits=[], head_commit=head))
+    assert ScanRequest.objects.get().commit_sha == head["id"]
+
+
+def test_a_path_longer_than_an_index_entry_is_recorded() -> None:
+    path = "/".join(str(number) * 9 for number in range(1000, 1090)) + "/go.mod"
+    handle(push(commits=[{"added": [path]}], head_commit=None))
+    assert ScanRequest.objects.get().path == path
+
+
+def test_the_deletion_of_a_branch_makes_no_job() -> None:
+    payload = push(deleted=True, after="0" * 40, commits=[], head_commit=None).payload
+    names = {subscription.name for subscription in installed_subscriptions().matching("push", "", payload)}
+    assert "catalog.request_scans" not in names

@@ -1,0 +1,341 @@
+"""The rules of workers/deployment: each mismatch is named in one sentence, and what fits is not.
+
+Each case changes the smallest manifests that fit in one way.
+"""
+
+import copy
+import json
+
+import pytest
+
+from tests.support.deployments import (
+    Change,
+    Manifests,
+    around,
+    both,
+    container,
+    found,
+    pod,
+    scaler,
+    sound,
+    subscription,
+    told,
+    with_arguments,
+    with_grace,
+    with_hook,
+    with_memory,
+    with_own,
+    with_probe,
+    with_secret,
+    with_spec,
+)
+from tests.support.kubernetes import needs_kubectl, renderings
+from tests.support.processes import manage
+from workers.deployment import mismatches, notes
+from workers.deployment.deployed import DEFAULTS, Fleet
+from workers.deployment.manifests import Manifest, UnreadableManifestError, quantity
+
+pytestmark = pytest.mark.timeout(900)  # The first test that needs them renders all combinations.
+
+
+KEY_IN_A_SECRET = both(
+    with_own("receiver", "SECRET_KEY_FILE", "/run/hookline/SECRET_KEY"), with_secret("receiver", "all")
+)
+
+
+def test_manifests_that_fit_have_no_mismatch() -> None:
+    assert found() == []
+
+
+WORKER, RECEIVER = "rendered.yaml: Deployment worker: ", "rendered.yaml: Deployment receiver: "
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (told("HOOKLINE_GRACE_SECONDS", "ninety"), "HOOKLINE_GRACE_SECONDS is 'ninety', which is no number"),
+        (told("HOOKLINE_GRACE_SECONDS", "inf"), "HOOKLINE_GRACE_SECONDS is 'inf', which is no number"),
+        (with_own("worker", "HOOKLINE_GARCE_SECONDS", "9"), "no setting of Hookline is named HOOKLINE_GARCE_SECONDS"),
+        (with_own("worker", "HOOKLINE_TIME_LIMIT", "50"), "HOOKLINE_TIME_LIMIT is not the same in all of receiver"),
+        (told("HOOKLINE_APPS", "acme_bot.apps.AcmeConfig"), "HOOKLINE_APPS names acme_bot.apps.AcmeConfig, which"),
+        (with_arguments("--queues", "default,bulk"), WORKER + "no handler uses the queue 'bulk'"),
+        (with_hook("worker", {"exec": {"command": ["/drain"]}}), "how long its preStop hook takes cannot be told"),
+        (with_grace("worker", 94), WORKER + "SIGKILL comes 94 s after the stop began"),
+        (with_hook("worker", {"sleep": {"seconds": 6}}), "to 101 or more (its preStop hook takes 6 of them)"),
+        (with_hook("worker", {"exec": {"command": ["sh", "-c", "sleep 20"]}}), "to 115 or more"),
+        (lambda manifests: pod(manifests, "worker").pop("terminationGracePeriodSeconds"), "SIGKILL comes 30 s after"),
+        (told("HOOKLINE_TIME_LIMIT", "86"), "greet may run for 86 s, and a worker that stops interrupts it after 85 s"),
+        (told("HOOKLINE_WORKER_MAX_SECONDS", "600"), "with HOOKLINE_WORKER_MAX_SECONDS=600 Kubernetes takes"),
+        (with_grace("receiver", 34), RECEIVER + "SIGKILL comes 34 s after the stop began"),
+        (told("HOOKLINE_DRAIN_SECONDS", "9"), RECEIVER + "it stops listening 9 s after the stop began, while its"),
+        (with_probe("receiver", "readinessProbe", failureThreshold=3), "set HOOKLINE_DRAIN_SECONDS to 20 or more"),
+        (lambda manifests: container(manifests, "relay").pop("livenessProbe"), "its livenessProbe is missing"),
+        (with_probe("worker", "readinessProbe", httpGet={"path": "/ready", "port": 8001}), "asks /ready; ask /readyz"),
+        (with_probe("worker", "livenessProbe", httpGet=None, exec={"command": ["x"]}), "asks nothing by HTTP; ask /li"),
+        (told("SECRET_KEY", ""), WORKER + "it is given SECRET_KEY, which a worker does not use"),
+        (with_own("relay", "GITHUB_WEBHOOK_SECRETS_GHES", ""), "given GITHUB_WEBHOOK_SECRETS_GHES, which a relay"),
+        (with_own("flower", "DATABASE_URL", ""), "it is given DATABASE_URL, which a flower does not use"),
+        (both(KEY_IN_A_SECRET, with_secret("worker", "all")), WORKER + "it is given SECRET_KEY, which a worker"),
+        (
+            both(KEY_IN_A_SECRET, with_secret("worker", "all", "SECRET_KEY", at="/etc/elsewhere")),
+            WORKER + "it is given SECRET_KEY, which a worker",
+        ),
+        (
+            both(KEY_IN_A_SECRET, lambda m: container(m, "relay")["envFrom"].append({"secretRef": {"name": "all"}})),
+            "Deployment relay: it is given SECRET_KEY",
+        ),
+        (told("FLOWER_URL_PREFIX", "/flower/"), "asks /healthcheck; ask /flower/healthcheck,"),
+        (told("HOOKLINE_PROBE_PORT", "9000"), WORKER + "its startupProbe asks port 8001, and the program answers on 9"),
+        (with_probe("worker", "livenessProbe", timeoutSeconds=11), "waits 11 s for an answer and is sent every 10 s"),
+        (with_probe("worker", "livenessProbe", failureThreshold=1), "restarts it after 10 s without an answer"),
+        (with_probe("worker", "livenessProbe", failureThreshold=7), "no more than HOOKLINE_STALLED_SECONDS (60)"),
+        (with_probe("worker", "startupProbe", failureThreshold=5), "its startupProbe gives it 50 s to start"),
+        (told("HOOKLINE_WORKER_CONCURRENCY", "12"), "open 120 connections to the database (78 of them worker)"),
+        (with_arguments("--concurrency=12"), "open 120 connections to the database (78 of them worker)"),
+        (with_memory("limits", "1Gi"), WORKER + "its memory limit is 1,024 Mi, and 4 children of which one takes"),
+        (with_memory("requests", "64Mi"), WORKER + "it requests 64 Mi of memory, and 4 children take about"),
+        (with_spec("worker", replicas=3), "it sets replicas, which each apply would put back, and HorizontalPodAuto"),
+        (lambda manifests: manifests.update(second=scaler("ScaledObject")), "both say how many there are; keep one"),
+        (lambda manifests: manifests.update(second=scaler(target="wroker")), "it scales wroker, which is not in these"),
+        (with_spec("flower", replicas=2), "more than one Flower may run"),
+        (with_spec("flower", strategy={}), "more than one Flower may run"),
+        (with_spec("receiver", strategy={"type": "Recreate"}), "a rollout may leave no receiver at all"),
+        (lambda manifests: pod(manifests, "relay").pop("enableServiceLinks"), "set enableServiceLinks to false"),
+    ],
+)  # fmt: skip
+def test_a_mismatch_is_named_in_a_sentence(change: Change, sentence: str) -> None:
+    sentences = found(change)
+    assert any(sentence in one for one in sentences), sentences
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_grace("worker", 95),
+        with_grace("receiver", 35),
+        both(told("HOOKLINE_TIME_LIMIT", "86"), told("HOOKLINE_GRACE_SECONDS", "91"), with_grace("worker", 96)),
+        both(with_hook("worker", {"sleep": {"seconds": 5}}), with_grace("worker", 100)),
+        both(told("HOOKLINE_DRAIN_SECONDS", "5"), with_hook("receiver", {"exec": {"command": ["sleep", "5"]}})),
+        told("HOOKLINE_WORKER_MAX_SECONDS", "0"),
+        told("HOOKLINE_APPS", "quiet_bot"),
+        told("HOOKLINE_APPS", "quiet_bot\nquiet_bot"),
+        told("HOOKLINE_BROKER_CA_FILE", "/run/authority/ca.pem"),
+        told("HOOKLINE_DRAIN_SECONDS", "10"),
+        with_arguments("--queues", "default"),
+        with_spec("receiver", strategy={}),
+        both(with_own("worker", "HOOKLINE_CHILD_MAX_MB", "400"), with_memory("limits", "600M")),
+        both(with_spec("worker", replicas=3), lambda manifests: manifests.pop("scaler")),
+    ],
+)  # fmt: skip
+def test_what_just_fits_is_no_mismatch(change: Change) -> None:
+    assert found(change) == []
+
+
+def test_a_handlers_own_limit_is_held_against_the_grace_of_the_pool_that_runs_it() -> None:
+    slow = subscription("report", time_limit=600, queue="bulk")
+    [sentence] = found(None, subscription(), slow)
+    assert "report may run for 600 s" in sentence
+    assert "HOOKLINE_GRACE_SECONDS to 605 or more" in sentence
+
+    def split(manifests: Manifests) -> None:
+        manifests["bulk"] = copy.deepcopy(manifests["worker"])
+        manifests["bulk"]["metadata"]["name"] = "bulk"
+        manifests["bulk"]["spec"]["replicas"] = 1
+        with_arguments("--queues=default")(manifests)
+        container(manifests, "bulk")["args"] = ["worker", "--queues", "bulk"]
+        container(manifests, "bulk")["env"] = [{"name": "HOOKLINE_GRACE_SECONDS", "value": "605"}]
+        pod(manifests, "bulk")["terminationGracePeriodSeconds"] = 610
+
+    assert found(split, subscription(), slow) == []
+
+
+def test_a_queue_that_no_pool_consumes_is_named() -> None:
+    [sentence] = found(with_arguments("--queues", "default"), subscription(), subscription("report", queue="bulk"))
+    assert sentence.startswith("No worker consumes the queue 'bulk'")
+
+
+def test_rabbitmqs_consumer_timeout_is_held_against_the_longest_limit() -> None:
+    grace = both(told("HOOKLINE_GRACE_SECONDS", "4000"), with_grace("worker", 4010))
+    slow = subscription("report", time_limit=1790)
+    [sentence] = found(grace, slow)
+    assert "report to end, 1790 s, before it is acknowledged, and RabbitMQ ends consumers after 1800 s" in sentence
+    assert found(both(grace, with_own("worker", "BROKER_URL", "redis://redis/0")), slow) == []
+
+
+def test_two_pools_with_different_limits_must_not_take_back_each_others_messages_on_redis() -> None:
+    def split(manifests: Manifests) -> None:
+        told("BROKER_URL", "redis://redis/0")(manifests)
+        manifests["slow"] = copy.deepcopy(manifests["worker"])
+        manifests["slow"]["metadata"]["name"] = "slow"
+        manifests["slow"]["spec"]["replicas"] = 1
+        container(manifests, "slow")["env"] = [
+            {"name": "HOOKLINE_TIME_LIMIT", "value": "600"},
+            {"name": "HOOKLINE_GRACE_SECONDS", "value": "605"},
+        ]
+        pod(manifests, "slow")["terminationGracePeriodSeconds"] = 610
+
+    sentences = found(split)
+    assert any("on Redis it takes back what another worker has held for 180 s" in one for one in sentences), sentences
+
+
+def test_connections_are_counted_against_what_the_database_has() -> None:
+    wide = told("HOOKLINE_WORKER_CONCURRENCY", "12")
+    assert found(wide, max_connections=123) == []
+    assert found(wide, max_connections=122) != []
+
+    def annotated(manifests: Manifests) -> None:
+        wide(manifests)
+        manifests["config"]["metadata"]["annotations"] = {"hookline/database-max-connections": "123"}
+
+    assert found(annotated) == []
+    # What the command line says is newer.
+    assert found(annotated, max_connections=122) != []
+
+    def pooled(manifests: Manifests) -> None:
+        wide(manifests)
+        manifests["worker"]["spec"]["template"]["metadata"] = {"annotations": {"hookline/database-connections": "9"}}
+
+    # 6 workers of 9, 3 receivers of 12, 3 relays of 2: 96 of the 97 that are not reserved.
+    assert found(pooled, max_connections=99) == []
+    assert found(pooled, max_connections=98) != []
+
+
+def test_the_defaults_are_those_of_production() -> None:
+    program = "from django.conf import settings; import json; print(json.dumps({n: getattr(settings, n) for n in %r}))"
+    ended = manage(
+        "shell", "--no-imports", "--command", program % (sorted(DEFAULTS),),
+        HOOKLINE_ENVIRONMENT="production", SECRET_KEY="k" * 50, ALLOWED_HOSTS="localhost",
+        DATABASE_URL="postgres://localhost/hookline", GITHUB_WEBHOOK_SECRETS="s" * 16,
+    )  # fmt: skip
+    assert json.loads(ended.stdout) == DEFAULTS, ended.stderr
+
+
+@needs_kubectl
+def test_every_combination_of_components_passes_the_check() -> None:
+    surroundings = around(subscription(), subscription("report", queue="bulk"), max_connections=600)
+    for name, documents in renderings().items():
+        manifests = [Manifest("rendered.yaml", document) for document in documents]
+        assert list(mismatches(Fleet.of(manifests, surroundings))) == [], name
+
+
+def test_quantities_are_those_of_kubernetes() -> None:
+    assert [quantity(text) for text in ("640Mi", "1G", "500m", "2")] == [640 * 2**20, 1e9, 0.5, 2]
+    with pytest.raises(UnreadableManifestError):
+        quantity("1 GB")
+
+
+# --- The migration, and what an apply leaves behind -------------------------------------------------------------------
+
+
+def migration(name: str, **variables: str) -> Change:
+    """Return a change that adds a Job which migrates."""
+    env = [{"name": variable, "value": value} for variable, value in variables.items()]
+    once = {"enableServiceLinks": False, "containers": [{"name": "migrate", "args": ["migrate"], "env": env}]}
+    job = {"kind": "Job", "metadata": {"name": name}, "spec": {"template": {"spec": once}}}
+    return lambda manifests: manifests.update(migrate=job)
+
+
+@pytest.mark.parametrize("name", ["migrate-b8m8kkmtmh", "migrate-0-1-0", "acme-migrate-b8m8kkmtmh"])
+def test_a_migration_whose_name_changes_with_it_is_no_mismatch(name: str) -> None:
+    assert found(migration(name)) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("migrate", "a Job cannot be changed once it is there"),
+        ("acme-migrate", "a Job cannot be changed once it is there"),
+        ("migrate-5000/hookline", "'migrate-5000/hookline' is no name for it"),
+        ("migrate-Release", "is no name for it"),
+        ("migrate-a_b", "is no name for it"),
+        ("migrate-0.1.0", "is no name for it"),
+        (f"migrate-{'0' * 56}", "63 at most"),
+    ],
+)
+def test_a_migrations_name_that_kubernetes_would_refuse_is_named(name: str, sentence: str) -> None:
+    [told] = found(migration(name))
+    assert told.startswith(f"rendered.yaml: Job {name}: ")
+    assert sentence in told
+
+
+def test_a_migration_must_know_the_apps_that_the_workers_know() -> None:
+    [sentence] = found(both(told("HOOKLINE_APPS", "quiet_bot"), migration("migrate-1")))
+    assert "its HOOKLINE_APPS lacks quiet_bot, which the workers have" in sentence
+    assert found(both(told("HOOKLINE_APPS", "quiet_bot"), migration("migrate-1", HOOKLINE_APPS="quiet_bot"))) == []
+
+
+def remarks(change: Change) -> list[str]:
+    manifests = sound()
+    change(manifests)
+    return list(notes(Fleet.of((Manifest("rendered.yaml", one) for one in manifests.values()), around())))
+
+
+def test_an_autoscaler_that_an_apply_would_leave_in_the_cluster_is_a_note() -> None:
+    def by_keda(manifests: Manifests) -> None:
+        manifests.update(scaler=scaler("ScaledObject"))
+        manifests["worker"]["metadata"]["namespace"] = "acme"
+
+    def fixed(manifests: Manifests) -> None:
+        manifests.pop("scaler")
+        manifests["worker"]["spec"]["replicas"] = 8
+
+    assert remarks(lambda _: None) == []
+    [note] = remarks(by_keda)
+    assert note.endswith("kubectl -n acme delete hpa worker --ignore-not-found")
+    assert len(remarks(fixed)) == 1
+    assert found(by_keda) == found(fixed) == []
+
+
+# --- What a pool's pods run, and how many they are --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"command": ["python", "manage.py", "worker", "--queues", "bulk"], "args": None},
+        {"command": ["python", "/opt/hookline/manage.py"], "args": ["worker", "--queues", "bulk"]},
+    ],
+)
+def test_a_pool_whose_command_is_its_own_is_checked_like_any_other(words: dict[str, list[str]]) -> None:
+    sentences = found(lambda manifests: container(manifests, "worker").update(words))
+    assert any(one.startswith(WORKER + "no handler uses the queue 'bulk'") for one in sentences), sentences
+
+
+def of_one_image(manifests: Manifests) -> None:
+    for role in ("receiver", "relay", "worker", "flower"):
+        container(manifests, role)["image"] = "hookline:1"
+
+
+def test_a_container_with_hooklines_image_that_runs_no_known_role_is_named() -> None:
+    def hide(manifests: Manifests) -> None:
+        of_one_image(manifests)
+        container(manifests, "relay").update(command=["sh", "-c", "python manage.py relay"], args=None)
+
+    assert found(of_one_image) == []
+    [sentence] = found(hide)
+    assert sentence.startswith("rendered.yaml: Deployment relay: its container relay has Hookline's image, and nothing")
+
+
+def test_a_job_may_run_any_command_and_others_any_image_of_theirs() -> None:
+    def with_others(manifests: Manifests) -> None:
+        of_one_image(manifests)
+        once = {"containers": [{"name": "once", "image": "hookline:1", "args": ["inbox", "list"]}]}
+        manifests["job"] = {"kind": "Job", "metadata": {"name": "once"}, "spec": {"template": {"spec": once}}}
+        pod(manifests, "worker")["containers"].append({"name": "proxy", "image": "pgbouncer:1", "args": ["-v"]})
+
+    assert found(with_others) == []
+
+
+def test_a_daemon_sets_pods_are_counted_as_it_says_and_it_must_say_so() -> None:
+    def everywhere(manifests: Manifests) -> None:
+        manifests["relay"]["kind"] = "DaemonSet"
+
+    def on_thirty(manifests: Manifests) -> None:
+        everywhere(manifests)
+        manifests["relay"]["metadata"]["annotations"] = {"hookline/most-pods": "30"}
+
+    [sentence] = found(everywhere)
+    assert sentence.startswith("rendered.yaml: DaemonSet relay: how many pods it has is for the cluster's nodes to say")
+    # 6 workers of 5, 3 receivers of 12, 30 relays of 2, and 3 that the database keeps for itself.
+    assert found(on_thirty, max_connections=129) == []
+    assert found(on_thirty, max_connections=128) != []

@@ -1,0 +1,350 @@
+"""The state changes: who wins, what is counted, and that a run which lost its job cannot record."""
+
+import threading
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.db.models import F
+from django.db.models.functions import Now
+
+from tests.support.processes import wait_until
+from webhooks.inbox import store, transitions
+from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
+from webhooks.inbox.transitions import ClaimedJob
+from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState, Payload, Source
+from webhooks.subscriptions.subscription import Backoff
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
+
+AT_ONCE = Backoff(first=0, longest=0)
+SUCCEEDED = Outcome(kind=AttemptOutcome.SUCCEEDED, message="done")
+FAILED = Outcome(kind=AttemptOutcome.FAILED, message="ValueError: no", traceback="Traceback …\0", fingerprint="f" * 16)
+HANDED_BACK = Outcome(kind=AttemptOutcome.HANDED_BACK)
+
+
+def new_job(*, max_attempts: int = 3, **values: Any) -> Job:
+    source, _ = Source.objects.get_or_create(name="github")
+    delivery = Delivery.objects.create(
+        source=source, hook_id=1, guid=uuid.uuid4(), event="push", secret_fingerprint="0" * 12, headers={}, body_bytes=2
+    )
+    Payload.objects.create(delivery=delivery, body=b"{}")
+    values = {"publish_at": Now()} | values
+    return Job.objects.create(delivery=delivery, handler="app.handle", queue="q", max_attempts=max_attempts, **values)
+
+
+def claim(job: Job) -> ClaimedJob | None:
+    return transitions.claim(job.pk, worker="worker@test", pid=1, lease_seconds=60)
+
+
+def claimed(job: Job) -> ClaimedJob:
+    run = claim(job)
+    assert run is not None
+    return run
+
+
+def record(run: ClaimedJob, outcome: Outcome, *, age_seconds: float = 0.0) -> JobState | None:
+    return transitions.record(run, outcome, age_seconds=age_seconds, backoff=AT_ONCE)
+
+
+def every(job: Job) -> Any:
+    return Job.objects.filter(pk=job.pk)
+
+
+def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
+    """Run `work` in that many threads at once, each with a connection of its own; return what they returned."""
+    results: list[Any] = []
+    barrier = threading.Barrier(count)
+
+    def run() -> None:
+        try:
+            barrier.wait()
+            results.append(work())
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_a_claim_counts_the_attempt_sets_the_lease_and_clears_publish_at() -> None:
+    run = claimed(new_job(publications=3))
+    job = Job.objects.get(pk=run.pk)
+    assert (job.state, job.attempt, job.publish_at, job.publications) == (JobState.RUNNING, 1, None, 0)
+    assert job.lease_until is not None
+    assert timedelta(seconds=58) < job.lease_until - run.claimed_at <= timedelta(seconds=60)
+    attempt = Attempt.objects.get(job=job)
+    assert (attempt.number, attempt.worker, attempt.outcome, attempt.finished_at) == (1, "worker@test", "", None)
+
+
+def test_of_many_workers_with_the_same_message_one_claims() -> None:
+    job = new_job()
+    claims = in_threads(6, lambda: claim(job))
+    assert sum(one is not None for one in claims) == 1
+    assert Attempt.objects.filter(job=job).count() == 1
+
+
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED, JobState.DEAD, JobState.SKIPPED])
+def test_a_job_that_is_taken_or_final_cannot_be_claimed(state: JobState) -> None:
+    assert claim(new_job(state=state)) is None
+
+
+def test_a_retrying_job_cannot_be_claimed_before_it_is_due() -> None:
+    job = new_job(state=JobState.RETRYING, due_at=Now() + timedelta(seconds=30))
+    assert claim(job) is None
+    every(job).update(due_at=Now())
+    assert claimed(job).attempt == 1
+
+
+def test_a_job_that_is_gone_cannot_be_claimed() -> None:
+    assert transitions.claim(10**12, worker="w", pid=1, lease_seconds=1) is None
+
+
+def test_success_is_recorded_with_the_result() -> None:
+    run = claimed(new_job())
+    assert record(run, SUCCEEDED) is JobState.SUCCEEDED
+    job = Job.objects.get(pk=run.pk)
+    assert (job.state, job.result, job.error, job.lease_until) == (JobState.SUCCEEDED, "done", "", None)
+    assert job.finished_at is not None
+    attempt = Attempt.objects.get(job=job)
+    assert (attempt.outcome, attempt.message) == ("succeeded", "done")
+    assert attempt.finished_at is not None
+
+
+def test_a_failure_retries_and_the_last_one_is_dead_with_the_reason_on_view() -> None:
+    job = new_job(max_attempts=2)
+    assert record(claimed(job), FAILED) is JobState.RETRYING
+    job.refresh_from_db()
+    assert job.publish_at == job.due_at
+    assert record(claimed(job), FAILED) is JobState.DEAD
+    job.refresh_from_db()
+    assert (job.attempt, job.error, job.fingerprint) == (2, "ValueError: no All 2 attempts are spent.", "f" * 16)
+    assert job.publish_at is None
+    assert "\0" not in Attempt.objects.get(job=job, number=2).traceback
+
+
+def test_a_run_whose_lease_was_taken_over_cannot_record() -> None:
+    job = new_job()
+    first = claimed(job)
+    every(job).update(lease_until=Now() - timedelta(seconds=1))
+    assert transitions.expire_leases() == 1
+    every(job).update(due_at=Now())
+    second = claimed(job)
+    assert record(first, SUCCEEDED) is None
+    assert record(second, FAILED) is JobState.RETRYING
+    outcomes = Attempt.objects.filter(job=job).order_by("number").values_list("outcome", flat=True)
+    assert list(outcomes) == ["lost", "failed"]
+
+
+def test_an_outcome_is_recorded_once_however_often_it_is_sent() -> None:
+    run = claimed(new_job())
+    assert sorted(in_threads(4, lambda: record(run, SUCCEEDED) is not None)) == [False, False, False, True]
+
+
+def test_a_lease_that_still_runs_is_left_alone() -> None:
+    claimed(new_job())
+    assert transitions.expire_leases() == 0
+
+
+def test_of_two_relays_one_takes_a_lost_run_back() -> None:
+    job = new_job()
+    claimed(job)
+    every(job).update(lease_until=Now() - timedelta(seconds=1))
+    assert sorted(in_threads(2, transitions.expire_leases)) in ([0, 1], [1, 1])
+    job.refresh_from_db()
+    assert (job.state, job.lost) == (JobState.RETRYING, 1)
+
+
+def test_lost_runs_cost_no_attempt_and_have_a_bound_of_their_own() -> None:
+    job = new_job(max_attempts=2)
+    runs = 0
+    while Job.objects.get(pk=job.pk).state != JobState.DEAD:
+        every(job).update(due_at=Now())
+        claimed(job)
+        runs += 1
+        every(job).update(lease_until=Now() - timedelta(seconds=1))
+        transitions.expire_leases()
+    job.refresh_from_db()
+    assert runs == job.lost == 2 + LOST_ALLOWANCE
+    assert job.error.endswith(f"{runs} runs were lost with their workers.")
+
+
+def test_a_hand_back_is_forgiven_ten_times_and_then_costs_attempts() -> None:
+    job = new_job(max_attempts=1)
+    for _ in range(MOST_FORGIVEN):
+        assert record(claimed(job), HANDED_BACK) is JobState.RETRYING
+    assert record(claimed(job), HANDED_BACK) is JobState.DEAD
+    job.refresh_from_db()
+    assert (job.attempt, job.forgiven) == (MOST_FORGIVEN + 1, MOST_FORGIVEN)
+
+
+def test_a_hand_back_past_the_jobs_total_age_costs_an_attempt() -> None:
+    job = new_job(max_attempts=1)
+    assert record(claimed(job), HANDED_BACK, age_seconds=25 * 3600) is JobState.DEAD
+
+
+DAYS_AGO = Now() - timedelta(days=3)
+
+
+def age_seconds(run: ClaimedJob) -> float:
+    """Return a run's age as the worker counts it."""
+    return (run.claimed_at - run.budget_from_at).total_seconds()
+
+
+@pytest.mark.parametrize("backlog", ["since it was stored", "since an operator ran it again"])
+def test_the_age_of_a_budget_begins_with_its_first_claim_however_long_the_job_has_waited(backlog: str) -> None:
+    job = new_job(max_attempts=1, attempt=4, budget_from_attempt=4, created_at=DAYS_AGO, budget_from_at=DAYS_AGO)
+    if backlog != "since it was stored":
+        every(job).update(state=JobState.DEAD, attempt=5)
+        transitions.run_again(every(job))
+        every(job).update(budget_from_at=DAYS_AGO)
+    run = claimed(job)
+    assert age_seconds(run) < 60
+    assert record(run, HANDED_BACK, age_seconds=age_seconds(run)) is JobState.RETRYING
+    every(job).update(budget_from_at=DAYS_AGO, due_at=Now())
+    later = claimed(job)
+    assert age_seconds(later) > timedelta(days=2).total_seconds()
+    assert record(later, HANDED_BACK, age_seconds=age_seconds(later)) is JobState.DEAD
+
+
+@pytest.mark.parametrize("state", [JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED])
+def test_run_again_queues_a_final_job_with_a_new_budget(state: JobState) -> None:
+    job = new_job(max_attempts=2, state=state, attempt=7, forgiven=1, lost=4, finished_at=Now(), publish_at=None)
+    assert transitions.run_again(every(job)) == 1
+    job.refresh_from_db()
+    assert (job.state, job.attempt, job.budget_from_attempt, job.lost) == (JobState.QUEUED, 7, 7, 0)
+    assert (job.forgiven, job.finished_at) == (0, None)
+    assert job.publish_at is not None
+    assert record(claimed(job), FAILED) is JobState.RETRYING
+    assert record(claimed(job), FAILED) is JobState.DEAD
+
+
+def test_run_again_leaves_a_job_whose_payload_has_been_pruned_and_its_result() -> None:
+    job = new_job(state=JobState.SUCCEEDED, result="labelled", publish_at=None)
+    Payload.objects.all().delete()
+    assert transitions.run_again(every(job)) == 0
+    job.refresh_from_db()
+    assert (job.state, job.result) == (JobState.SUCCEEDED, "labelled")
+
+
+def test_a_redelivery_brings_a_pruned_payload_back_and_so_its_dead_job_runs_again() -> None:
+    job = new_job(state=JobState.DEAD, publish_at=None)
+    Payload.objects.all().delete()
+    told = Delivery.objects.get(pk=job.delivery_id)
+    again = store.NewDelivery(
+        source="github", hook_id=1, guid=told.guid, event="push", action="", repository="", installation_id=None,
+        sender="", secret_fingerprint="1" * 12, headers={"Content-Type": "application/json"}, body=b'{"zen": 1}',
+        subscriptions=[],
+    )  # fmt: skip
+    assert store.store(again).is_duplicate
+    told.refresh_from_db()
+    assert (told.repeats, told.body_bytes, told.secret_fingerprint) == (1, 10, "1" * 12)
+    assert told.headers == {"Content-Type": "application/json"}
+    assert bytes(Payload.objects.get(pk=told.pk).body) == b'{"zen": 1}'
+    assert Job.objects.get(pk=job.pk).state == JobState.QUEUED
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RUNNING, JobState.RETRYING])
+def test_run_again_leaves_a_job_that_is_not_final(state: JobState) -> None:
+    assert transitions.run_again(every(new_job(state=state))) == 0
+
+
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RETRYING, JobState.DEAD])
+def test_give_up_skips_a_job_that_waits_or_is_dead(state: JobState) -> None:
+    job = new_job(state=state)
+    assert transitions.give_up(every(job)) == 1
+    job.refresh_from_db()
+    assert (job.state, job.publish_at) == (JobState.SKIPPED, None)
+    assert claim(job) is None
+
+
+@pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED])
+def test_give_up_leaves_a_job_that_runs_or_is_done(state: JobState) -> None:
+    assert transitions.give_up(every(new_job(state=state))) == 0
+
+
+def test_a_job_without_a_handler_is_buried_with_the_reason() -> None:
+    waiting, running = new_job(), new_job(state=JobState.RUNNING)
+    assert transitions.bury([waiting.pk, running.pk], reason="No installed app has it.") == 1
+    waiting.refresh_from_db()
+    assert (waiting.state, waiting.error, waiting.publish_at) == (JobState.DEAD, "No installed app has it.", None)
+
+
+def test_taking_due_jobs_moves_them_forward_by_a_growing_interval() -> None:
+    job = new_job(publish_at=Now() - timedelta(seconds=1))
+    waits = []
+    for _ in range(3):
+        assert [one.pk for one in store.take_due("q", limit=10)] == [job.pk]
+        assert store.take_due("q", limit=10) == []
+        moved = Job.objects.annotate(at=Now()).get(pk=job.pk)
+        assert moved.publish_at is not None
+        waits.append(round((moved.publish_at - moved.at).total_seconds()))
+        every(job).update(publish_at=Now())
+    assert waits == [5, 10, 20]
+    assert store.publish_interval(60) == timedelta(seconds=20)
+
+
+def test_two_relays_never_take_the_same_job() -> None:
+    for _ in range(40):
+        new_job(publish_at=Now() - timedelta(seconds=1))
+    batches = in_threads(4, lambda: [job.pk for job in store.take_due("q", limit=10)])
+    taken = [pk for batch in batches for pk in batch]
+    assert len(taken) == len(set(taken))
+
+
+def test_due_jobs_come_oldest_first_and_only_of_the_queue() -> None:
+    late, early = (new_job(publish_at=Now() - timedelta(seconds=seconds)) for seconds in (1, 9))
+    new_job(publish_at=Now() + timedelta(seconds=60))
+    every(new_job(publish_at=Now())).update(queue="other")
+    assert [job.pk for job in store.take_due("q", limit=10)] == [early.pk, late.pk]
+    assert store.waiting_queues() == ["other", "q"]
+
+
+def test_how_long_until_the_next_job_is_due() -> None:
+    assert store.seconds_until_due(["q"]) is None
+    job = new_job(publish_at=Now() + timedelta(seconds=30))
+    assert 28 < (store.seconds_until_due(["q", "none"]) or 0) <= 30
+    every(job).update(publish_at=F("publish_at") - timedelta(seconds=60))
+    assert (store.seconds_until_due(["q"]) or 0) < 0
+
+
+@pytest.mark.parametrize("change", [transitions.run_again, transitions.give_up])
+def test_a_selection_locks_its_jobs_in_the_order_of_their_ids(change: Callable[[Any], int]) -> None:
+    """So that two operators with overlapping selections wait for each other, and never in a circle."""
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    first, *others = [new_job(state=JobState.DEAD, publish_at=None) for _ in range(3)]
+    every(first).update(error="moves its row behind the others'")
+    changed: list[int] = []
+
+    def choose_all() -> None:
+        changed.append(change(Job.objects.all()))
+        connection.close()
+
+    operator = threading.Thread(target=choose_all)
+    with transaction.atomic():
+        every(first).select_for_update().get()
+        operator.start()
+        wait_until(is_anybody_waiting, what="the operator waits for the first job")
+        # Nothing behind it is locked yet: this would fail.
+        behind = Job.objects.filter(pk__in=[job.pk for job in others]).select_for_update(nowait=True)
+        assert {job.pk for job in behind} == {job.pk for job in others}
+    operator.join(30)
+    assert changed == [3]
+
+
+def is_anybody_waiting() -> bool:
+    with connection.cursor() as cursor:
+        # Unlike pg_stat_activity, this view changes within a transaction.
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE datname = current_database() AND NOT granted"
+        )
+        return bool(cursor.fetchone()[0])

@@ -1,8 +1,0 @@
-"""Stands for the app's own tests, which declare what they like."""
-
-from webhooks.event import Event
-from webhooks.subscriptions import on
-
-
-@on("push")
-def of_a_test(event: Event) -> None: ...

@@ -1,8 +1,0 @@
-"""A library of no app, which declares a handler of its own as it is imported."""
-
-from webhooks.event import Event
-from webhooks.subscriptions import on
-
-
-@on("push")
-def lost_in_a_library(event: Event) -> None: ...

@@ -1,0 +1,95 @@
+"""What the environment may say: a bad value stops the start, names its variable, and is never shown."""
+
+import re
+from pathlib import Path
+
+import pytest
+from django.conf import settings
+
+from tests.support.processes import ROOT, manage
+
+SECRET = "not-to-be-shown-4711"
+PRODUCTION: dict[str, object] = {
+    "HOOKLINE_ENVIRONMENT": "production",
+    "SECRET_KEY": "Zq8#kP2m-vW9x!Lr4t-Yb6n@Hs3d-Gf7j$Qa1c-Ue5w%Ox0z-Ik",
+    "ALLOWED_HOSTS": "hooks.example.com",
+    "DATABASE_URL": "postgres://hookline@127.0.0.1:1/hookline",
+    "BROKER_URL": "amqp://hookline@127.0.0.1:1//",
+    "GITHUB_WEBHOOK_SECRETS": "a-secret-of-the-github-app",
+    "HOOKLINE_OPERATOR_PASSWORD": "a-password-of-the-operator",
+}
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("HOOKLINE_ENVIRONMENT", SECRET),
+        ("HOOKLINE_PORT", SECRET),
+        ("HOOKLINE_PORT", "65536"),
+        ("HOOKLINE_FLOWER_PORT", "0"),
+        ("HOOKLINE_QUEUE_WINDOW", "-1"),
+        ("HOOKLINE_WORKER_CONCURRENCY", "0"),
+        ("HOOKLINE_TIME_LIMIT", "0"),
+        ("HOOKLINE_LOG_FORMAT", SECRET),
+        ("HOOKLINE_LOG_LEVEL", SECRET),
+        ("HOOKLINE_SOURCES", f"GitHub {SECRET}"),
+        ("HOOKLINE_SOURCES", "github,github"),
+        ("DEBUG", SECRET),
+        ("GITHUB_WEBHOOK_SECRETS", "short"),
+        ("GITHUB_WEBHOOK_SECRETS", " , "),
+        ("DATABASE_URL", f"mysql://user:{SECRET}@host/name"),
+        ("DATABASE_URL", f"postgres://user:{SECRET}@host:port/name"),
+        ("BROKER_URL", f"sqs://user:{SECRET}@host"),
+    ],
+)
+def test_a_bad_value_stops_the_start_and_names_the_variable_but_not_the_value(
+    tmp_path: Path, variable: str, value: str
+) -> None:
+    ended = manage("check", HOOKLINE_DATA_DIR=tmp_path / "data", **{variable: value})
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("hookline: ")
+    assert f"{variable}: " in ended.stderr
+    assert SECRET not in ended.stderr + ended.stdout
+    assert "Traceback" not in ended.stderr
+
+
+def test_every_fault_is_said_at_once(tmp_path: Path) -> None:
+    ended = manage("check", HOOKLINE_DATA_DIR=tmp_path / "data", HOOKLINE_PORT="x", BROKER_URL="sqs://x")
+    assert "HOOKLINE_PORT: " in ended.stderr
+    assert "BROKER_URL: " in ended.stderr
+
+
+def test_a_secret_can_be_given_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("short")
+    ended = manage("check", HOOKLINE_DATA_DIR=tmp_path / "data", GITHUB_WEBHOOK_SECRETS_FILE=tmp_path / "secret")
+    assert "GITHUB_WEBHOOK_SECRETS: every secret must have" in ended.stderr
+
+
+def test_a_source_without_secrets_is_refused_by_its_variables_name(tmp_path: Path) -> None:
+    ended = manage("check", HOOKLINE_DATA_DIR=tmp_path / "data", HOOKLINE_SOURCES="github,our-ghes")
+    assert "GITHUB_WEBHOOK_SECRETS_OUR_GHES: " in ended.stderr
+
+
+@pytest.mark.parametrize("missing", ["SECRET_KEY", "ALLOWED_HOSTS", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS"])
+def test_production_generates_nothing_that_was_not_given(missing: str) -> None:
+    ended = manage("check", **{name: value for name, value in PRODUCTION.items() if name != missing})
+    assert ended.returncode == 1
+    assert f"{missing}: " in ended.stderr
+
+
+def test_production_refuses_debug() -> None:
+    ended = manage("check", **PRODUCTION, DEBUG="1")
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("hookline: DEBUG: ")
+
+
+def test_the_deployment_check_is_clean_in_production(tmp_path: Path) -> None:
+    ended = manage("check", "--deploy", "--fail-level", "INFO", **PRODUCTION, HOOKLINE_DATA_DIR=tmp_path / "unused")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert "no issues" in ended.stdout
+    assert not (tmp_path / "unused").exists()
+
+
+def test_the_readme_lists_every_variable_and_no_other() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+    assert sorted(rows) == settings.HOOKLINE_VARIABLES

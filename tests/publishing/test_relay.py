@@ -1,0 +1,363 @@
+"""The relay: what it publishes and when, the window, outages, and its stop. Against each real broker."""
+
+import errno
+import logging
+import signal
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from amqp.exceptions import MessageNacked
+from celery import current_app
+from django.db import connection
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
+
+from tests.support import services
+from tests.support.celery_app import celery_on
+from tests.support.forwarding import forwarding
+from tests.support.processes import free_port, wait_until
+from tests.support.stack import Stack, empty_broker, running_stack
+from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.wake import Alarm, wake_relay
+from webhooks.models import Delivery, Job, JobState, Source
+from webhooks.publishing.broker import Broker, job_queue
+from webhooks.publishing.publisher import PAUSE_SECONDS, Publisher
+from webhooks.publishing.pulse import Pulse
+from webhooks.publishing.relay import Relay
+from webhooks.publishing.strays import Strays
+from webhooks.subscriptions.subscription import Backoff, Subscription, Subscriptions
+
+QUEUE = "trial"
+SUBSCRIPTION = Subscription(
+    name="app.handle",
+    handler=lambda _event: None,
+    events=frozenset({"push"}),
+    actions=None,
+    where={},
+    queue=QUEUE,
+    time_limit=30,
+    soft_time_limit=20,
+    max_attempts=3,
+    backoff=Backoff(),
+    takes_run=False,
+)
+BROKERS = [
+    "filesystem",
+    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
+    pytest.param("redis", marks=pytest.mark.redis),
+]
+database = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(params=BROKERS)
+def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """An empty broker, with the settings it has in production."""
+    with celery_on("filesystem://" if request.param == "filesystem" else services.URLS[request.param]):
+        empty_broker(request.param, "other", "left")
+        broker = Broker()
+        broker.room(QUEUE)  # Declares the queue.
+        messages()
+        broker.close()  # Forgets the depth it has seen.
+        yield broker
+        broker.close()
+
+
+def messages() -> list[Any]:
+    """Take every message from the queue."""
+    taken = []
+    with current_app.connection_for_read() as read:
+        queue = job_queue(QUEUE)(read.channel())
+        while message := queue.get(no_ack=True):
+            taken.append(message)
+    return taken
+
+
+def new_job(*, queue: str = QUEUE, handler: str = "app.handle", **values: Any) -> Job:
+    source, _ = Source.objects.get_or_create(name="github")
+    delivery = Delivery.objects.create(
+        source=source, hook_id=1, guid=uuid.uuid4(), event="push", secret_fingerprint="0" * 12, headers={}, body_bytes=2
+    )
+    values = {"publish_at": Now() - timedelta(seconds=1)} | values
+    return Job.objects.create(delivery=delivery, handler=handler, queue=queue, max_attempts=3, **values)
+
+
+def new_strays(subscriptions: Subscriptions) -> Strays:
+    return Strays(subscriptions, pulse=Pulse(threading.Event()), gone_seconds=0)
+
+
+def new_relay(broker: Broker | None = None) -> Relay:
+    return Relay(Subscriptions([SUBSCRIPTION]), stop=threading.Event(), broker=broker)
+
+
+@database
+def test_a_due_job_becomes_one_message_under_its_handlers_name_with_its_time_limits(broker: Broker) -> None:
+    job = new_job()
+    tally, _ = new_relay(broker).round()
+    assert (tally.published, tally.again) == (1, 0)
+    (message,) = messages()
+    assert message.headers["task"] == "app.handle"
+    assert message.headers["timelimit"] == [30, 20]
+    assert message.headers["hookline"] == 1
+    assert message.payload[0] == [job.pk]
+
+
+@database
+def test_a_job_is_published_again_only_after_its_interval(broker: Broker) -> None:
+    new_job()
+    relay = new_relay(broker)
+    assert relay.round()[0].published == 1
+    assert relay.round()[0].published == 0
+    Job.objects.update(publish_at=Now())
+    assert relay.round()[0].again == 1
+
+
+@database
+def test_no_more_is_published_than_the_window_has_room_for(broker: Broker, settings: Any) -> None:
+    settings.HOOKLINE_QUEUE_WINDOW = 3
+    for _ in range(5):
+        new_job()
+    relay = new_relay(broker)
+    assert relay.round()[0].published == 3
+    assert relay.round()[0].published == 0
+    assert len(messages()) == 3
+    # Its view of the depth is a second old at most.
+    wait_until(lambda: relay.round()[0].published, what="the rest to be published")
+    assert len(messages()) == 2
+
+
+@database
+def test_a_full_queue_does_not_hold_up_another(broker: Broker, settings: Any) -> None:
+    settings.HOOKLINE_QUEUE_WINDOW = 1
+    for _ in range(3):
+        new_job()
+    new_job(queue="default", handler="app.other")
+    subscriptions = Subscriptions([SUBSCRIPTION, replace(SUBSCRIPTION, name="app.other", queue="default")])
+    assert Relay(subscriptions, stop=threading.Event(), broker=broker).round()[0].published == 2
+
+
+@database
+def test_a_job_whose_handler_moved_to_another_queue_is_published_there(broker: Broker) -> None:
+    """From a queue that others still use, where the relay comes upon it, and from one that nobody uses any more."""
+    subscriptions = Subscriptions([SUBSCRIPTION, replace(SUBSCRIPTION, name="app.other", queue="default")])
+    jobs = [new_job(queue="default"), new_job(queue="left")]
+    relay = Relay(subscriptions, stop=threading.Event(), broker=broker)
+    assert relay.round()[0].published == 0
+    assert relay.round()[0].published == 1
+    new_strays(subscriptions).step()
+    assert relay.round()[0].published == 1
+    assert {Job.objects.get(pk=job.pk).queue for job in jobs} == {QUEUE}
+    assert sorted(message.payload[0][0] for message in messages()) == [job.pk for job in jobs]
+
+
+@database
+def test_behind_a_full_window_a_job_whose_handler_moved_or_went_waits_for_no_room(
+    broker: Broker, settings: Any
+) -> None:
+    settings.HOOKLINE_QUEUE_WINDOW = 1
+    subscriptions = Subscriptions([SUBSCRIPTION, replace(SUBSCRIPTION, name="app.other", queue="other")])
+    stuck = [new_job() for _ in range(2)]
+    moved, gone = new_job(handler="app.other"), new_job(handler="app.gone")
+    stuck.append(new_job())
+    relay = Relay(subscriptions, stop=threading.Event(), broker=broker)
+    assert relay.round()[0].published == 1
+    new_strays(subscriptions).step()
+    assert relay.round()[0].published == 1
+    assert Job.objects.values_list("queue", "publications").get(pk=moved.pk) == ("other", 1)
+    assert Job.objects.values_list("state", "error").get(pk=gone.pk) == (
+        JobState.DEAD, "No installed app has a handler named app.gone.",
+    )  # fmt: skip
+    waiting = Job.objects.filter(pk__in=[job.pk for job in stuck]).order_by("pk")
+    assert list(waiting.values_list("queue", "publications")) == [(QUEUE, 1), (QUEUE, 0), (QUEUE, 0)]
+
+
+class FailingBroker(Broker):
+    """A broker that takes nothing for one queue, and for the others only so many messages."""
+
+    def __init__(self, *, bad_queue: str = "", takes: int = 1000) -> None:
+        super().__init__()
+        self.bad_queue, self.takes = bad_queue, takes
+
+    def room(self, queue: str, *, share: float = 1.0) -> int:
+        return 1000
+
+    def publish(self, job: JobToPublish, subscription: Subscription) -> None:
+        if job.queue == self.bad_queue or not self.takes:
+            raise OperationalError("PreconditionFailed")
+        self.takes -= 1
+
+
+@database
+def test_a_queue_that_takes_nothing_does_not_stop_the_others() -> None:
+    trial, other = replace(SUBSCRIPTION, queue="a"), replace(SUBSCRIPTION, name="app.other", queue="b")
+    new_job(queue="a")
+    new_job(queue="b", handler="app.other")
+    subscriptions = Subscriptions([trial, other])
+    assert Relay(subscriptions, stop=threading.Event(), broker=FailingBroker(bad_queue="a")).round()[0].published == 1
+
+
+@database
+def test_jobs_that_could_not_be_published_are_due_again_at_once() -> None:
+    for _ in range(3):
+        new_job()
+    with pytest.raises(OperationalError):
+        new_relay(FailingBroker(takes=1)).round()
+    assert sorted(Job.objects.values_list("publications", flat=True)) == [0, 0, 1]
+    waits = [job.publish_at - job.at for job in Job.objects.filter(publications=0).annotate(at=Now())]  # type: ignore[operator]
+    assert all(wait <= timedelta(0) for wait in waits)
+
+
+def test_a_message_that_the_broker_will_not_confirm_is_an_operational_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_args: Any) -> None:
+        raise MessageNacked
+
+    monkeypatch.setattr(Broker, "_publish", refuse)
+    with celery_on("filesystem://"), pytest.raises(OperationalError):
+        Broker().publish(JobToPublish(1, "app.handle", QUEUE), SUBSCRIPTION)
+
+
+@database
+@pytest.mark.both_databases
+def test_a_cut_connection_ends_the_relays_sleep_and_not_the_relay() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL is listened to")
+    alarm = Alarm(threading.Event())
+    alarm.sleep(0.01)
+    pid = connection.connection.info.backend_pid
+    with psycopg.connect(services.POSTGRES_URL, autocommit=True) as other:
+        other.execute("SELECT pg_terminate_backend(%s)", [pid])
+    alarm.sleep(0.2)
+    alarm.sleep(0.01)  # On a new connection.
+    assert connection.connection.info.backend_pid != pid
+
+
+@database
+def test_the_relay_sleeps_no_longer_than_until_the_next_job_is_due() -> None:
+    relay = new_relay()
+    assert relay.round()[1] == 1.0
+    new_job(publish_at=Now() + timedelta(seconds=0.4))
+    assert 0 < relay.round()[1] <= 0.4
+
+
+@database
+@pytest.mark.both_databases
+def test_a_notification_ends_the_relays_sleep() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("only PostgreSQL notifies")
+    alarm = Alarm(threading.Event())
+    alarm.sleep(0.01)  # Listens from here on.
+    wake_relay()
+    began = time.monotonic()
+    alarm.sleep(30)
+    assert time.monotonic() - began < 15
+
+
+def test_a_broker_that_refuses_is_an_operational_error() -> None:
+    for url in (f"amqp://guest:guest@127.0.0.1:{free_port()}//", f"redis://127.0.0.1:{free_port()}/0"):
+        with celery_on(url), pytest.raises(OperationalError):
+            Broker().publish(JobToPublish(1, "app.handle", QUEUE), SUBSCRIPTION)
+
+
+@pytest.mark.parametrize("scheme", ["amqp://guest:guest@", "redis://"])
+def test_a_broker_that_accepts_and_never_replies_is_an_operational_error(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}127.0.0.1:{silent.getsockname()[1]}/"
+        with celery_on(url), pytest.raises(OperationalError):
+            Broker().room(QUEUE)
+
+
+def test_offering_to_a_publisher_whose_broker_is_silent_does_not_wait(caplog: pytest.LogCaptureFixture) -> None:
+    """One log line for each reason says so; the rest is the relay's work."""
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, celery_on(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"), caplog.at_level(logging.WARNING):
+        publisher = Publisher(Subscriptions([SUBSCRIPTION]), capacity=5)
+        began = time.monotonic()
+        publisher.offer([JobToPublish(number, "app.handle", QUEUE) for number in range(1000)])
+        assert time.monotonic() - began < PAUSE_SECONDS
+        publisher.stop(timeout_seconds=30)
+    assert {record.getMessage() for record in caplog.records} == {"jobs are left to the relay"}
+    reasons = [record.__dict__["reason"] for record in caplog.records]
+    assert reasons == ["more than can be published at once", "the broker did not answer in time"]
+
+
+@pytest.mark.rabbitmq
+def test_a_queue_that_nobody_has_declared_becomes_a_quorum_queue() -> None:
+    name = f"new-{uuid.uuid4()}"
+    moved = replace(SUBSCRIPTION, queue=name)
+    with celery_on(services.RABBITMQ_URL), current_app.connection_for_write() as write:
+        broker = Broker()
+        broker.room(name)
+        broker.publish(JobToPublish(1, "app.handle", name), moved)
+        broker.close()
+        channel: Any = write.channel()
+        with pytest.raises(write.channel_errors, match=r"inequivalent arg 'x-queue-type'.*classic.*quorum"):
+            channel.queue_declare(name, durable=True, auto_delete=False, arguments={"x-queue-type": "classic"})
+        cleaner: Any = write.channel()
+        cleaner.queue_delete(name)
+
+
+class TestProcess:
+    """`manage.py relay` as a process."""
+
+    @pytest.fixture
+    def stack(self, tmp_path: Path) -> Iterator[Stack]:
+        with running_stack(tmp_path, database="sqlite", broker="filesystem") as stack:
+            stack.manage("migrate", "-v0")
+            yield stack
+
+    def test_it_stops_on_term_with_exit_0(self, stack: Stack) -> None:
+        relay = stack.start("relay")
+        wait_until(lambda: "relay started" in stack.logs(), what="the relay to start")
+        relay.send_signal(signal.SIGTERM)
+        assert relay.wait(timeout=10) == 0
+
+    def test_it_stops_although_the_broker_never_replies(self, stack: Stack) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            stack.broker_url = f"redis://127.0.0.1:{silent.getsockname()[1]}/0"
+            insert_waiting_job(stack)
+            relay = stack.start("relay")
+            talking, _ = silent.accept()
+            with talking:
+                relay.send_signal(signal.SIGTERM)
+                assert relay.wait(timeout=10) == 0
+
+    @pytest.mark.redis
+    def test_it_waits_a_broker_outage_out(self, stack: Stack) -> None:
+        empty_broker("redis")
+        insert_waiting_job(stack)
+        port = free_port()
+        stack.broker_url = f"redis://127.0.0.1:{port}/15"
+        stack.start("relay")
+        wait_until(lambda: "relay waits" in stack.logs(), what="the relay to notice")
+        with forwarding(port, to=services.REDIS_URL):
+            wait_until(lambda: "published=1" in stack.logs(), what="the relay to publish")
+        empty_broker("redis")
+
+
+def insert_waiting_job(stack: Stack) -> None:
+    stack.manage(
+        "shell", "-v0", "-c",
+        "from webhooks import inbox, models; import uuid; from webhooks.apps import installed_subscriptions as s;"
+        "inbox.store(inbox.NewDelivery(source='github', hook_id=1, guid=uuid.uuid4(), event='ping', action='',"
+        "repository='', installation_id=None, sender='', secret_fingerprint='', headers={}, body=b'{}',"
+        "subscriptions=[s().get('trial.work')]));"
+        "models.Job.objects.update(publish_at='2020-01-01T00:00:00Z')",
+    )  # fmt: skip
+
+
+def test_a_full_disk_under_the_embedded_broker_is_a_broker_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_queue: str) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    broker = Broker()
+    monkeypatch.setattr(broker, "_read_depth", full)
+    with pytest.raises(OperationalError):
+        broker.room("q")

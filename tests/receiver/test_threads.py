@@ -1,0 +1,130 @@
+"""Threads of ours that meet what nobody has foreseen: started again, or seen. No text of an exception is logged."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.publishing.test_relay import QUEUE, SUBSCRIPTION
+from tests.support.celery_app import celery_on
+from tests.support.processes import wait_until
+from webhooks.inbox.store import JobToPublish
+from webhooks.publishing import publisher as publishing
+from webhooks.publishing.broker import Broker
+from webhooks.publishing.publisher import Publisher
+from webhooks.subscriptions.subscription import Subscriptions
+from webhooks.threads import start_thread
+
+SECRET = "Sup3r-Secret"
+SOURCES = Path(__file__).resolve().parents[2]
+
+
+class Unforeseen(BaseException):
+    """No Exception, as SystemExit and KeyboardInterrupt are none."""
+
+
+@pytest.fixture
+def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
+    monkeypatch.setattr(publishing, "PAUSE_SECONDS", 0.0)
+    return Publisher(Subscriptions([SUBSCRIPTION]))
+
+
+def offer(publisher: Publisher) -> None:
+    publisher.offer([JobToPublish(1, "app.handle", QUEUE)])
+
+
+def failing(*errors: BaseException) -> Callable[..., int]:
+    """Return a method that raises each of these in turn, and then finds room."""
+    left = list(errors)
+
+    def room(*_args: Any, **_options: Any) -> int:
+        if left:
+            raise left.pop(0)
+        return 1
+
+    return room
+
+
+def test_a_publisher_that_meets_what_nobody_has_foreseen_says_so_and_goes_on(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"amqp://u:{SECRET}@h//"
+    monkeypatch.setattr(Broker, "room", failing(ValueError(f"Port could not be cast to integer value as {url!r}")))
+    published = threading.Event()
+    monkeypatch.setattr(Broker, "publish", lambda *_: published.set())
+    with celery_on("filesystem://"), caplog.at_level(logging.DEBUG):
+        offer(publisher)
+        wait_until(lambda: not publisher.is_available, what="the publisher to say so")
+        first = publisher._thread
+        offer(publisher)
+        assert published.wait(30)
+        wait_until(lambda: publisher.is_available, what="the publisher to say so")
+        assert publisher._thread is first
+        publisher.stop(timeout_seconds=30)
+    (line,) = [record for record in caplog.records if record.getMessage() == "jobs are left to the relay"]
+    assert vars(line)["reason"].startswith("the broker cannot be published to (ValueError at ")
+    assert SECRET not in caplog.text + str(vars(line))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_publisher_whose_thread_has_died_is_not_available_until_the_next_offer_starts_another(
+    publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Broker, "room", failing(Unforeseen()))
+    published = threading.Event()
+    monkeypatch.setattr(Broker, "publish", lambda *_: published.set())
+    with celery_on("filesystem://"):
+        offer(publisher)
+        wait_until(lambda: not publisher.is_available, what="the publisher to say so")
+        offer(publisher)
+        assert published.wait(30)
+        assert publisher.is_available
+        publisher.stop(timeout_seconds=30)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(SECRET), Unforeseen(SECRET)])
+def test_a_thread_that_fails_ends_its_process_for_another_to_be_started(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
+) -> None:
+    statuses: list[int] = []
+    has_ended = threading.Event()
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        has_ended.set()
+
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setattr("webhooks.threads.os._exit", end)
+    start_thread("doubts", fail)
+    assert has_ended.wait(30)
+    assert statuses == [1]
+    (record,) = caplog.records
+    assert vars(record)["error"].startswith(f"{type(error).__name__} at {__file__}:")
+    assert SECRET not in caplog.text
+
+
+def test_no_thread_of_a_service_is_started_without_being_watched() -> None:
+    """Those that are: the publisher's, which starts anew; upkeep's, whose error ends the relay; a readiness probe's one
+    look; one word of a log; and what sends samples on a terminal.
+    """
+    allowed = {
+        *(
+            "webhooks/threads.py",
+            "webhooks/publishing/publisher.py",
+            "webhooks/publishing/upkeep.py",
+            "webhooks/receiver/views.py",
+        ),
+        *("workers/stopping/grace.py", "webhooks/github/sender.py"),
+    }
+    found = {
+        str(path.relative_to(SOURCES))
+        for package in ("project", "webhooks", "workers", "deploy")
+        for path in (SOURCES / package).rglob("*.py")
+        if "threading.Thread(" in path.read_text() or "Timer(" in path.read_text()
+    }
+    assert found <= allowed

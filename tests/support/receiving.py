@@ -1,0 +1,70 @@
+"""What tests of the receiver share: signed requests, and a receiver in this process that leaves no connection open."""
+
+import json
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+
+from webhooks.github.payload import JSON
+from webhooks.github.signature import sign
+from webhooks.inbox.committer import Committer
+from webhooks.receiver import views
+
+PATH = "/webhooks/github"
+
+
+def headers_for(body: bytes, *, secret: str, event: str = "ping", guid: str = "", hook_id: int = 7) -> dict[str, str]:
+    """Return GitHub's headers for a body; the length is the transport's."""
+    return {
+        "Content-Type": JSON,
+        "User-Agent": "GitHub-Hookshot/5a3b1e7",
+        "X-GitHub-Delivery": guid or str(uuid.uuid4()),
+        "X-GitHub-Event": event,
+        "X-GitHub-Hook-ID": str(hook_id),
+        "X-Hub-Signature-256": sign(body, secret),
+    }
+
+
+def body_of(**payload: Any) -> bytes:
+    return json.dumps(payload).encode()
+
+
+@contextmanager
+def fresh_receiver() -> Iterator[None]:
+    """Let the views read the settings of this test; then end their threads and take back what they published."""
+    for cached in _CACHED:
+        cached.cache_clear()
+    try:
+        yield
+    finally:
+        if views.committer.cache_info().currsize:
+            close(views.committer())
+        if views.publisher.cache_info().currsize:
+            views.publisher().stop(timeout_seconds=20)
+        for message in (settings.HOOKLINE_DATA_DIR / "broker" / "messages").iterdir():
+            message.unlink()
+        for cached in _CACHED:
+            cached.cache_clear()
+
+
+_CACHED = (views.rules, views.committer, views.publisher)
+
+
+def close(committer: Committer) -> None:
+    """End a committer's threads; each closes its own connection, which nobody else can."""
+    pool = committer._pool
+    together = threading.Barrier(max(1, len(pool._threads)))
+
+    def close_connection() -> None:
+        together.wait(10)
+        connection.close()
+
+    closed = [pool.submit(close_connection) for _ in range(together.parties)]
+    for future in closed:
+        future.result(20)
+    pool.shutdown()

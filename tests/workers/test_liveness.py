@@ -1,0 +1,275 @@
+"""How a worker's probes come to their verdict: what is doubted, what is asked, and what their own failures come to."""
+
+import errno
+import logging
+import os
+import signal
+import socket
+import subprocess
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from datetime import timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from django.db.models.functions import Now
+
+from tests.support.celery_app import celery_on
+from tests.support.deployments import subscription
+from tests.support.inbox_rows import make_job
+from tests.support.processes import free_port
+from webhooks.models import Job, JobState
+from webhooks.publishing.broker import Broker
+from webhooks.publishing.relay import Relay
+from webhooks.subscriptions.subscription import Subscriptions
+from workers.probes import liveness
+from workers.probes import step as probes
+from workers.probes.liveness import Answers, Doubt, Liveness
+from workers.probes.process import Doubts
+from workers.probes.questions import Questions, has_due_jobs
+from workers.probes.vital_signs import SharedSigns, VitalSigns
+
+database = [pytest.mark.django_db, pytest.mark.both_databases]
+QUEUE = "verdict"
+
+CALM = VitalSigns(
+    seen_at=100, beat_at=100, is_consuming=True, is_connected=True, has_consumed=True, processes=2, progress_at=100
+)
+UNCONNECTED = {"is_connected": False, "is_consuming": False, "has_consumed": False}
+TAKEN = Answers(broker_messages=3, has_due_jobs=True)
+
+
+def signs(**changed: Any) -> VitalSigns:
+    return VitalSigns(**{name: getattr(CALM, name) for name in CALM.__slots__} | changed)
+
+
+def doubt(now: float, *, is_stopping: bool = False, **changed: Any) -> Doubt:
+    return liveness.doubt(signs(**changed), now=now, is_stopping=is_stopping, stalled_seconds=60)
+
+
+@pytest.mark.parametrize(
+    ("expected", "now", "changed"),
+    [
+        (Doubt.NONE, 160, {}),
+        (Doubt.LOOP, 161, {}),
+        (Doubt.LOOP, 161, {"busy": 2}),
+        (Doubt.NONE, 161, {"busy": 2, "seen_at": 161}),
+        (Doubt.PROGRESS, 161, {"beat_at": 161}),
+        (Doubt.NONE, 161, {"beat_at": 161, "busy": 2}),
+        (Doubt.NONE, 161, {"beat_at": 161, "is_consuming": False}),
+        (Doubt.NONE, 105, UNCONNECTED),
+        (Doubt.START, 106, UNCONNECTED),
+        (Doubt.NONE, 106, UNCONNECTED | {"beat_at": 106}),
+        (Doubt.LOOP, 161, UNCONNECTED),
+        (Doubt.NONE, 900, {"is_ending": True}),
+        (Doubt.NONE, 900, {"is_stopping": True}),
+    ],
+)
+def test_only_a_loop_that_stands_still_or_a_free_process_without_work_gives_doubt(
+    expected: Doubt, now: float, changed: dict[str, Any]
+) -> None:
+    assert doubt(now, **changed) is expected
+
+
+def verdict(reason: Doubt, answers: Answers, *, times: int = 2, seconds: float = 5, **changed: Any) -> list[str]:
+    judge = Liveness()
+    for turn in range(times):
+        judge.weigh(reason, signs(**changed), answers, now=200 + turn * seconds)
+    return judge.faults
+
+
+def test_one_answer_alone_is_not_believed() -> None:
+    assert verdict(Doubt.PROGRESS, TAKEN, times=1) == []
+    assert verdict(Doubt.PROGRESS, TAKEN, times=2) != []
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        Answers(broker_messages=None, has_due_jobs=True),
+        Answers(broker_messages=3, has_due_jobs=None),
+        Answers(broker_messages=3, has_due_jobs=False),
+        Answers(broker_messages=0, has_due_jobs=True),
+    ],
+)
+def test_a_want_of_work_or_of_an_answer_is_no_reason_for_a_restart(answers: Answers) -> None:
+    assert verdict(Doubt.PROGRESS, answers) == []
+
+
+def test_messages_that_no_process_begins_count_as_work() -> None:
+    assert verdict(Doubt.PROGRESS, Answers(broker_messages=0, has_due_jobs=True), unstarted=1) != []
+
+
+def test_a_lost_connection_has_a_minute_to_come_back_once_the_broker_answers() -> None:
+    answers = Answers(broker_messages=0, has_due_jobs=None)
+    assert verdict(Doubt.LOOP, answers) != []
+    assert verdict(Doubt.LOOP, answers, is_connected=False, times=12) == []
+    assert verdict(Doubt.LOOP, answers, is_connected=False, times=15) != []
+
+
+def test_a_record_that_its_writer_left_half_done_is_not_read() -> None:
+    shared = SharedSigns()
+    assert shared.read() is None
+    shared.write(signs(queues=("a", "b")))
+    assert shared.read() == signs(queues=("a", "b"))
+    shared._memory[0:8] = (3).to_bytes(8, "little")
+    assert shared.read() is None
+
+
+# --- The start --------------------------------------------------------------------------------------------------------
+
+
+def new_doubts(*, stalled_seconds: float, **changed: Any) -> Doubts:
+    shared = SharedSigns()
+    shared.write(signs(**changed))
+    return Doubts(shared, stalled_seconds=stalled_seconds)
+
+
+@pytest.mark.parametrize(
+    ("broker", "faults"),
+    [("filesystem://", ["has consumed nothing yet"]), ("amqp://127.0.0.1:{port}//", [])],
+)
+def test_a_start_is_forgiven_while_the_broker_is_silent_however_long_a_stall_may_last(
+    broker: str, faults: list[str]
+) -> None:
+    doubts = new_doubts(stalled_seconds=86_400, queues=(QUEUE,), **UNCONNECTED)
+    with celery_on(broker.format(port=free_port())):
+        doubts.look(now=110)
+    assert doubts.started() == faults
+    assert doubts.live() == []
+
+
+def test_a_start_in_vain_is_never_a_reason_of_the_liveness_probe() -> None:
+    assert verdict(Doubt.START, Answers(broker_messages=3, has_due_jobs=None), times=30) == []
+
+
+# --- What is asked ----------------------------------------------------------------------------------------------------
+
+
+def ago(seconds: float) -> Any:
+    return Now() - timedelta(seconds=seconds)
+
+
+class TestDueJobs:
+    pytestmark = database
+
+    @pytest.mark.parametrize(
+        ("is_due", "state", "columns"),
+        [
+            (True, JobState.QUEUED, {"publish_at": ago(-10), "publications": 1}),
+            (True, JobState.RETRYING, {"publish_at": ago(-10), "publications": 1, "due_at": ago(5)}),
+            (True, JobState.QUEUED, {"publish_at": ago(5), "publications": 1}),
+            (True, JobState.QUEUED, {"publish_at": ago(5)}),
+            (False, JobState.QUEUED, {"publish_at": ago(-3)}),
+            (False, JobState.RETRYING, {"publish_at": ago(-10), "due_at": ago(-10)}),
+            (False, JobState.RUNNING, {}),
+            (False, JobState.QUEUED, {"publish_at": ago(5), "publications": 1, "queue": "other"}),
+        ],
+    )
+    def test_a_job_waits_that_was_published_lately_or_is_due_to_be(
+        self, is_due: bool, state: JobState, columns: dict[str, Any]
+    ) -> None:
+        make_job(state, **{"queue": QUEUE} | columns)
+        assert has_due_jobs(QUEUE) is is_due
+
+    def test_jobs_wait_that_the_relay_does_not_look_at_again_since_the_window_is_full(self, settings: Any) -> None:
+        settings.HOOKLINE_QUEUE_WINDOW = 2
+        handler = subscription("app.handle", queue=QUEUE)
+        with celery_on("filesystem://"):
+            broker = Broker()
+            relay = Relay(Subscriptions([handler]), stop=threading.Event(), broker=broker)
+            for _ in range(2):
+                make_job(JobState.QUEUED, queue=QUEUE, handler=handler.name, publish_at=ago(1))
+            assert relay.round()[0].published == 2
+            Job.objects.update(publish_at=ago(1))
+            assert relay.round()[0].published == 0
+            broker.close()
+        assert has_due_jobs(QUEUE)
+
+
+def test_a_question_that_fails_in_an_unforeseen_way_has_no_answer(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_args: object) -> int:
+        raise AttributeError("client")
+
+    monkeypatch.setattr("webhooks.publishing.broker.Connection.ensure_connection", fail)
+    answers = Questions().ask(Doubt.LOOP, [QUEUE], unstarted=1)
+    assert answers == Answers(broker_messages=None, has_due_jobs=None)
+    assert "question failed" in caplog.messages
+
+
+def test_a_broker_that_there_is_no_queue_to_ask_for_does_not_count_as_one_that_answers() -> None:
+    assert Questions().ask(Doubt.LOOP, [], unstarted=0).broker_messages is None
+
+
+# --- The probe process ------------------------------------------------------------------------------------------------
+
+
+class Parent:
+    """A worker's parent process as far as the step for its probes knows it; it forks processes that sleep."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.fork_fails = False
+        self.tick: Callable[[], None]
+        self.end: Callable[[], None]
+        queues = SimpleNamespace(consume_from=[QUEUE])
+        worker = SimpleNamespace(
+            app=SimpleNamespace(amqp=SimpleNamespace(queues=queues), steps={"consumer": set()}),
+            blueprint=SimpleNamespace(state=probes.RUNNING),
+            consumer=SimpleNamespace(connection=None, task_consumer=None),
+            hub=object(),
+            pool=SimpleNamespace(num_processes=1),
+            timer=SimpleNamespace(call_repeatedly=lambda _seconds, tick: setattr(self, "tick", tick)),
+        )
+        monkeypatch.setattr(probes, "_step", None)
+        monkeypatch.setattr(probes, "open_reports", lambda: 0)
+        monkeypatch.setattr("workers.probes.step.os.fork", self.fork)
+        monkeypatch.setattr(
+            "workers.probes.step.atexit.register", lambda end, parent: setattr(self, "end", lambda: end(parent))
+        )
+        step = probes.Probes(worker)
+        step.create(worker)
+        step.start(worker)
+
+    def fork(self) -> int:
+        if self.fork_fails:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        self.processes.append(subprocess.Popen(["sleep", "600"]))
+        return self.processes[-1].pid
+
+    def kill_probe_process(self) -> None:
+        self.processes[-1].kill()
+        os.waitid(os.P_PID, self.processes[-1].pid, os.WEXITED | os.WNOWAIT)
+
+
+@pytest.mark.parametrize("fails", ["port", "fork"])
+def test_a_probe_process_that_cannot_be_started_again_harms_nothing_and_is_tried_again(
+    fails: str, monkeypatch: pytest.MonkeyPatch, settings: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    port = free_port()
+    settings.HOOKLINE_HOST, settings.HOOKLINE_PROBE_PORTS = "127.0.0.1", range(port, port + 1)
+    parent = Parent(monkeypatch)
+    parent.kill_probe_process()
+    with ExitStack() as meanwhile:
+        if fails == "port":
+            meanwhile.enter_context(socket.create_server((settings.HOOKLINE_HOST, port)))
+        parent.fork_fails = fails == "fork"
+        for _ in range(5):
+            parent.tick()
+        parent.end()  # There is none, and its number may be another process's.
+    told = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert [record.message for record in told] == [
+        "probe process ended; another is started",
+        "probe process not started",
+    ]
+    parent.fork_fails = False
+    parent.tick()
+    parent.tick()
+    first, second = parent.processes
+    parent.end()
+    assert second.wait(30) == -signal.SIGTERM
+    first.wait(30)

@@ -1,0 +1,186 @@
+"""Runs transactions beside the request, and bounds how long the request waits for one.
+
+Socket options cannot promise that: a connection to a PostgreSQL that is up but silent blocks past every timeout. So the
+transaction runs on a thread of its own, and the request waits for it for a bounded time: `WAIT_SECONDS` without any
+sign of life from the database, or as long for its own transaction. Time in the queue alone is no fault of the
+database's: while others are committed, a request waits for its turn, up to `LONGEST_SECONDS`.
+
+While the database was last seen down or silent, requests are refused at once; one of them a moment tries again.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, TypeVar
+
+from django.db import Error, connection
+from prometheus_client import Counter
+
+from webhooks.inbox import database
+from webhooks.outage_log import OutageLog
+
+WAIT_SECONDS = 2.0
+RETRY_SECONDS = 0.5
+LONGEST_SECONDS = 8.0
+"""GitHub hangs up after ten: https://docs.github.com/en/webhooks/using-webhooks/best-practices-for-using-webhooks"""
+BYTES_PER_SECOND = 5_000_000
+"""How slowly a transaction may take in what it stores, beside `WAIT_SECONDS`."""
+
+UNAVAILABLE = Counter("hookline_inbox_unavailable_total", "Transactions refused or failed for want of the database.")
+
+T = TypeVar("T")
+logger = logging.getLogger(__name__)
+
+
+class InboxUnavailableError(Exception):
+    """The database is down, silent or not ready; whether the transaction landed is not known."""
+
+
+class _WaitedTooLongError(Exception):
+    """The request waits no longer."""
+
+
+class _Task:
+    """One transaction and the connection it runs on, so that whoever stops waiting can cut it off."""
+
+    def __init__(self, work: Callable[[], Any], *, wait_seconds: float) -> None:
+        self._work = work
+        self._wait_seconds = wait_seconds
+        self._lock = threading.Lock()
+        self._raw: Any = None
+        self._is_abandoned = False
+        self.began: float | None = None
+        """Since when it has a thread, by the monotonic clock."""
+
+    def run(self) -> Any:
+        self.began = time.monotonic()
+        try:
+            return database.run(self._attempt, may_repeat=lambda: not self._is_abandoned)
+        finally:
+            with self._lock:
+                self._raw = None
+
+    def _attempt(self) -> Any:
+        if connection.connection is None:
+            connection.ensure_connection()
+            if connection.vendor == "sqlite":
+                # Give up the wait for another writer just before the request does.
+                with connection.cursor() as cursor:
+                    cursor.execute(f"PRAGMA busy_timeout = {int(self._wait_seconds * 900)}")
+        with self._lock:
+            self._raw = connection.connection
+        return self._work()
+
+    def abandon(self) -> None:
+        """Shut the socket under a transaction that does not end, which frees its thread. Only libpq has one."""
+        with self._lock:
+            self._is_abandoned = True
+            descriptor = getattr(self._raw, "fileno", None)
+            if descriptor is None:
+                return
+            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(descriptor())) as shared:
+                shared.shutdown(socket.SHUT_RDWR)
+
+
+class Committer:
+    """A few threads with a database connection each. Raises InboxUnavailableError."""
+
+    def __init__(
+        self, *, threads: int, wait_seconds: float = WAIT_SECONDS, retry_seconds: float = RETRY_SECONDS
+    ) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="committer")
+        self._wait_seconds = wait_seconds
+        self._retry_seconds = retry_seconds
+        self._lock = threading.Lock()
+        self._refuse_until: float | None = None
+        self._last_success = 0.0
+        self._log = OutageLog(logger, "inbox unavailable", level=logging.ERROR)
+        self.reason = ""
+        """What is wrong with the database, while it is not available, in words that follow on "the database"."""
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the last try succeeded; true before the first."""
+        return self._refuse_until is None
+
+    @property
+    def idle_seconds(self) -> float:
+        """How long ago the last transaction was committed."""
+        return time.monotonic() - self._last_success
+
+    def run(self, work: Callable[[], T], *, stored_bytes: int = 0) -> T:
+        """Run `work`, which stores so much, on a committer thread and return its result; wait for it a bounded time."""
+        self._enter()
+        submitted = time.monotonic()
+        wait_seconds = self._wait_seconds + stored_bytes / BYTES_PER_SECOND
+        task = _Task(work, wait_seconds=self._wait_seconds)
+        future: Future[T] = self._pool.submit(self._perform, task)
+        try:
+            return self._result(future, task, submitted=submitted, wait_seconds=wait_seconds)
+        except _WaitedTooLongError:
+            if not future.cancel():
+                task.abandon()
+            raise self._timeout(submitted) from None
+        except Error as error:
+            if database.is_outage(error):
+                raise self._refusal(database.reason(error)) from error
+            # The database answers and will not take this one: no reason to refuse the next.
+            UNAVAILABLE.inc()
+            # Its message is not logged: it shows values of the row.
+            logger.error("transaction refused by the database", extra={"error": type(error).__name__})
+            raise InboxUnavailableError from error
+
+    def _perform(self, task: _Task) -> Any:
+        result = task.run()
+        self._last_success = time.monotonic()
+        if self._refuse_until is not None:
+            database.outlive()
+        self._refuse_until = None
+        self.reason = ""
+        return result
+
+    def _result(self, future: "Future[T]", task: _Task, *, submitted: float, wait_seconds: float) -> T:
+        """Return the result, or raise _WaitedTooLongError once the database or this transaction seems silent."""
+        while True:
+            deadline = min(submitted + LONGEST_SECONDS, max(submitted, self._last_success) + wait_seconds)
+            if task.began is not None:
+                deadline = min(deadline, task.began + wait_seconds)
+            left_seconds = deadline - time.monotonic()
+            if left_seconds <= 0:
+                raise _WaitedTooLongError
+            # Not all of it at once: a success of another, or the own turn, moves the deadline.
+            wait([future], min(left_seconds, wait_seconds))
+            if future.done():
+                return future.result()
+
+    def _timeout(self, submitted: float) -> InboxUnavailableError:
+        """Refuse one request. Only where nothing at all was committed meanwhile is it the database that is silent."""
+        if self._last_success < submitted:
+            database.doubt_all()
+            return self._refusal("did not answer in time")
+        UNAVAILABLE.inc()
+        logger.error("transaction abandoned", extra={"reason": "took too long"})
+        return InboxUnavailableError()
+
+    def _enter(self) -> None:
+        """Refuse at once while the last try failed, but for one request a moment, which tries again."""
+        with self._lock:
+            if self._refuse_until is None:
+                return
+            if time.monotonic() < self._refuse_until:
+                UNAVAILABLE.inc()
+                raise InboxUnavailableError
+            self._refuse_until = time.monotonic() + self._wait_seconds + self._retry_seconds
+
+    def _refusal(self, reason: str) -> InboxUnavailableError:
+        UNAVAILABLE.inc()
+        with self._lock:
+            self._refuse_until = time.monotonic() + self._retry_seconds
+            self.reason = reason
+        self._log.failed(reason)
+        return InboxUnavailableError()

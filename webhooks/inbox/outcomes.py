@@ -1,0 +1,115 @@
+"""What an attempt's outcome means for its job: the next state and when. Values in, values out; no I/O.
+
+What counts against `max_attempts` is `attempt - forgiven - lost` since the budget began:
+
+- a hand-back (a planned stop, `RetryLater`) is forgiven, at most ten times and never past the job's total age, which
+  begins with the budget's first claim;
+- a run lost with its worker is most likely not its own fault: it has a larger bound, and so ends all the same;
+- a run whose own process ended, while the rest of its worker went on, is an attempt like one that raised.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from datetime import timedelta
+
+from webhooks.models import AttemptOutcome, JobState
+from webhooks.subscriptions.subscription import Backoff
+
+MOST_FORGIVEN = 10
+LOST_ALLOWANCE = 10
+"""How many runs more than `max_attempts` may be lost with their workers."""
+LOST_BACKOFF = Backoff(first=2.0, longest=60.0)
+LONGEST_DELAY_SECONDS = timedelta(days=30).total_seconds()
+LONGEST_TEXT = 500
+
+HANDS_BACK = frozenset({AttemptOutcome.RETRY_LATER, AttemptOutcome.HANDED_BACK})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """How an attempt ended."""
+
+    kind: AttemptOutcome
+    message: str = ""
+    """The handler's result, or the error in one line."""
+    traceback: str = ""
+    fingerprint: str = ""
+    after_seconds: float = 0.0
+    """RetryLater's wait."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """What a running job has used up. `age_seconds` is from the budget's first claim."""
+
+    attempt: int
+    budget_from_attempt: int
+    forgiven: int
+    lost: int
+    max_attempts: int
+    age_seconds: float
+
+    @property
+    def spent(self) -> int:
+        return self.attempt - self.budget_from_attempt - self.forgiven - self.lost
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Where the job goes: its next state, after how long, and which count rises."""
+
+    state: JobState
+    delay_seconds: float = 0.0
+    forgives: bool = False
+    loses: bool = False
+    reason: str = ""
+    """Why the job is dead, where the outcome's own message does not say it."""
+
+
+def next_step(outcome: Outcome, budget: Budget, *, backoff: Backoff, max_age_seconds: float) -> Step:
+    """Return what an attempt's outcome means for its job."""
+    if outcome.kind is AttemptOutcome.SUCCEEDED:
+        return Step(state=JobState.SUCCEEDED)
+    if outcome.kind is AttemptOutcome.GAVE_UP:
+        return Step(state=JobState.DEAD)
+    if outcome.kind is AttemptOutcome.LOST:
+        return _after_loss(budget)
+    if outcome.kind in HANDS_BACK and _is_forgiven(outcome, budget, max_age_seconds=max_age_seconds):
+        return Step(state=JobState.RETRYING, delay_seconds=_bounded(outcome.after_seconds), forgives=True)
+    if budget.spent >= budget.max_attempts:
+        return Step(state=JobState.DEAD, reason=f"All {budget.max_attempts} attempts are spent.")
+    wait = outcome.after_seconds if outcome.kind in HANDS_BACK else backoff.seconds(budget.spent)
+    return Step(state=JobState.RETRYING, delay_seconds=_bounded(wait))
+
+
+def _is_forgiven(outcome: Outcome, budget: Budget, *, max_age_seconds: float) -> bool:
+    age_at_next_run = budget.age_seconds + outcome.after_seconds
+    return budget.forgiven < MOST_FORGIVEN and age_at_next_run < max_age_seconds
+
+
+def _after_loss(budget: Budget) -> Step:
+    lost = budget.lost + 1
+    most = budget.max_attempts + LOST_ALLOWANCE
+    if lost >= most:
+        return Step(state=JobState.DEAD, loses=True, reason=f"{lost} runs were lost with their workers.")
+    return Step(state=JobState.RETRYING, delay_seconds=LOST_BACKOFF.seconds(lost), loses=True)
+
+
+def _bounded(seconds: float) -> float:
+    return min(seconds, LONGEST_DELAY_SECONDS)
+
+
+def one_line(text: str) -> str:
+    """Return `text` fit for a column, and not too long."""
+    cleaned = storable(text).strip()
+    return cleaned if len(cleaned) <= LONGEST_TEXT else cleaned[: LONGEST_TEXT - 1] + "…"
+
+
+def storable(text: str) -> str:
+    """Return `text` without what PostgreSQL or UTF-8 refuses: NUL, and the lone surrogates of undecodable bytes."""
+    return text.replace("\0", "").encode(errors="replace").decode()
+
+
+def fingerprint(handler: str, error: str, place: str) -> str:
+    """Return 16 hex digits that group failures: the same handler, error class and place in the code."""
+    return hashlib.sha256("\0".join((handler, error, place)).encode()).hexdigest()[:16]

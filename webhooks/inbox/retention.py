@@ -1,0 +1,275 @@
+"""What the inbox lets go of, and when: payloads, later the whole delivery with its jobs and attempts.
+
+A delivery goes when it was received, and last repeated, before the limit, and every job of it is final and ended before
+the limit too: a job that was run again lives from then. With a dead job the delivery stays longer, and so does its
+payload, without which the job could not run again. What is queued, running or retrying keeps both for good.
+
+It works in batches beside receivers, relays and workers, and any number of it at once. A batch is read without locks;
+what may go is then locked, passing over what somebody else has locked, looked at once more, and deleted.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from django.db import Error, transaction
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+
+from webhooks.inbox import database
+from webhooks.inbox.transitions import skip_locked
+from webhooks.models import Attempt, Delivery, Job, JobState, Payload, Source
+from webhooks.outage_log import OutageLog
+
+BATCH = 200
+"""Deliveries a batch: some 50 ms, in which a redelivery of one of them would wait."""
+BATCH_BYTES = 32 * 1024 * 1024
+PASS_SECONDS = 3600.0
+"""How long the relay rests between two passes."""
+STEP_SECONDS = 1.0
+AGAIN_SECONDS = 60.0
+"""And how long after one that the database has ended."""
+FIRST_WITHIN_SECONDS = 60.0
+DONE = (JobState.SUCCEEDED, JobState.SKIPPED)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What ended before these moments may go. By the database's clock."""
+
+    payloads: datetime
+    deliveries: datetime
+    dead: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pruned:
+    """How much is gone."""
+
+    deliveries: int = 0
+    jobs: int = 0
+    attempts: int = 0
+    payloads: int = 0
+
+    def __add__(self, other: "Pruned") -> "Pruned":
+        return Pruned(
+            deliveries=self.deliveries + other.deliveries,
+            jobs=self.jobs + other.jobs,
+            attempts=self.attempts + other.attempts,
+            payloads=self.payloads + other.payloads,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one batch removed, and when the last delivery that it looked at was received."""
+
+    pruned: Pruned
+    reached: datetime
+
+
+def current_limits() -> Limits | None:
+    """Return the limits as of now, or None if nothing was ever received."""
+    now = Source.objects.values_list(Now(), flat=True).first()  # A small table, and no delivery is without its row.
+    if now is None:
+        return None
+    return Limits(
+        payloads=now - timedelta(days=settings.HOOKLINE_KEEP_PAYLOADS_DAYS),
+        deliveries=now - timedelta(days=settings.HOOKLINE_KEEP_DAYS),
+        dead=now - timedelta(days=settings.HOOKLINE_KEEP_DEAD_DAYS),
+    )
+
+
+def prune(limits: Limits, *, batch: int = BATCH, is_trial: bool = False) -> Iterator[Batch]:
+    """Remove all that may go, and yield after each batch, when no transaction is open.
+
+    A trial removes nothing; it yields what would be removed.
+    """
+    yield from prune_deliveries(limits, batch=batch, is_trial=is_trial)
+    yield from prune_payloads(limits, batch=batch, is_trial=is_trial)
+
+
+def prune_deliveries(limits: Limits, *, batch: int = BATCH, is_trial: bool = False) -> Iterator[Batch]:
+    """Remove deliveries with all that is theirs, as `prune` does."""
+    for received in _old(_deliveries, limits.deliveries, batch):
+        yield Batch(_prune_deliveries(received, limits, is_trial=is_trial), received[-1].at)
+
+
+def prune_payloads(limits: Limits, *, batch: int = BATCH, is_trial: bool = False) -> Iterator[Batch]:
+    """Remove the payloads of deliveries that stay, as `prune` does."""
+    for received in _old(_deliveries_with_payload, limits.payloads, batch):
+        yield Batch(_prune_payloads(received, limits, is_trial=is_trial), received[-1].at)
+
+
+class Received(NamedTuple):
+    """What the walk reads of a delivery."""
+
+    pk: int
+    at: datetime
+    last_repeat_at: datetime | None
+    body_bytes: int
+
+
+def _old(read: Callable[[int, int], list[Received]], before: datetime, batch: int) -> Iterator[list[Received]]:
+    """Yield the deliveries that were received before, in batches.
+
+    The walk is along the primary key, which grows with the time of receipt, and reads every row once: neither what is
+    kept nor what has just been deleted is in the way of the next batch.
+    """
+    last = 0
+    while received := read(last, batch):
+        last = received[-1].pk
+        old = [delivery for delivery in received if delivery.at < before]
+        if not old:
+            return
+        yield from _parts(old)
+
+
+def _deliveries(after: int, limit: int) -> list[Received]:
+    return _read(Delivery.objects.filter(pk__gt=after).order_by("pk")[:limit])
+
+
+def _deliveries_with_payload(after: int, limit: int) -> list[Received]:
+    with_payload = Payload.objects.filter(pk__gt=after).order_by("pk").values("pk")[:limit]
+    return _read(Delivery.objects.filter(pk__in=with_payload).order_by("pk"))
+
+
+def _read(deliveries: QuerySet[Delivery]) -> list[Received]:
+    return [Received(*row) for row in deliveries.values_list("pk", "received_at", "last_repeat_at", "body_bytes")]
+
+
+def _parts(received: Sequence[Received]) -> Iterator[list[Received]]:
+    """Divide a batch whose payloads are large: PostgreSQL keeps them, and deletes them, in pieces of 2 kB."""
+    part: list[Received] = []
+    part_bytes = 0
+    for delivery in received:
+        part.append(delivery)
+        part_bytes += delivery.body_bytes
+        if part_bytes >= BATCH_BYTES:
+            yield part
+            part, part_bytes = [], 0
+    if part:
+        yield part
+
+
+def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_trial: bool) -> Pruned:
+    going = _deliveries_to_go(received, limits)
+    if is_trial or not going:
+        return _counted(going)
+    with transaction.atomic():
+        # The delivery before its jobs, which is the order of a redelivery too.
+        quiet = Q(last_repeat_at=None) | Q(last_repeat_at__lt=limits.deliveries)
+        locked = skip_locked(Delivery.objects.filter(quiet, pk__in=going)).only("pk")
+        going, jobs = _lock_jobs([delivery.pk for delivery in locked], _job_goes_with_delivery(limits))
+        return Pruned(
+            attempts=_delete(Attempt.objects.filter(job_id__in=jobs)),
+            jobs=_delete(Job.objects.filter(pk__in=jobs)),
+            payloads=_delete(Payload.objects.filter(pk__in=going)),
+            deliveries=_delete(Delivery.objects.filter(pk__in=going)),
+        )
+
+
+def _prune_payloads(received: Sequence[Received], limits: Limits, *, is_trial: bool) -> Pruned:
+    job_may_go = Q(state__in=DONE, finished_at__lt=limits.payloads)
+    going = _without_other_jobs([delivery.pk for delivery in received], job_may_go)
+    if is_trial:
+        return Pruned(payloads=len(set(going) - set(_deliveries_to_go(received, limits))))
+    if not going:
+        return Pruned()
+    with transaction.atomic():
+        going, _ = _lock_jobs(going, job_may_go)
+        return Pruned(payloads=_delete(Payload.objects.filter(pk__in=going)))
+
+
+def _job_goes_with_delivery(limits: Limits) -> Q:
+    return Q(state__in=DONE, finished_at__lt=limits.deliveries) | Q(state=JobState.DEAD, finished_at__lt=limits.dead)
+
+
+def _deliveries_to_go(received: Sequence[Received], limits: Limits) -> list[int]:
+    # A redelivery can itself be redelivered: GitHub's days count from the last time it came.
+    quiet = [
+        delivery.pk
+        for delivery in received
+        if max(delivery.at, delivery.last_repeat_at or delivery.at) < limits.deliveries
+    ]
+    return _without_other_jobs(quiet, _job_goes_with_delivery(limits))
+
+
+def _without_other_jobs(ids: Sequence[int], job_may_go: Q) -> list[int]:
+    """Return the deliveries that have no job but such as may go."""
+    held = set(Job.objects.filter(delivery_id__in=ids).exclude(job_may_go).values_list("delivery_id", flat=True))
+    return [pk for pk in ids if pk not in held]
+
+
+def _lock_jobs(ids: Sequence[int], job_may_go: Q) -> tuple[list[int], list[int]]:
+    """Lock the jobs of these deliveries; return the deliveries all of whose jobs may go and are ours, and those jobs.
+
+    Only what is read under the lock is true: an operator may just have said "run again".
+    """
+    locked = {job.pk for job in skip_locked(Job.objects.filter(job_may_go, delivery_id__in=ids)).only("pk")}
+    jobs = list(Job.objects.filter(delivery_id__in=ids).values_list("pk", "delivery_id"))
+    held = {delivery_id for pk, delivery_id in jobs if pk not in locked}
+    going = [pk for pk in ids if pk not in held]
+    return going, [pk for pk, delivery_id in jobs if delivery_id not in held]
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    # Django's own cascade would read every row once more, and delete a hundred at a time.
+    return rows._raw_delete(using=rows.db) or 0
+
+
+def _counted(ids: Sequence[int]) -> Pruned:
+    if not ids:
+        return Pruned()
+    return Pruned(
+        deliveries=len(ids),
+        jobs=Job.objects.filter(delivery_id__in=ids).count(),
+        attempts=Attempt.objects.filter(job__delivery_id__in=ids).count(),
+        payloads=Payload.objects.filter(pk__in=ids).count(),
+    )
+
+
+class Schedule:
+    """Prunes beside other work: a batch at most once a second, and an hour's rest after each pass."""
+
+    def __init__(self) -> None:
+        self._batches: Iterator[Batch] | None = None
+        self._pruned = Pruned()
+        self._failures = OutageLog(logger, "pruning failed")
+        # Relays that start together should not walk together.
+        self._next_at = time.monotonic() + random.uniform(0, FIRST_WITHIN_SECONDS)  # noqa: S311
+
+    def step(self) -> None:
+        """Remove a batch if it is time to. A database that fails ends the pass; the next one begins anew."""
+        if time.monotonic() < self._next_at:
+            return
+        try:
+            rest_seconds = PASS_SECONDS if self._take_batch() else None
+        except Error as error:
+            database.drop()
+            self._failures.failed(f"the database {database.reason(error)}")
+            rest_seconds = AGAIN_SECONDS
+        if rest_seconds is not None:
+            logger.info("pruned", extra=asdict(self._pruned))
+            self._batches, self._pruned = None, Pruned()
+        self._next_at = time.monotonic() + (rest_seconds or STEP_SECONDS)
+
+    def _take_batch(self) -> bool:
+        """Remove a batch of the pass, or begin one; tell whether the pass is over."""
+        if self._batches is None:
+            limits = current_limits()
+            if limits is None:
+                return True
+            self._batches = prune(limits)
+        batch = next(self._batches, None)
+        if batch is None:
+            return True
+        self._pruned += batch.pruned
+        return False

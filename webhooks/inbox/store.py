@@ -1,0 +1,284 @@
+"""The inbox's storage: store a delivery with its jobs, take what is due for the broker, count. No decisions."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db import Error, IntegrityError, connection, transaction
+from django.db.models import F, Q, QuerySet
+from django.db.models.functions import Now
+
+from webhooks.inbox import database, transitions
+from webhooks.models import Delivery, Job, JobState, Payload, Source
+from webhooks.subscriptions.subscription import Subscription
+
+LONGEST_INTERVAL_SECONDS = 20.0
+"""So that whatever the broker has lost is back within half a minute. A message too many costs a failed claim, and there
+are never more of them than the window has room for."""
+LOCK_MILLISECONDS = 800
+"""So that two tries fit into the time for which a delivery waits for its transaction."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """A verified delivery, with the subscriptions that it matches."""
+
+    source: str
+    hook_id: int
+    guid: uuid.UUID
+    event: str
+    action: str
+    repository: str
+    installation_id: int | None
+    sender: str
+    secret_fingerprint: str
+    headers: Mapping[str, str]
+    body: bytes
+    subscriptions: Sequence[Subscription]
+
+
+@dataclass(frozen=True, slots=True)
+class JobToPublish:
+    """What a message is made of."""
+
+    id: int
+    handler: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The row that a delivery has in the inbox, and its jobs that are to be published."""
+
+    delivery_id: int
+    is_duplicate: bool
+    job_count: int
+    to_publish: tuple[JobToPublish, ...]
+
+
+def store(new: NewDelivery) -> Stored:
+    """Commit a delivery and its jobs, or count the repeat of one that is there and requeue its dead jobs."""
+    try:
+        with transaction.atomic():
+            return _insert(new)
+    except IntegrityError:
+        with transaction.atomic():
+            repeated = _count_repeat(new)
+    if repeated is not None:
+        return repeated
+    # The row that was in the way has just been pruned. Whatever else may be wrong is raised now.
+    with transaction.atomic():
+        return _insert(new)
+
+
+def try_to_store(source: str, subscriptions: Sequence[Subscription]) -> None:
+    """Store an ordinary delivery, take it back and commit: raises what the next delivery would meet.
+
+    Since something was written, the commit waits for the disk, and for a standby, as a delivery's does.
+    """
+    with transaction.atomic():
+        if connection.vendor == "postgresql":
+            # Whoever asked waits no longer, and a statement that waits for a lock does not notice that.
+            with connection.cursor() as cursor:
+                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
+        before = transaction.savepoint()
+        try:
+            _insert(_ordinary(source, subscriptions))
+        except Error as error:
+            if database.is_outage(error):
+                raise
+            # This row is fit to be stored, so it is not to blame.
+            raise database.RefusedError from error
+        transaction.savepoint_rollback(before)
+
+
+def _ordinary(source: str, subscriptions: Sequence[Subscription]) -> NewDelivery:
+    return NewDelivery(
+        source=source,
+        hook_id=0,
+        guid=uuid.uuid4(),
+        event="ping",
+        action="",
+        repository="",
+        installation_id=None,
+        sender="",
+        secret_fingerprint="",
+        headers={},
+        body=b"{}",
+        subscriptions=subscriptions,
+    )
+
+
+def _insert(new: NewDelivery) -> Stored:
+    source, _ = Source.objects.get_or_create(name=new.source)
+    delivery = Delivery.objects.create(
+        source=source,
+        hook_id=new.hook_id,
+        guid=new.guid,
+        event=new.event,
+        action=new.action,
+        repository=new.repository,
+        installation_id=new.installation_id,
+        sender=new.sender,
+        secret_fingerprint=new.secret_fingerprint,
+        headers=dict(new.headers),
+        body_bytes=len(new.body),
+    )
+    Payload.objects.create(delivery=delivery, body=new.body)
+    to_publish = tuple(JobToPublish(job.pk, job.handler, job.queue) for job in _insert_jobs(new, delivery))
+    return Stored(delivery.pk, is_duplicate=False, job_count=len(to_publish), to_publish=to_publish)
+
+
+def _insert_jobs(new: NewDelivery, delivery: Delivery) -> Sequence[Job]:
+    """Insert the delivery's jobs and return them, without those that another hook's delivery already has."""
+    keys = _once_keys(new)
+    jobs = [
+        Job(
+            delivery=delivery,
+            handler=subscription.name,
+            queue=subscription.queue,
+            max_attempts=subscription.max_attempts,
+            publish_at=Now() + transitions.PUBLISH_GRACE,
+            once_key=keys.get(subscription.name),
+        )
+        for subscription in new.subscriptions
+    ]
+    if not keys:
+        return Job.objects.bulk_create(jobs)
+    # A key that a transaction beside this one is about to commit is waited for: in one order, so never in a circle.
+    Job.objects.bulk_create(sorted(jobs, key=lambda job: job.handler), ignore_conflicts=True)
+    return list(Job.objects.filter(delivery=delivery).order_by("id"))
+
+
+def _once_keys(new: NewDelivery) -> dict[str, str]:
+    """Return by handler what names its one job for the event, where it wants only one."""
+    names = [subscription.name for subscription in new.subscriptions if subscription.once_per_event]
+    return {name: f"{new.source}:{new.guid}:{name}" for name in names}
+
+
+def _count_repeat(new: NewDelivery) -> Stored | None:
+    same = Delivery.objects.filter(source__name=new.source, hook_id=new.hook_id, guid=new.guid)
+    delivery_id = same.values_list("pk", flat=True).first()
+    if delivery_id is None:
+        return None
+    is_pruned = not Payload.objects.filter(pk=delivery_id).exists()
+    if is_pruned and not _restore_payload(same, delivery_id, new):
+        return None
+    # A handler's one job for the event may be with the delivery of another hook.
+    jobs = Job.objects.filter(Q(delivery_id=delivery_id) | Q(once_key__in=_once_keys(new).values()))
+    states = list(jobs.values_list("delivery_id", "state"))
+    if any(state == JobState.DEAD for _, state in states):
+        # GitHub's redelivery button is an operator's way to say "run again", so what is dead gets a new budget.
+        transitions.run_again(jobs.filter(state=JobState.DEAD))
+    elif not is_pruned:
+        _commit_without_waiting()
+    own_count = sum(owner == delivery_id for owner, _ in states)
+    # Last of all: of many repeats at once, each waits here until the one before it has committed.
+    if not same.update(repeats=F("repeats") + 1, last_repeat_at=Now()):
+        return None
+    return Stored(delivery_id, is_duplicate=True, job_count=own_count, to_publish=())
+
+
+def _restore_payload(same: QuerySet[Delivery], delivery_id: int, new: NewDelivery) -> bool:
+    """Store the body that was pruned, as the repeat brings it; return False if the delivery has gone meanwhile."""
+    told = {"headers": dict(new.headers), "body_bytes": len(new.body), "secret_fingerprint": new.secret_fingerprint}
+    if not same.update(**told):  # First, since it locks the row: what prunes deliveries passes over it now.
+        return False
+    Payload.objects.bulk_create([Payload(delivery_id=delivery_id, body=new.body)], ignore_conflicts=True)
+    return True
+
+
+def _commit_without_waiting() -> None:
+    """Let this commit not wait for the disk: a crash of the database may take back a mere count."""
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:
+            cursor.execute("SET LOCAL synchronous_commit TO OFF")
+
+
+def waiting_queues() -> list[str]:
+    """Return the queues with jobs to publish, now or later: one index step a queue, however many jobs there are."""
+    queues: list[str] = []
+    waiting = Job.objects.filter(publish_at__isnull=False).order_by("queue")
+    while (
+        queue := waiting.filter(queue__gt=queues[-1] if queues else "").values_list("queue", flat=True).first()
+    ) is not None:
+        queues.append(queue)
+    return queues
+
+
+def seconds_until_due(queues: Sequence[str]) -> float | None:
+    """Return how long until the next job is due for the broker; 0 or less if one is, None if none waits."""
+    waits: list[float] = []
+    for queue in queues:
+        waiting = Job.objects.filter(queue=queue, publish_at__isnull=False)
+        soonest = waiting.annotate(at=Now()).order_by("publish_at").values_list("publish_at", "at").first()
+        if soonest and soonest[0]:
+            waits.append((soonest[0] - soonest[1]).total_seconds())
+    return min(waits, default=None)
+
+
+def take_due(queue: str, *, limit: int) -> Sequence[Job]:
+    """Return up to `limit` jobs that are due for the broker, each moved forward by a growing interval, committed.
+
+    The interval is 5 s after the first publication and doubles with each; the broker may lose any of the messages.
+    """
+    with transaction.atomic():
+        due = list(
+            transitions.skip_locked(Job.objects.filter(queue=queue, publish_at__lte=Now()))
+            .only("id", "handler", "queue", "publications")
+            .order_by("publish_at", "id")[:limit]
+        )
+        by_publications: dict[int, list[int]] = {}
+        for job in due:
+            by_publications.setdefault(job.publications, []).append(job.pk)
+        for publications, ids in by_publications.items():
+            Job.objects.filter(pk__in=ids, publish_at__isnull=False).update(
+                publish_at=Now() + publish_interval(publications), publications=F("publications") + 1
+            )
+    return due
+
+
+def put_back(job_ids: Sequence[int]) -> None:
+    """Undo `take_due` for jobs whose messages were not sent: they are due at once, before all that came later."""
+    Job.objects.filter(pk__in=job_ids, publish_at__isnull=False, publications__gt=0).update(
+        publish_at=F("due_at"), publications=F("publications") - 1
+    )
+
+
+class Place(NamedTuple):
+    """Where a job stands in the order in which a queue's jobs are published."""
+
+    publish_at: datetime
+    pk: int
+
+    @classmethod
+    def of(cls, job: Job) -> "Place":
+        assert job.publish_at is not None, "It waits."
+        return cls(job.publish_at, job.pk)
+
+
+def due_from(place: Place | None, queue: str, *, limit: int) -> Sequence[Job]:
+    """Return up to `limit` jobs that are due for the broker, in their order: the first, or those behind a place."""
+    due = Job.objects.filter(queue=queue, publish_at__lte=Now())
+    if place is not None:
+        # SQLite compares moments as text, written to a thousandth or a millionth: so look a thousandth back as well.
+        due = due.filter(publish_at__gte=place.publish_at - timedelta(milliseconds=1)).filter(
+            Q(publish_at__gt=place.publish_at) | Q(pk__gt=place.pk)
+        )
+    return list(due.only("id", "handler", "queue", "publish_at").order_by("publish_at", "id")[:limit])
+
+
+def move(job_ids: Sequence[int], *, queue: str) -> int:
+    """Let waiting jobs be published to another queue, now; return how many. One that another relay holds is its."""
+    with transaction.atomic():
+        free = transitions.skip_locked(Job.objects.filter(pk__in=job_ids, publish_at__isnull=False))
+        ids = list(free.order_by("pk").values_list("pk", flat=True))
+        return Job.objects.filter(pk__in=ids).update(queue=queue, publish_at=Now(), publications=0)
+
+
+def publish_interval(publications: int) -> timedelta:
+    """Return how long a message published for the nth time (from 0) has to be claimed before it is published again."""
+    seconds = transitions.PUBLISH_GRACE.total_seconds() * 2 ** min(publications, 16)
+    return timedelta(seconds=min(seconds, LONGEST_INTERVAL_SECONDS))

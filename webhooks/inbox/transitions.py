@@ -1,0 +1,294 @@
+"""The one module that changes a job's state.
+
+Every change is a conditional UPDATE, so that of two that try one wins and the other is told so. A change by a run is
+fenced besides: it names its attempt, and only the run that holds the job's current attempt may record. All moments are
+the database's clock. A run's own two changes, the claim and the record, are made by `webhooks/inbox/statements.py` on
+PostgreSQL, and here elsewhere.
+"""
+
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Case, Exists, F, Model, OuterRef, Q, QuerySet, When
+from django.db.models.fields.json import KeyTextTransform
+from django.db.models.functions import Now
+
+from webhooks.inbox import statements
+from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line, storable
+from webhooks.inbox.wake import wake_relay
+from webhooks.models import Attempt, AttemptOutcome, Job, JobState, Payload
+from webhooks.subscriptions.subscription import Backoff
+
+Row = TypeVar("Row", bound=Model)
+
+logger = logging.getLogger(__name__)
+
+RUN_AGAIN_FROM = (JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED)
+HAS_PAYLOAD = Exists(Payload.objects.filter(pk=OuterRef("delivery_id")))
+GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
+PUBLISH_GRACE = timedelta(seconds=5)
+"""How long a message published beside the commit has before the relay takes it for lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedJob:
+    """A job whose attempt has just begun, with what its delivery says."""
+
+    pk: int
+    handler: str
+    attempt: int
+    max_attempts: int
+    forgiven: int
+    lost: int
+    budget_from_attempt: int
+    budget_from_at: datetime
+    claimed_at: datetime
+    """The database's time of the claim."""
+    delivery_id: int
+    event: str
+    action: str
+    guid: UUID
+    hook_id: int
+    repository: str
+    installation_id: int | None
+    sender: str
+    received_at: datetime
+    source: str
+    content_type: str | None
+    """The header as it came; None where the delivery has none."""
+    once_key: str | None
+    """What names the event's one job of this handler; None where each hook's delivery has its own."""
+
+
+_CLAIMED: tuple[Any, ...] = (
+    *("pk", "handler", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt", "budget_from_at", Now()),
+    *(f"delivery__{name}" for name in ("id", "event", "action", "guid", "hook_id", "repository", "installation_id")),
+    *(
+        "delivery__sender",
+        "delivery__received_at",
+        "delivery__source__name",
+        KeyTextTransform("Content-Type", "delivery__headers"),
+        "once_key",
+    ),
+)
+"""The values of a ClaimedJob in its order."""
+
+
+def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> ClaimedJob | None:
+    """Start an attempt, or return None if the job is taken, final, not due yet or gone.
+
+    The attempt is counted and committed here, before any code of the handler runs, and before the payload is read: one
+    that takes more memory than a process may have must not undo the count.
+    """
+    way = statements.claim if connection.vendor == "postgresql" else _claim
+    row = way(job_id, worker=worker[:255], pid=pid, lease_seconds=lease_seconds)
+    return ClaimedJob(*row) if row else None
+
+
+@transaction.atomic
+def _claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
+    claimed = Job.objects.filter(
+        Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now()), pk=job_id
+    ).update(
+        state=JobState.RUNNING,
+        attempt=F("attempt") + 1,
+        lease_until=Now() + timedelta(seconds=lease_seconds),
+        publish_at=None,
+        publications=0,
+        budget_from_at=Case(When(attempt=F("budget_from_attempt"), then=Now()), default=F("budget_from_at")),
+    )
+    if not claimed:
+        return None
+    row: tuple[Any, ...] = Job.objects.values_list(*_CLAIMED).get(pk=job_id)
+    Attempt.objects.create(job_id=job_id, number=ClaimedJob(*row).attempt, worker=worker, pid=pid)
+    return row
+
+
+def record(job: ClaimedJob | Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) -> JobState | None:
+    """End the job's current attempt and return the job's new state, or None if the attempt is no longer current.
+
+    `job` is as it was when the attempt was current; `age_seconds` is from the first claim of its budget.
+    """
+    budget = Budget(
+        attempt=job.attempt,
+        budget_from_attempt=job.budget_from_attempt,
+        forgiven=job.forgiven,
+        lost=job.lost,
+        max_attempts=job.max_attempts,
+        age_seconds=age_seconds,
+    )
+    step = next_step(
+        outcome,
+        budget,
+        backoff=backoff,
+        max_age_seconds=timedelta(hours=settings.HOOKLINE_MAX_AGE_HOURS).total_seconds(),
+    )
+    change = _change(job, outcome, step)
+    recorded = statements.record(change) if connection.vendor == "postgresql" else _record(change)
+    return step.state if recorded else None
+
+
+def _change(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, Any]:
+    """Return what the end of an attempt changes in the job's row and in the attempt's, whichever way it is written."""
+    succeeded = step.state is JobState.SUCCEEDED
+    return {
+        "job": job.pk,
+        "attempt": job.attempt,
+        "state": step.state.value,
+        "is_final": step.state is not JobState.RETRYING,
+        "delay": timedelta(seconds=step.delay_seconds),
+        "forgives": int(step.forgives),
+        "loses": int(step.loses),
+        "result": one_line(outcome.message) if succeeded else "",
+        "error": "" if succeeded else one_line(f"{outcome.message} {step.reason}"),
+        "fingerprint": outcome.fingerprint,
+        "outcome": outcome.kind.value,
+        "message": one_line(outcome.message),
+        "traceback": storable(outcome.traceback),
+    }
+
+
+@transaction.atomic
+def _record(change: Mapping[str, Any]) -> bool:
+    due = None if change["is_final"] else Now() + change["delay"]
+    if not Job.objects.filter(pk=change["job"], state=JobState.RUNNING, attempt=change["attempt"]).update(
+        state=change["state"],
+        lease_until=None,
+        due_at=due or F("due_at"),
+        publish_at=due,
+        finished_at=Now() if change["is_final"] else None,
+        forgiven=F("forgiven") + change["forgives"],
+        lost=F("lost") + change["loses"],
+        result=change["result"],
+        error=change["error"],
+        fingerprint=change["fingerprint"],
+    ):
+        return False
+    Attempt.objects.filter(job_id=change["job"], number=change["attempt"]).update(
+        finished_at=Now(),
+        outcome=change["outcome"],
+        message=change["message"],
+        traceback=change["traceback"],
+    )
+    return True
+
+
+def record_ended_process(job_id: int, outcome: Outcome, *, worker: str, pid: int, backoff: Backoff) -> JobState | None:
+    """Record for a run whose process has ended; return the job's new state.
+
+    None if the job's current attempt is not that process's, or has recorded.
+    """
+    job = (
+        Job.objects.filter(
+            pk=job_id,
+            state=JobState.RUNNING,
+            attempts__number=F("attempt"),
+            attempts__worker=worker[:255],
+            attempts__pid=pid,
+        )
+        .annotate(seen_at=Now())
+        .first()
+    )
+    if job is None:
+        return None
+    age_seconds = (job.seen_at - job.budget_from_at).total_seconds()
+    return record(job, outcome, age_seconds=age_seconds, backoff=backoff)
+
+
+def expire_leases(*, limit: int = 100) -> int:
+    """Take back jobs whose run did not record before its lease ran out; return how many."""
+    with transaction.atomic():
+        overdue = list(
+            skip_locked(Job.objects.filter(state=JobState.RUNNING, lease_until__lt=Now()))
+            .annotate(seen_at=Now())
+            .order_by("lease_until", "id")[:limit]
+        )
+        for job in overdue:
+            expire(job, seen_at=job.seen_at)
+    return len(overdue)
+
+
+def expire(job: Job, *, seen_at: datetime) -> JobState | None:
+    """Record that a run is lost: its worker died, or was killed at the hard time limit before it could record."""
+    outcome = Outcome(
+        kind=AttemptOutcome.LOST,
+        message="The run did not record before its lease ran out: its worker died, or the hard time limit killed it.",
+        fingerprint="lost",
+    )
+    age_seconds = (seen_at - job.budget_from_at).total_seconds()
+    state = record(job, outcome, age_seconds=age_seconds, backoff=Backoff())
+    logger.warning("run lost", extra={"job": job.pk, "handler": job.handler, "attempt": job.attempt, "state": state})
+    return state
+
+
+def run_again(jobs: QuerySet[Job]) -> int:
+    """Queue final jobs afresh, with a new budget of attempts; return how many. Others are left as they are.
+
+    So is one whose payload has been pruned, with its result: it could do nothing but fail.
+    """
+    with transaction.atomic():
+        _lock(jobs)
+        started = jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).update(
+            state=JobState.QUEUED,
+            due_at=Now(),
+            publish_at=Now(),
+            publications=0,
+            budget_from_attempt=F("attempt"),
+            budget_from_at=Now(),
+            forgiven=0,
+            lost=0,
+            finished_at=None,
+            result="",
+        )
+        if started:
+            wake_relay()
+    return started
+
+
+def give_up(jobs: QuerySet[Job]) -> int:
+    """Skip jobs that wait or are dead; return how many. A running one is left: its run may still succeed."""
+    with transaction.atomic():
+        _lock(jobs)
+        waiting_or_dead = jobs.filter(state__in=GIVE_UP_FROM)
+        return waiting_or_dead.update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
+
+
+def _lock(jobs: QuerySet[Job]) -> None:
+    """Lock the jobs' rows in the order of their ids.
+
+    Two operators whose selections overlap then wait for each other, where updates in any order could deadlock.
+    """
+    if connection.features.has_select_for_update:
+        ids = jobs.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True)
+        deque(ids.iterator(), maxlen=0)  # However many they are, none of them is kept.
+
+
+def bury(job_ids: Sequence[int], *, reason: str) -> int:
+    """End waiting jobs as dead without a run, because there is no handler for them; return how many.
+
+    Those whose row another relay has locked are left to it.
+    """
+    with transaction.atomic():
+        free = skip_locked(Job.objects.filter(pk__in=job_ids)).order_by("pk").values_list("pk", flat=True)
+        waiting = Job.objects.filter(pk__in=list(free), state__in=(JobState.QUEUED, JobState.RETRYING))
+        return waiting.update(
+            state=JobState.DEAD,
+            publish_at=None,
+            finished_at=Now(),
+            error=one_line(reason),
+            fingerprint="no-handler",
+        )
+
+
+def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:
+    """Lock the rows that nobody else has locked. SQLite has one writer at a time and needs no row locks."""
+    if not connection.features.has_select_for_update_skip_locked:
+        return rows
+    return rows.select_for_update(skip_locked=True, of=("self",))

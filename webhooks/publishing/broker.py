@@ -1,0 +1,178 @@
+"""The broker, as the receiver's publisher and the relay use it: one message a job, no more than a window of them.
+
+A message is a hint that names its job; it carries no payload. It goes to the job's queue under the handler's own task
+name, with the handler's time limits, which is what Celery, Flower and the metrics go by.
+"""
+
+import contextlib
+import math
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from amqp.exceptions import MessageNacked
+from celery import Celery, current_app
+from django.conf import settings
+from kombu import Connection, Exchange, Producer, Queue
+from kombu.exceptions import OperationalError
+
+from webhooks.inbox.store import JobToPublish
+from webhooks.publishing import reasons
+from webhooks.subscriptions.subscription import Subscription
+
+T = TypeVar("T")
+
+MESSAGE_VERSION = 1
+"""What a message's `hookline` header says: its only argument is the job's id."""
+DELIVERY_LIMIT = 20
+"""How often RabbitMQ delivers a message that comes back unacknowledged. What it drops, the relay publishes again."""
+DEPTH_SECONDS = 1.0
+TIMEOUT_SECONDS = 2.0
+_PATIENCE: dict[str, dict[str, Any]] = {
+    # No answer within these is a failure, whatever state the connection is in.
+    "amqp": {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS, "write_timeout": TIMEOUT_SECONDS},
+    "redis": {"socket_connect_timeout": TIMEOUT_SECONDS, "socket_timeout": TIMEOUT_SECONDS},
+}
+
+
+def job_queue(name: str) -> Queue:
+    """Return a queue as everybody declares it: on RabbitMQ a quorum queue, and never a classic one."""
+    is_quorum = current_app.conf.task_default_queue_type == "quorum"
+    return Queue(
+        name,
+        Exchange(name, type="direct"),
+        routing_key=name,
+        queue_arguments={"x-queue-type": "quorum", "x-delivery-limit": DELIVERY_LIMIT} if is_quorum else None,
+    )
+
+
+class Nodes:
+    """The broker's nodes, of which the next one to try is known: a new connection does not begin with a silent one."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._next = 0
+
+    def connect(self, *, seconds: float = TIMEOUT_SECONDS) -> Connection:
+        """Return a connection to the first node that answers; after so long no further one is tried.
+
+        A node that refuses costs nothing, a silent one TIMEOUT_SECONDS. Raises what the last one tried has raised.
+        """
+        urls = str(self._app.conf.broker_url).split(";")
+        deadline = time.monotonic() + seconds
+        for left in reversed(range(len(urls))):
+            connection = self._new_connection(urls[self._next % len(urls)])
+            try:
+                return connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+            except Exception:
+                connection.collect()
+                self.move_on()
+                if not left or time.monotonic() >= deadline:
+                    raise
+        raise AssertionError("There is always one node.")
+
+    def move_on(self) -> None:
+        """Leave the node that was connected to: the next connection is another's, if there are several."""
+        self._next += 1
+
+    def _new_connection(self, url: str) -> Connection:
+        connection = self._app.connection_for_write(
+            url,
+            connect_timeout=TIMEOUT_SECONDS,
+            heartbeat=0,  # Nobody would send them while the thread sleeps.
+        )
+        patience = _PATIENCE.get(connection.transport.driver_type, {})
+        connection.transport_options = {**(connection.transport_options or {}), **patience}
+        return connection
+
+
+@contextlib.contextmanager
+def broker_errors() -> Iterator[None]:
+    """Raise kombu's OperationalError, with words that follow on "the broker", where it is away or refuses."""
+    try:
+        yield
+    except Exception as error:
+        transport = current_app.connection_for_write().get_transport_cls()
+        # OSError: the embedded broker is a folder, and its disk may be full.
+        if isinstance(error, (*transport.connection_errors, *transport.channel_errors, MessageNacked, OSError)):
+            raise OperationalError(reasons.reason(error)) from error
+        raise
+
+
+class Broker:
+    """One connection to the broker, for one thread.
+
+    Raises kombu's OperationalError with the reason in words that follow on "the broker", and is then closed.
+    """
+
+    def __init__(self) -> None:
+        self._nodes = Nodes(current_app)
+        self._connection: Any = None
+        self._producer: Any = None
+        self._depths: dict[str, tuple[float, int]] = {}
+
+    def depth(self, queue: str) -> int:
+        """Return how many messages wait in a queue."""
+        return self._guarded(self._read_depth, queue)
+
+    def room(self, queue: str, *, share: float = 1.0) -> int:
+        """Return for how many messages more a share of the queue's window has room, by a depth read within a second."""
+        read_at, depth = self._depths.get(queue, (0.0, 0))
+        if not read_at or time.monotonic() - read_at >= DEPTH_SECONDS:
+            depth = self.depth(queue)
+            self._depths[queue] = (time.monotonic(), depth)
+        window: int = settings.HOOKLINE_QUEUE_WINDOW
+        return max(0, math.ceil(window * share) - depth)
+
+    def publish(self, job: JobToPublish, subscription: Subscription) -> None:
+        """Put a job's message on its queue; on RabbitMQ, return once the broker has confirmed it."""
+        self._guarded(self._publish, job, subscription)
+        read_at, depth = self._depths.get(job.queue, (0.0, 0))
+        self._depths[job.queue] = (read_at, depth + 1)
+
+    def close(self) -> None:
+        """Drop the connection without a word, since a silent broker would not answer; the next call opens another."""
+        connection, self._connection, self._producer = self._connection, None, None
+        self._depths.clear()
+        if connection is not None:
+            connection.collect()
+
+    def _guarded(self, call: Callable[..., T], *args: Any) -> T:
+        try:
+            with broker_errors():
+                if self._connection is None:
+                    self._connection = self._nodes.connect()
+                    self._producer = Producer(self._connection.channel(), auto_declare=False)
+                return call(*args)
+        except OperationalError as error:
+            # A node that is well may still refuse this call, and stays the one that is asked.
+            if self._connection and isinstance(error.__cause__, self._connection.connection_errors):
+                self._nodes.move_on()
+            self.close()
+            raise
+
+    def _read_depth(self, queue: str) -> int:
+        # Declaring what is there changes nothing, and answers with the depth just as a passive declare does.
+        declared: Any = job_queue(queue)(self._producer.channel).queue_declare()
+        return int(declared.message_count)
+
+    def _publish(self, job: JobToPublish, subscription: Subscription) -> None:
+        task_id = f"{job.id}-{uuid.uuid4()}"
+        message = current_app.amqp.as_task_v2(
+            task_id,
+            subscription.name,
+            args=(job.id,),
+            time_limit=subscription.time_limit,  # type: ignore[arg-type]  # Seconds; fractions are fine.
+            soft_time_limit=subscription.soft_time_limit,  # type: ignore[arg-type]
+            ignore_result=True,
+        )
+        self._producer.publish(
+            message.body,
+            exchange="",
+            routing_key=job.queue,
+            serializer="json",
+            headers={**message.headers, "hookline": MESSAGE_VERSION},
+            confirm_timeout=TIMEOUT_SECONDS,
+            **message.properties,
+        )

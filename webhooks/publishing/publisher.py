@@ -1,0 +1,114 @@
+"""Publishes jobs beside the request: a thread and a bounded queue. What it cannot publish is the relay's work.
+
+`offer` never blocks and never fails, so the answer to GitHub never waits for the broker.
+"""
+
+import contextlib
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterable
+
+from kombu.exceptions import OperationalError
+from prometheus_client import Counter
+
+from webhooks.inbox.store import JobToPublish
+from webhooks.outage_log import OutageLog
+from webhooks.publishing.broker import Broker
+from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from webhooks.threads import place_of
+
+CAPACITY = 5_000
+PAUSE_SECONDS = 2.0
+"""After a failure the broker is left alone for about this long."""
+WINDOW_SHARE = 0.5
+"""What is new goes to the broker directly only while this share of the window is free of it. The rest is the relay's,
+which goes by age: were there none, the newest would take all the room, and a backlog would wait for ever."""
+
+PUBLISHED = Counter("hookline_receiver_jobs_published_total", "Jobs the receiver put on the broker itself.")
+DEFERRED = Counter("hookline_receiver_jobs_deferred_total", "Jobs the receiver left to the relay.", ["reason"])
+
+logger = logging.getLogger(__name__)
+
+
+class Publisher:
+    """One thread that publishes what it is offered, while there is room and the broker answers."""
+
+    def __init__(self, subscriptions: Subscriptions, *, capacity: int = CAPACITY) -> None:
+        self._subscriptions = subscriptions
+        self._broker = Broker()
+        self._queue: queue.Queue[JobToPublish | None] = queue.Queue(capacity)
+        self._paused_until = 0.0
+        self._log = OutageLog(logger, "jobs are left to the relay")
+        self.reason = ""
+        """What was wrong with the broker at the last try, in words that follow on "the broker"; empty if it took it."""
+        self._thread: threading.Thread | None = None
+        self._starting = threading.Lock()
+
+    @property
+    def is_available(self) -> bool:
+        """Whether the last try on the broker succeeded, true before the first; and whether somebody is there to try."""
+        return not self.reason and (self._thread is None or self._thread.is_alive())
+
+    def offer(self, jobs: Iterable[JobToPublish]) -> None:
+        """Take jobs whose rows are committed; return at once."""
+        self._start()
+        for job in jobs:
+            if time.monotonic() < self._paused_until:
+                self._defer("broker")
+                continue
+            try:
+                self._queue.put_nowait(job)
+            except queue.Full:
+                self._defer("full")
+
+    def stop(self, *, timeout_seconds: float = 1.0) -> None:
+        """Publish what is queued, for as long as that; the relay has the rest."""
+        with contextlib.suppress(queue.Full):
+            self._queue.put_nowait(None)
+        if self._thread is not None:
+            self._thread.join(timeout_seconds)
+
+    def _start(self) -> None:
+        with self._starting:
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+                self._thread.start()
+
+    def _run(self) -> None:
+        while (job := self._queue.get()) is not None:
+            subscription = self._subscriptions.get(job.handler)
+            if subscription is None or time.monotonic() < self._paused_until:
+                self._defer("broker")
+                continue
+            try:
+                self._publish(job, subscription)
+            except OperationalError as error:
+                self._pause(str(error))
+            except Exception as error:  # What nobody has foreseen must not leave this receiver without its publisher.
+                self._broker.close()
+                self._pause(f"cannot be published to ({place_of(error)})")
+        self._broker.close()
+
+    def _publish(self, job: JobToPublish, subscription: Subscription) -> None:
+        if not self._broker.room(job.queue, share=WINDOW_SHARE):
+            self._defer("window")
+            return
+        self._broker.publish(job, subscription)
+        self.reason = ""
+        PUBLISHED.inc()
+
+    def _pause(self, reason: str) -> None:
+        self.reason = reason
+        # Not all receivers at once.
+        self._paused_until = time.monotonic() + PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
+        self._log.failed(f"the broker {reason}")
+        self._defer("broker")
+
+    def _defer(self, reason: str) -> None:
+        """Count a job for the relay. Only a full queue is worth a line: the others follow from one, or are no fault."""
+        DEFERRED.labels(reason).inc()
+        if reason == "full":
+            self._log.failed("more than can be published at once")

@@ -1,0 +1,150 @@
+"""The relay: puts on the broker what is due in the inbox and not yet claimed. Beside it, `upkeep.py`.
+
+It may be killed at any moment and run several times over: rows are moved forward and committed before they are
+published, no lock is held while it talks to the broker, and a message too many is dropped by the claim.
+"""
+
+import logging
+import random
+import threading
+import time
+from dataclasses import asdict, dataclass
+
+from django.db import Error, connection
+from kombu.exceptions import OperationalError
+
+from webhooks.inbox import database, store
+from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.wake import Alarm
+from webhooks.models import Job
+from webhooks.outage_log import OutageLog
+from webhooks.publishing.broker import Broker
+from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.pulse import PUBLISHING, Pulse
+from webhooks.publishing.strays import Strays
+from webhooks.publishing.upkeep import Upkeep
+from webhooks.subscriptions.subscription import Subscription, Subscriptions
+
+TICK_SECONDS = 1.0
+BATCH = 500
+LONGEST_PAUSE_SECONDS = {"broker": 5.0, "database": TICK_SECONDS}
+"""A database that is back is found within a second: a relay asks it as often when all is well."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Tally:
+    """What one round did."""
+
+    published: int = 0
+    again: int = 0
+
+
+class Relay:
+    """One relay. `run` returns within a second of `stop` being set, unless the database or the broker is silent."""
+
+    def __init__(
+        self,
+        subscriptions: Subscriptions,
+        *,
+        stop: threading.Event,
+        broker: Broker | None = None,
+        pulse: Pulse | None = None,
+        gauges: QueueGauges | None = None,
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._pulse = pulse or Pulse(stop)
+        self._stop = stop
+        self._broker = broker or Broker()
+        self._alarm = Alarm(stop)
+        self._strays = Strays(subscriptions, pulse=self._pulse)
+        self._upkeep = Upkeep(self._strays, stop=stop, pulse=self._pulse, gauges=gauges)
+        self._failures = 0
+        self._outages = OutageLog(logger, "relay waits")
+        self._queue_failures = OutageLog(logger, "queue not published to")
+
+    def run(self) -> None:
+        """Work round after round until stopped; outages of the database and the broker are waited out."""
+        logger.info("relay started", extra={"queues": ",".join(self._subscriptions.queues)})
+        self._upkeep.start()
+        while not self._stop.is_set():
+            self._pulse.beat(PUBLISHING)
+            try:
+                tally, pause = database.run(self.round)
+                self._failures = 0
+                self._tell(tally)
+                if pause > 0:
+                    self._alarm.sleep(pause)
+            except (Error, OperationalError) as error:
+                self._wait_out(error)
+        self._broker.close()
+        connection.close()
+        self._upkeep.join()
+
+    def round(self) -> tuple[Tally, float]:
+        """Do all that is due now, in bounded batches; return what was done and how long to sleep, in seconds."""
+        tally, is_behind = Tally(), False
+        # Nothing of another queue will be published: its jobs are strays.
+        queues = [queue for queue in store.waiting_queues() if queue in self._subscriptions.queues]
+        failures: dict[str, OperationalError] = {}
+        for queue in queues:
+            if self._stop.is_set():
+                break
+            self._pulse.beat(PUBLISHING)
+            try:
+                is_behind |= self._relay(queue, tally)
+            except OperationalError as error:  # Of one queue, it may be; the others are not to wait for it.
+                failures[queue] = error
+        if failures and len(failures) == len(queues):
+            raise failures[queues[0]]
+        for queue, failure in failures.items():
+            self._queue_failures.failed(f"the broker {failure}", queue=queue)
+        until_due = store.seconds_until_due(queues)
+        if is_behind:
+            return tally, 0.0
+        return tally, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
+
+    def _relay(self, queue: str, tally: Tally) -> bool:
+        """Publish one batch of a queue; tell whether more may be due that the window has room for."""
+        room = self._broker.room(queue)
+        if not room:
+            return False
+        taken = store.take_due(queue, limit=min(room, BATCH))
+        jobs = self._strays.settle(taken)
+        sent, deadline = 0, time.monotonic() + TICK_SECONDS
+        try:
+            # A broker that is slow must not keep this relay from its other queues and a stop.
+            while sent < len(jobs) and time.monotonic() < deadline and not self._stop.is_set():
+                self._publish(*jobs[sent], tally)
+                sent += 1
+        finally:
+            if sent < len(jobs):
+                store.put_back([job.pk for job, _ in jobs[sent:]])
+        return len(taken) == BATCH and room > BATCH
+
+    def _publish(self, job: Job, subscription: Subscription, tally: Tally) -> None:
+        self._broker.publish(JobToPublish(job.pk, job.handler, job.queue), subscription)
+        tally.published += 1
+        tally.again += bool(job.publications)
+
+    def _wait_out(self, error: Exception) -> None:
+        """Wait with exponential backoff and jitter, so that a fleet does not return all at once."""
+        self._failures += 1
+        if isinstance(error, OperationalError):
+            outage, reason = "broker", f"the broker {error}"
+        else:
+            database.drop()
+            outage, reason = "database", f"the database {database.reason(error)}"
+        longest = LONGEST_PAUSE_SECONDS[outage]
+        pause = min(longest, 0.25 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
+        self._pulse.failed(outage, reason)
+        self._outages.failed(reason)
+        self._pulse.beat(PUBLISHING)
+        self._stop.wait(pause)
+
+    def _tell(self, tally: Tally) -> None:
+        told = asdict(tally)
+        self._pulse.relayed(**told)
+        if tally.published:
+            logger.info("relayed", extra=told)

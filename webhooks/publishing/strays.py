@@ -1,0 +1,81 @@
+"""Finds the jobs that wait where nothing will run them: their handler has moved to another queue, or is gone.
+
+That takes no broker and no room in a queue's window, so nothing that a queue's messages wait for holds it up. What is
+due in a queue is looked through slice by slice, a slice a step, and again from the beginning behind the last: a million
+jobs that wait are neither read at once nor in the way of one that is to move.
+"""
+
+import logging
+import time
+from collections.abc import Sequence
+
+from webhooks.inbox import store, transitions
+from webhooks.inbox.store import Place
+from webhooks.models import Job
+from webhooks.publishing.pulse import Pulse
+from webhooks.subscriptions.subscription import Subscription, Subscriptions
+
+SLICE = 5_000
+BATCH = 500
+HANDLER_GONE_SECONDS = 900.0
+"""How long a relay waits for a handler it does not know: in a roll-out, an old relay knows no new handlers."""
+
+logger = logging.getLogger(__name__)
+
+
+class Strays:
+    """What one relay knows of them. Two of its threads may ask at once."""
+
+    def __init__(
+        self, subscriptions: Subscriptions, *, pulse: Pulse, gone_seconds: float = HANDLER_GONE_SECONDS
+    ) -> None:
+        self._subscriptions = subscriptions
+        self._pulse = pulse
+        self._gone_seconds = gone_seconds
+        self._missed: dict[str, float] = {}
+        self._places: dict[str, Place] = {}
+
+    def step(self) -> None:
+        """Look through the next slice of each queue. Raises Django's database errors."""
+        for queue in store.waiting_queues():
+            jobs = store.due_from(self._places.pop(queue, None), queue, limit=SLICE)
+            for start in range(0, len(jobs), BATCH):
+                self.settle(jobs[start : start + BATCH])
+            if len(jobs) == SLICE:
+                self._places[queue] = Place.of(jobs[-1])
+
+    def settle(self, jobs: Sequence[Job]) -> list[tuple[Job, Subscription]]:
+        """Move and bury the strays among these jobs; return the others, which may be published."""
+        at_home: list[tuple[Job, Subscription]] = []
+        moving: dict[str, list[int]] = {}
+        unknown: dict[str, list[int]] = {}
+        for job in jobs:
+            subscription = self._subscriptions.get(job.handler)
+            if subscription is None:
+                unknown.setdefault(job.handler, []).append(job.pk)
+            elif subscription.queue != job.queue:
+                moving.setdefault(subscription.queue, []).append(job.pk)
+            else:
+                at_home.append((job, subscription))
+        for queue, ids in moving.items():
+            self._move(ids, queue)
+        for handler, ids in unknown.items():
+            self._bury_if_gone(ids, handler)
+        return at_home
+
+    def _move(self, job_ids: Sequence[int], queue: str) -> None:
+        moved = store.move(job_ids, queue=queue)
+        if not moved:  # Another relay holds them.
+            return
+        self._pulse.moved(moved)
+        logger.info("jobs moved to their handler's queue", extra={"queue": queue, "count": moved})
+
+    def _bury_if_gone(self, job_ids: Sequence[int], handler: str) -> None:
+        first_missed = self._missed.setdefault(handler, time.monotonic())
+        if time.monotonic() - first_missed < self._gone_seconds:
+            return
+        buried = transitions.bury(job_ids, reason=f"No installed app has a handler named {handler}.")
+        if not buried:
+            return
+        self._pulse.buried(buried)
+        logger.warning("jobs ended for want of their handler", extra={"handler": handler, "count": buried})

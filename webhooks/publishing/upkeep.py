@@ -1,0 +1,76 @@
+"""The relay's work that takes no broker: runs that were lost, jobs whose handler is elsewhere, the gauges, retention.
+
+It has a thread and a connection to the database of its own. A broker that is silent holds the publishing for seconds a
+queue, and may hold it for minutes; meanwhile leases end, and whoever watches or scales by the queues is told the truth.
+"""
+
+import logging
+import random
+import threading
+
+from django.db import Error, connection
+
+from webhooks.inbox import database, retention, transitions
+from webhooks.outage_log import OutageLog
+from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.pulse import UPKEEP, Pulse
+from webhooks.publishing.strays import Strays
+
+TICK_SECONDS = 1.0
+LEASE_BATCH = 100
+
+logger = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """A thread that begins at `start` and ends soon after `stop` is set. An error that nobody foresaw sets it too."""
+
+    def __init__(self, strays: Strays, *, stop: threading.Event, pulse: Pulse, gauges: QueueGauges | None) -> None:
+        self._strays = strays
+        self._stop = stop
+        self._pulse = pulse
+        self._gauges = gauges
+        self._retention = retention.Schedule()
+        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
+        self._error: Exception | None = None
+        self._outages = OutageLog(logger, "upkeep waits")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        """Wait for its end, and raise what ended it, if it was an error."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def step(self) -> bool:
+        """Do what is due, in bounded batches; tell whether more leases may be over. Raises the database's errors."""
+        if self._gauges is not None:
+            self._gauges.step()
+        expired = transitions.expire_leases(limit=LEASE_BATCH)
+        self._pulse.expired(expired)
+        self._strays.step()
+        self._retention.step()
+        return expired == LEASE_BATCH
+
+    def _run(self) -> None:
+        try:
+            while not self._stop.is_set():
+                self._pulse.beat(UPKEEP)
+                self._stop.wait(self._turn())
+        except Exception as error:  # Of a fault in our own code: a relay that does half of its work must not live on.
+            self._error = error
+            self._stop.set()
+        finally:
+            connection.close()
+
+    def _turn(self) -> float:
+        """Take a step, and return how long to wait for the next one; an outage of the database is waited out."""
+        try:
+            is_behind = database.run(self.step)
+        except Error as error:
+            database.drop()
+            self._outages.failed(f"the database {database.reason(error)}")
+            return TICK_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311  So that a fleet does not return all at once.
+        return 0.0 if is_behind else TICK_SECONDS

@@ -1,0 +1,1 @@
+"""HTTP in: from the first byte of a request to the acknowledgement."""

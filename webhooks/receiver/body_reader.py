@@ -1,0 +1,84 @@
+"""Reads one body to its end, within bounds on its size, its time, its rate and the memory that all bodies share.
+
+Every body is read here, whether it is large or small, chunked or not, a delivery's or a page's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from webhooks.receiver.byte_budget import Share
+
+UNCOUNTED_BYTES = 64 * 1024
+"""What of each body is taken in whatever the others hold, and at whatever rate it comes: most payloads are smaller."""
+HELD_BYTES = 96 * 1024 * 1024
+"""How much of the rest may be held of all bodies together, read or half read, until each is answered."""
+STEP_BYTES = 2 * 1024 * 1024
+"""How much of it a body takes at a time, and never more than it has sent: who has barely begun holds up nobody."""
+LEAST_BYTES = 32 * 1024
+LEAST_SECONDS = 2.0
+"""Beyond UNCOUNTED_BYTES, so many bytes must come in so many seconds of waiting for them, or the body ends here."""
+
+
+class BodyError(Exception):
+    """A body that is not read to its end. `status` is the answer's."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+async def read_body(
+    chunks: AsyncIterator[bytes], *, length: int | None, limit: int, seconds: float, held: Share
+) -> bytes:
+    """Return the whole body. `length` is None if only the body's end tells it; `held` is its share of HELD_BYTES."""
+    body = bytearray()
+    room = UNCOUNTED_BYTES
+    most = limit if length is None else length
+    sender = _Sender(chunks, seconds)
+    while len(body) != length and (chunk := await sender.next_chunk()):
+        needed = len(body) + len(chunk)
+        if needed > limit:
+            raise BodyError(413, f"The body is over the limit of {limit:,} bytes.")
+        if needed > room:
+            step = max(needed - room, min(STEP_BYTES, len(body), most - room))
+            await held.take(step)
+            room += step
+        body += chunk
+    # Granian marks the end by one empty chunk; where there is another one, the connection broke or trailers came.
+    if len(body) != length and (length is not None or await sender.next_chunk() is not None):
+        raise BodyError(400, "The body broke off before its end, or trailers followed it.")
+    return bytes(body)
+
+
+class _Sender:
+    """Whoever sends a body. Time is charged while a chunk is waited for, and never while there is no room for one."""
+
+    def __init__(self, chunks: AsyncIterator[bytes], seconds: float) -> None:
+        self._chunks = chunks
+        self._seconds = self._left = seconds
+        self._least_left = LEAST_SECONDS
+        self._arrived = self._least_from = 0
+
+    async def next_chunk(self) -> bytes | None:
+        """Return what has come, b"" at the end, or None beyond it."""
+        may_be_slow = self._arrived <= UNCOUNTED_BYTES
+        if may_be_slow or self._arrived - self._least_from >= LEAST_BYTES:
+            self._least_from, self._least_left = self._arrived, LEAST_SECONDS
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        try:
+            async with asyncio.timeout(self._left if may_be_slow else min(self._left, self._least_left)):
+                chunk = await anext(self._chunks)
+        except StopAsyncIteration:
+            return None
+        except TimeoutError:
+            raise BodyError(408, self._reason(clock() - began)) from None
+        self._left -= clock() - began
+        self._least_left -= clock() - began
+        self._arrived += len(chunk)
+        return chunk
+
+    def _reason(self, waited: float) -> str:
+        if waited >= self._left:
+            return f"The body did not arrive within {self._seconds:g} s."
+        return f"The body came too slowly: fewer than {LEAST_BYTES:,} bytes in {LEAST_SECONDS:g} s."

@@ -1,0 +1,131 @@
+"""The receiver's pages: webhooks, probes, metrics."""
+
+import contextlib
+import logging
+import threading
+from functools import cache
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+
+from webhooks.apps import installed_subscriptions
+from webhooks.inbox.committer import Committer, InboxUnavailableError
+from webhooks.inbox.store import try_to_store
+from webhooks.publishing.publisher import Publisher
+from webhooks.receiver import readiness
+from webhooks.receiver.intake import Answer, Rules, receive, refusal, refuse_unread
+
+DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the last try on the database succeeded.")
+BROKER_AVAILABLE = Gauge("hookline_receiver_broker_available", "Whether the last try on the broker succeeded.")
+STOPPING = Gauge("hookline_receiver_stopping", "Whether this receiver has been told to stop.")
+FRESH_SECONDS = 1.0
+"""After a commit, for so long the database is taken to be available without being asked."""
+LOOK_SECONDS = 0.5
+"""How long a probe waits for the database's answer, which may never come."""
+
+logger = logging.getLogger(__name__)
+
+
+@cache
+def rules() -> Rules:
+    return Rules(
+        secrets=settings.HOOKLINE_SECRETS,
+        fingerprint_key=settings.SECRET_KEY,
+        subscriptions=installed_subscriptions(),
+        max_body_bytes=settings.HOOKLINE_MAX_BODY_MB * 1024 * 1024,
+    )
+
+
+@cache
+def committer() -> Committer:
+    # SQLite has one writer at a time, and its writers wait for each other best in a queue of ours.
+    is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+    return Committer(threads=1 if is_sqlite else settings.HOOKLINE_RECEIVER_THREADS)
+
+
+@cache
+def publisher() -> Publisher:
+    return Publisher(installed_subscriptions())
+
+
+def webhook(request: HttpRequest, source: str) -> HttpResponse:
+    """Receive one delivery."""
+    try:
+        return _response(_answer(request, source))
+    except Exception:
+        # Whoever sent it reads JSON, and is to send it again: nothing is acknowledged.
+        logger.exception("delivery failed", extra={"guid": request.headers.get("X-GitHub-Delivery", "")})
+        return _response(refusal(500, "The delivery could not be received; the receiver's log says why."))
+
+
+def _answer(request: HttpRequest, source: str) -> Answer:
+    refused = refuse_unread(request.method or "", source, request.headers, rules())
+    if refused is not None:
+        return refused
+    return receive(source, request.headers, request.body, rules=rules(), committer=committer(), publisher=publisher())
+
+
+def livez(_request: HttpRequest) -> HttpResponse:
+    """Answer that the process serves requests; nothing else is asked."""
+    return JsonResponse({"status": "live"})
+
+
+def readyz(_request: HttpRequest) -> HttpResponse:
+    """Answer 503 while stopping or not migrated. What database and broker do is told, and never changes the status.
+
+    Were it otherwise, one blip would take every receiver away, and GitHub would get the ingress's error, not our 503.
+    """
+    faults = readiness.faults(committer())
+    _look_at_the_database()
+    body = {
+        "status": "not ready" if faults else "ready",
+        "faults": faults,
+        "database": _in_words(committer().is_available),
+        "broker": _in_words(publisher().is_available),
+        "reasons": _reasons(),
+    }
+    return JsonResponse(body, status=503 if faults else 200)
+
+
+def startupz(_request: HttpRequest) -> HttpResponse:
+    """Answer 503 while the database is not migrated."""
+    faults = readiness.startup_faults(committer())
+    return JsonResponse(
+        {"status": "not started" if faults else "started", "faults": faults}, status=503 if faults else 200
+    )
+
+
+def metrics(_request: HttpRequest) -> HttpResponse:
+    """Answer in Prometheus' text format."""
+    DATABASE_AVAILABLE.set(committer().is_available)
+    BROKER_AVAILABLE.set(publisher().is_available)
+    STOPPING.set(readiness.stopping.is_set())
+    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+
+
+def _look_at_the_database() -> None:
+    """Try what a delivery does if none has just been stored, so that what is said of the database is true."""
+    if committer().is_available and committer().idle_seconds < FRESH_SECONDS:
+        return
+
+    def ask() -> None:
+        with contextlib.suppress(InboxUnavailableError):
+            committer().run(lambda: try_to_store(settings.HOOKLINE_SOURCES[0], list(installed_subscriptions())[:1]))
+
+    thread = threading.Thread(target=ask, name="look", daemon=True)
+    thread.start()
+    thread.join(LOOK_SECONDS)
+
+
+def _reasons() -> list[str]:
+    reasons = {"database": committer().reason, "broker": publisher().reason}
+    return [f"the {what} {reason}" for what, reason in reasons.items() if reason]
+
+
+def _in_words(is_available: bool) -> str:
+    return "available" if is_available else "unavailable"
+
+
+def _response(answer: Answer) -> HttpResponse:
+    return JsonResponse(dict(answer.body), status=answer.status, headers=dict(answer.headers))

@@ -1,0 +1,58 @@
+"""What a handler is given: the event, its run, and the words it can answer with. No I/O."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """What one delivery says, for one handler."""
+
+    name: str
+    """GitHub's name for the event, such as "pull_request"."""
+    action: str
+    """The payload's action, such as "opened"; empty for events without one."""
+    payload: Mapping[str, Any]
+    """The parsed JSON object, as GitHub sent it. `webhooks/github/json_text.py` tells what huge numbers are."""
+    delivery: str
+    """GitHub's GUID of the event; a redelivery keeps it."""
+    source: str
+    """The source's name, such as "github"."""
+    hook_id: int
+    """GitHub's id of the hook that sent it; 0 where the header was absent."""
+    repository: str
+    """The repository's full name, such as "acme/widgets"; empty where there is none."""
+    installation_id: int | None
+    sender: str
+    """The login of whoever caused the event; empty where there is none."""
+    received_at: datetime
+    idempotency_key: str
+    """The same for every run of this handler for this delivery, and for no other: the key for its own effects.
+
+    With `once_per_event` it is the same whichever hook the event came from.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One attempt, as its handler sees it. Declare a second parameter named `run` to get it."""
+
+    attempt: int
+    """1 for the first run of the job."""
+    stopping: Callable[[], bool]
+    """True once the worker has been told to stop: a long handler may raise RetryLater and run again elsewhere."""
+
+
+class RetryLater(Exception):  # noqa: N818  The words handlers say.
+    """Raised by a handler: run this job again after a while. Costs no attempt, ten times at most."""
+
+    def __init__(self, reason: str = "", *, after: float | timedelta = 60.0) -> None:
+        """`after` is in seconds, or a timedelta."""
+        super().__init__(reason)
+        self.after_seconds = max(0.0, after.total_seconds() if isinstance(after, timedelta) else float(after))
+
+
+class GiveUp(Exception):  # noqa: N818
+    """Raised by a handler: this job can never succeed. It is dead at once, with this reason."""

@@ -1,0 +1,65 @@
+"""Which subscriptions an event matches: declared conditions against the payload. No user code, no I/O."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from webhooks.github.names import is_in_any_case
+
+Scalar = str | int | bool | None
+Expected = Scalar | list[Scalar] | tuple[Scalar, ...]
+"""A value, a glob (any string), or a list of either, of which one must match."""
+
+EVERY_EVENT = "*"
+
+
+def event_matches(name: str, action: str, *, events: frozenset[str], actions: frozenset[str] | None) -> bool:
+    """Tell whether an event's name and action are among those subscribed to; `actions` None takes every action."""
+    return (name in events or EVERY_EVENT in events) and (actions is None or action in actions)
+
+
+def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -> bool:
+    """Tell whether the payload meets every condition; a path that leads nowhere meets none."""
+    return all(
+        any(_equals(value, expected, in_any_case=is_in_any_case(path)) for value in values_at(payload, path.split(".")))
+        for path, expected in where.items()
+    )
+
+
+def values_at(value: Any, path: list[str]) -> Iterator[Any]:
+    """Yield what stands at a path of keys. A list on the way stands for each of its elements."""
+    values = _elements((value,))
+    for key in path:
+        values = _elements(_members(values, key))
+    return values
+
+
+def _members(values: Iterable[Any], key: str) -> Iterator[Any]:
+    return (value[key] for value in values if isinstance(value, Mapping) and key in value)
+
+
+def _elements(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield the values, and the elements of lists in place of each list. Iterative: a sender may nest them deeply."""
+    entered = [iter(values)]
+    while entered:
+        for value in entered[-1]:
+            if isinstance(value, list):
+                entered.append(iter(value))
+                break
+            yield value
+        else:
+            entered.pop()
+
+
+def _equals(value: Any, expected: Expected, *, in_any_case: bool) -> bool:
+    if isinstance(expected, (list, tuple)):
+        return any(_equals(value, one, in_any_case=in_any_case) for one in expected)
+    if isinstance(expected, str):
+        if not isinstance(value, str):
+            return False
+        if in_any_case:
+            value, expected = value.lower(), expected.lower()
+        # A text matches itself too: as a glob, "dependabot[bot]" would end in one letter of three.
+        return value == expected or fnmatchcase(value, expected)
+    # True is not 1 here: JSON tells them apart.
+    return type(value) is type(expected) and bool(value == expected)

@@ -1,0 +1,240 @@
+"""Subscriptions: handlers with their events, queue, limits and retries; how they are declared and found.
+
+`@on` only describes: it leaves what it was told on the function. `discover` collects the functions of every installed
+app's `handlers.py` into a `Subscriptions`, and the system checks in `checks.py` judge them, and name what was
+declared and not collected.
+"""
+
+import contextlib
+import inspect
+import logging
+import random
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any, TypeVar
+
+from webhooks.subscriptions.declared import remember
+from webhooks.subscriptions.matching import Expected, event_matches, payload_matches
+
+HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., str | None])
+
+logger = logging.getLogger(__name__)
+
+_DECLARATIONS = "_hookline_declarations"
+SOFT_LIMIT_SHARE = 0.9
+"""Where no soft limit is given, the handler has the last tenth of its time limit to clean up."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backoff:
+    """Exponential backoff with full jitter: before retry n, wait between 0 and min(longest, first · 2ⁿ⁻¹) seconds.
+
+    https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
+    """
+
+    first: float = 10.0
+    longest: float = 3600.0
+
+    def seconds(self, retry: int, *, share: float | None = None) -> float:
+        """Return the wait before the given retry (1 is the first); `share` replaces the random draw in [0, 1)."""
+        drawn = random.random() if share is None else share  # noqa: S311  Nobody gains by guessing it.
+        return float(min(self.longest, self.first * 2 ** min(retry - 1, 60)) * drawn)
+
+
+@dataclass(frozen=True, slots=True)
+class Declaration:
+    """What `@on` was told. None means the default from the settings."""
+
+    events: frozenset[str]
+    actions: frozenset[str] | None
+    where: Mapping[str, Expected]
+    queue: str | None
+    time_limit: float | None
+    soft_time_limit: float | None
+    max_attempts: int | None
+    backoff: Backoff
+    name: str | None
+    once_per_event: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a subscription gets where its declaration is silent."""
+
+    queue: str
+    time_limit: float
+    max_attempts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A handler with its events, queue, limits and retries. Limits are in seconds."""
+
+    name: str
+    handler: Callable[..., str | None] = field(repr=False)
+    events: frozenset[str]
+    actions: frozenset[str] | None
+    where: Mapping[str, Expected]
+    queue: str
+    time_limit: float
+    soft_time_limit: float
+    max_attempts: int
+    backoff: Backoff
+    takes_run: bool
+    once_per_event: bool = False
+
+    def matches(self, name: str, action: str, payload: Mapping[str, Any]) -> bool:
+        return event_matches(name, action, events=self.events, actions=self.actions) and payload_matches(
+            payload, self.where
+        )
+
+
+def on(
+    event: str | Sequence[str],
+    *,
+    actions: Sequence[str] | None = None,
+    where: Mapping[str, Expected] | None = None,
+    queue: str | None = None,
+    time_limit: float | None = None,
+    soft_time_limit: float | None = None,
+    max_attempts: int | None = None,
+    backoff: Backoff | float | None = None,
+    name: str | None = None,
+    once_per_event: bool = False,
+) -> Callable[[HandlerFunction], HandlerFunction]:
+    """Subscribe a function to GitHub events; `"*"` is every event. The function itself stays as it is.
+
+    `where` maps dotted paths of the payload to a value, a glob or a list of them, all of which must match.
+    `time_limit` and `soft_time_limit` are seconds; `backoff` is a Backoff, or its first wait in seconds.
+    `once_per_event` makes one job for an event that several hooks send, with whichever delivery came first.
+    """
+
+    def declare(function: HandlerFunction) -> HandlerFunction:
+        declaration = Declaration(
+            events=frozenset([event] if isinstance(event, str) else event),
+            actions=None if actions is None else frozenset([actions] if isinstance(actions, str) else actions),
+            where=dict(where or {}),
+            queue=queue,
+            time_limit=time_limit,
+            soft_time_limit=soft_time_limit,
+            max_attempts=max_attempts,
+            backoff=backoff if isinstance(backoff, Backoff) else Backoff() if backoff is None else Backoff(backoff),
+            name=name,
+            once_per_event=once_per_event,
+        )
+        remember(declaration, function, declared_in=sys._getframe(1))
+        # Stacked, each is a subscription; all but one then need a `name` of their own, which the checks say.
+        with contextlib.suppress(AttributeError):  # A bound method takes no attribute; the checks name it.
+            setattr(function, _DECLARATIONS, (declaration, *getattr(function, _DECLARATIONS, ())))
+        return function
+
+    return declare
+
+
+class Subscriptions:
+    """All subscriptions of this installation. Keeps two of one name, for the system check to name both."""
+
+    def __init__(self, subscriptions: Iterable[Subscription] = ()) -> None:
+        self.all: tuple[Subscription, ...] = tuple(subscriptions)
+        self._by_name = {subscription.name: subscription for subscription in self.all}
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(self.all)
+
+    def get(self, name: str) -> Subscription | None:
+        return self._by_name.get(name)
+
+    def matching(self, name: str, action: str, payload: Mapping[str, Any]) -> list[Subscription]:
+        return [subscription for subscription in self.all if _matches(subscription, name, action, payload)]
+
+    @property
+    def queues(self) -> list[str]:
+        return sorted({subscription.queue for subscription in self.all})
+
+
+def _matches(subscription: Subscription, name: str, action: str, payload: Mapping[str, Any]) -> bool:
+    """Tell whether a subscription matches. One that raises has no job; the delivery and the other jobs are stored."""
+    try:
+        return subscription.matches(name, action, payload)
+    except Exception:
+        logger.exception("matching failed: no job for this handler", extra={"handler": subscription.name})
+        return False
+
+
+Modules = Iterable[tuple[str, ModuleType]]
+"""Pairs of an app's label and its handlers module."""
+
+
+def discover(modules: Modules, *, defaults: Defaults) -> Subscriptions:
+    """Collect the declared handlers of the apps' modules, in the order they are written."""
+    found = list(_held(modules))
+    # A decorator above `@on` copies the mark with functools.wraps: what a name holds runs, and not what it wraps.
+    wrapped = {id(inner) for one in found for inner in _wrapped_by(one.function)}
+    met: set[int] = set()
+    subscriptions: list[Subscription] = []
+    for one in found:
+        # A handler imported into another handlers.py is still one handler.
+        if id(one.function) not in wrapped | met:
+            met.add(id(one.function))
+            subscriptions += (_subscription(one, told, defaults) for told in one.declarations)
+    return Subscriptions(subscriptions)
+
+
+def held_declarations(modules: Modules) -> list[Declaration]:
+    """Return the declarations of all that a name in these modules holds."""
+    return [declaration for one in _held(modules) for declaration in one.declarations]
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What a name in an app's handlers module holds, if it was declared."""
+
+    label: str
+    name: str
+    function: Callable[..., str | None]
+    declarations: tuple[Declaration, ...]
+
+
+def _held(modules: Modules) -> Iterator[_Held]:
+    for label, module in modules:
+        for name, function in vars(module).items():
+            # Not getattr: a lazy object among the module's names would make what it stands for.
+            declarations = inspect.getattr_static(function, _DECLARATIONS, None)
+            if isinstance(declarations, tuple):
+                yield _Held(label, name, function, declarations)
+
+
+def _wrapped_by(function: Callable[..., Any]) -> Iterator[Callable[..., Any]]:
+    while (inner := getattr(function, "__wrapped__", None)) is not None:
+        yield inner
+        function = inner
+
+
+def _subscription(held: _Held, declaration: Declaration, defaults: Defaults) -> Subscription:
+    function = held.function
+    time_limit = defaults.time_limit if declaration.time_limit is None else declaration.time_limit
+    own_name = str(getattr(function, "__name__", ""))
+    return Subscription(
+        # A lambda or a partial has no name of its own, and goes by the one that holds it.
+        name=declaration.name or f"{held.label}.{own_name if own_name.isidentifier() else held.name}",
+        handler=function,
+        events=declaration.events,
+        actions=declaration.actions,
+        where=declaration.where,
+        queue=declaration.queue or defaults.queue,
+        time_limit=time_limit,
+        soft_time_limit=_soft_time_limit(declaration, time_limit),
+        max_attempts=defaults.max_attempts if declaration.max_attempts is None else declaration.max_attempts,
+        backoff=declaration.backoff,
+        takes_run="run" in inspect.signature(function).parameters,
+        once_per_event=declaration.once_per_event,
+    )
+
+
+def _soft_time_limit(declaration: Declaration, time_limit: float) -> float:
+    if declaration.soft_time_limit is not None:
+        return declaration.soft_time_limit
+    # What is no number is left for the checks to name.
+    return time_limit * SOFT_LIMIT_SHARE if isinstance(time_limit, (int, float)) else time_limit

@@ -1,0 +1,95 @@
+"""What rules of a deployment look at: the workloads of some manifests, their values, and what surrounds them."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from workers.deployment.manifests import Manifest, Workload, workloads
+
+DEFAULTS: Mapping[str, float] = {
+    "HOOKLINE_BODY_SECONDS": 10,
+    "HOOKLINE_CHILD_MAX_MB": 1024,
+    "HOOKLINE_DRAIN_SECONDS": 5,
+    "HOOKLINE_FLOWER_PORT": 5555,
+    "HOOKLINE_GRACE_SECONDS": 90,
+    "HOOKLINE_PORT": 8000,
+    "HOOKLINE_PROBE_PORT": 8001,
+    "HOOKLINE_RECEIVER_THREADS": 8,
+    "HOOKLINE_STALLED_SECONDS": 60,
+    "HOOKLINE_TIME_LIMIT": 60,
+    "HOOKLINE_WORKER_CONCURRENCY": 4,
+    "HOOKLINE_WORKER_MAX_SECONDS": 3600,
+}
+"""Production's defaults of the variables that rules compare; a test holds them against project/settings.py."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What the manifests cannot say: Hookline's own values, and those of database and broker."""
+
+    subscriptions: Subscriptions
+    apps: frozenset[str]
+    """The Django apps installed in this process, whose subscriptions these are."""
+    default_queue: str
+    default_time_limit: float
+    """The limit that subscriptions without one have got in this process."""
+    variables: frozenset[str]
+    """Every variable that settings read."""
+    withheld: Mapping[str, frozenset[str]]
+    """What each role does not use, and is not to be given."""
+    visibility_seconds: Callable[[Subscriptions], float]
+    """How long Redis leaves a message to a worker (workers/hooks.py)."""
+    receiver_margin_seconds: float
+    max_connections: int | None
+    consumer_timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fleet:
+    """The manifests, what of Hookline they run, and what surrounds them."""
+
+    manifests: tuple[Manifest, ...]
+    workloads: tuple[Workload, ...]
+    around: Surroundings
+
+    @classmethod
+    def of(cls, manifests: Iterable[Manifest], around: Surroundings) -> "Fleet":
+        every = tuple(manifests)
+        return cls(every, tuple(workloads(every)), around)
+
+    def running(self, *roles: str) -> Iterator[Workload]:
+        return (workload for workload in self.workloads if workload.role in roles)
+
+    def subscriptions(self, worker: Workload) -> list[Subscription]:
+        """Return the subscriptions that a pool of workers runs."""
+        queues = worker.queues
+        return [one for one in self.around.subscriptions if queues is None or one.queue in queues]
+
+    def limit(self, subscription: Subscription, workload: Workload) -> float:
+        """Return its hard limit there. One as long as our own default may be that default, which manifests change."""
+        if subscription.time_limit != self.around.default_time_limit:
+            return subscription.time_limit
+        return max(subscription.time_limit, value(workload, "HOOKLINE_TIME_LIMIT"))
+
+    def longest(self, worker: Workload) -> tuple[str, float]:
+        """Return the subscription with the longest hard limit of a pool, and that limit; ("", 0) if it has none."""
+        limits = ((one.name, self.limit(one, worker)) for one in self.subscriptions(worker))
+        return max(limits, key=lambda limit: limit[1], default=("", 0.0))
+
+
+Rule = Callable[[Fleet], Iterator[str]]
+
+
+def value(workload: Workload, name: str) -> float:
+    """Return a variable's number in that workload; production's default where it has none, or none that is a number."""
+    found = number(workload.variables.get(name, ""))
+    return DEFAULTS[name] if found is None else found
+
+
+def number(text: str) -> float | None:
+    try:
+        found = float(text)
+    except ValueError:
+        return None
+    return found if math.isfinite(found) else None

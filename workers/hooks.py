@@ -1,0 +1,118 @@
+"""What happens as a Celery worker starts and stops: tasks, queues, refusals. Hooks of Celery, wired in `connect`."""
+
+import logging
+import os
+import resource
+import signal
+from typing import Any
+
+from celery import Celery, signals
+from celery.concurrency.prefork import TaskPool
+from django.conf import settings
+
+from webhooks.apps import installed_subscriptions
+from webhooks.publishing.broker import job_queue
+from webhooks.subscriptions.subscription import Subscriptions
+from workers.memory import keep_loaded_shared
+from workers.processes.descendants import let_handlers_have_processes
+from workers.processes.recycling import count_growth, warn_of_little_room
+from workers.runs.task import register
+from workers.stopping.flag import is_stopping, mark_stopping
+
+VISIBILITY_MARGIN_SECONDS = 60.0
+
+
+def connect() -> None:
+    """Connect the hooks. They do nothing in a process that is not a Celery worker."""
+    signals.celeryd_init.connect(_prepare, weak=False)
+    signals.worker_init.connect(_refuse_other_pools, weak=False)
+    signals.worker_init.connect(keep_loaded_shared, weak=False)
+    signals.worker_init.connect(warn_of_little_room, weak=False)
+    signals.worker_shutting_down.connect(_mark_stopping, weak=False)
+    signals.worker_process_init.connect(_leave_the_group, weak=False)
+    signals.worker_process_init.connect(_limit_memory, weak=False)
+    signals.worker_process_init.connect(count_growth, weak=False)
+    signals.worker_process_init.connect(_hear_sigterm, weak=False)
+    signals.worker_process_init.connect(_let_handlers_have_processes, weak=False)
+    signals.worker_process_shutdown.connect(_leave_at_once, weak=False)
+
+
+def configure(app: Celery) -> None:
+    """Register a task for each subscription, and declare the queues they use."""
+    subscriptions = installed_subscriptions()
+    names = {app.conf.task_default_queue, *subscriptions.queues}
+    app.conf.task_queues = [job_queue(name) for name in sorted(names)]
+    app.conf.task_create_missing_queues = False
+    if app.conf.broker_url.startswith("redis"):
+        options = app.conf.broker_transport_options
+        app.conf.broker_transport_options = {**options, "visibility_timeout": visibility_seconds(subscriptions)}
+    register(app, subscriptions)
+
+
+def visibility_seconds(subscriptions: Subscriptions) -> float:
+    """Return how long Redis leaves a message to a worker that has not acknowledged it.
+
+    It is acknowledged as its run starts. Until then it waits in the worker for a child to be free: for one run of the
+    longest time limit at most, and as much again for safety.
+    """
+    return 2 * max((subscription.time_limit for subscription in subscriptions), default=0.0) + VISIBILITY_MARGIN_SECONDS
+
+
+def _prepare(instance: Any = None, **_options: Any) -> None:
+    # Celery's own worker comes with these, which no other process needs.
+    from workers.probes.step import Probes
+    from workers.processes.orphans import Orphans
+    from workers.runs.ended import Watch
+    from workers.runs.inbox_check import InboxCheck
+    from workers.stopping import control  # noqa: F401  Importing it registers the commands.
+    from workers.stopping.grace import Grace
+    from workers.stopping.lifetime import Lifetime
+    from workers.stopping.waits import shorten_waits
+
+    shorten_waits()
+    configure(instance.app)
+    for step in (Watch, Orphans, Probes, InboxCheck, Grace, Lifetime):
+        instance.app.steps["worker"].add(step)
+
+
+def _refuse_other_pools(sender: Any = None, **_options: Any) -> None:
+    """Stop the start: threads and solo ignore time limits in silence, gevent and eventlet the soft one."""
+    if not issubclass(sender.pool_cls, TaskPool):
+        pool = sender.pool_cls.__module__.rpartition(".")[2]
+        raise SystemExit(f"hookline: the {pool} pool ignores handlers' time limits; start the worker with -P prefork.")
+
+
+def _mark_stopping(**_options: Any) -> None:
+    mark_stopping()
+
+
+def _limit_memory(**_options: Any) -> None:
+    """Let a wild allocation fail in its own job: in a container one that succeeds has the kernel kill all children."""
+    most = settings.HOOKLINE_CHILD_MAX_MB * 1024 * 1024
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
+
+
+def _leave_the_group(**_options: Any) -> None:
+    """Put a child into a process group of its own, so that a signal to the worker's group stops the parent alone.
+
+    A child that gets SIGTERM beside its parent is cut off in mid-run, and the parent then hangs at its exit. At the
+    hard time limit the parent kills the child's whole group, and with it most of what the handler has started.
+    """
+    os.setpgrp()
+
+
+def _hear_sigterm(**_options: Any) -> None:
+    """Undo in a child what `manage.py` has done: the first ones are forked with SIGTERM still held back."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
+def _let_handlers_have_processes(**_options: Any) -> None:
+    let_handlers_have_processes()
+
+
+def _leave_at_once(exitcode: int = 0, **_options: Any) -> None:
+    """End a child of a worker that stops: billiard's waits a second for a parent that no longer listens."""
+    if is_stopping():
+        logging.shutdown()
+        os._exit(exitcode)

@@ -1,0 +1,127 @@
+"""What runs in the probe process: HTTP, the doubts about the parent, the metrics. It never forks, so it has threads."""
+
+import time
+from collections.abc import Iterator
+from functools import partial
+
+from django.conf import settings
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from webhooks.probe_server import Probes, ProbeServer
+from webhooks.threads import start_thread
+from workers.probes import liveness
+from workers.probes.liveness import Doubt, Liveness
+from workers.probes.questions import Questions
+from workers.probes.run_reports import DROPPED, read_reports
+from workers.probes.vital_signs import SharedSigns, VitalSigns
+from workers.stopping.flag import is_stopping
+
+LOOK_SECONDS = 1.0
+ASK_SECONDS = 5.0
+
+
+def serve(server: ProbeServer, shared: SharedSigns, reports: int, *, started_at_seconds: float) -> None:
+    """Serve until this process is killed."""
+    registry = CollectorRegistry()
+    registry.register(Gauges(shared, started_at_seconds=started_at_seconds))
+    doubts = Doubts(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS)
+    # Without the one the counts would stand still, without the other /livez would keep its last verdict for ever.
+    start_thread("runs", partial(count_runs, reports, registry))
+    start_thread("doubts", doubts.run)
+    server.probes = Probes(live=doubts.live, ready=doubts.ready, started=doubts.started, registry=registry)
+    server.serve_forever()
+
+
+class Doubts:
+    """Looks at the parent's vital signs, asks where there is doubt, and keeps the verdict for the probes."""
+
+    def __init__(self, shared: SharedSigns, *, stalled_seconds: float, questions: Questions | None = None) -> None:
+        self._shared = shared
+        self._stalled_seconds = stalled_seconds
+        self._questions = questions or Questions()
+        self._liveness = Liveness()
+        self._asked_at = 0.0
+        self._signs: VitalSigns | None = None
+
+    def run(self) -> None:
+        while True:
+            self.look(now=time.monotonic())
+            time.sleep(LOOK_SECONDS)
+
+    def look(self, *, now: float) -> None:
+        """Ask if there is a doubt and the last question is some time ago."""
+        signs = self._last_signs()
+        reason = liveness.doubt(signs, now=now, is_stopping=is_stopping(), stalled_seconds=self._stalled_seconds)
+        if signs is None or reason is Doubt.NONE:
+            self._liveness.clear()
+        elif now - self._asked_at >= ASK_SECONDS:
+            answers = self._questions.ask(reason, signs.queues, unstarted=signs.unstarted)
+            self._liveness.weigh(reason, signs, answers, now=now)
+            self._asked_at = time.monotonic()
+
+    def live(self) -> list[str]:
+        # A stop may have begun since the last look.
+        return [] if is_stopping() else self._liveness.faults
+
+    def ready(self) -> list[str]:
+        faults = liveness.unready(self._last_signs(), now=time.monotonic(), is_stopping=is_stopping())
+        reason = self._questions.broker_reason
+        return [*faults, f"the broker {reason}"] if faults == [liveness.NOT_CONNECTED] and reason else faults
+
+    def started(self) -> list[str]:
+        """Return nothing once the worker has consumed, or if it cannot: a restart would not bring the broker back."""
+        signs = self._last_signs()
+        if (signs and signs.has_consumed) or self._liveness.is_broker_silent:
+            return []
+        return ["has consumed nothing yet"]
+
+    def _last_signs(self) -> VitalSigns | None:
+        # A parent that was stopped in the middle of a record has left the one before it.
+        self._signs = self._shared.read() or self._signs
+        return self._signs
+
+
+class Gauges(Collector):
+    """The parent's vital signs as metrics."""
+
+    def __init__(self, shared: SharedSigns, *, started_at_seconds: float) -> None:
+        self._shared = shared
+        self._started_at_seconds = started_at_seconds
+
+    def collect(self) -> Iterator[Metric]:
+        yield _gauge("stopping", "Whether the worker takes no more jobs and ends.", is_stopping())
+        yield _gauge("started_at_seconds", "When it started, in epoch seconds.", self._started_at_seconds)
+        signs = self._shared.read()
+        if signs is not None:
+            age_seconds = time.monotonic() - signs.beat_at
+            yield _gauge(
+                "stops_at_seconds", "When its life ends, in epoch seconds; 0 for never.", signs.stops_at_seconds
+            )
+            yield _gauge("consuming", "Whether it consumes from all of its queues.", signs.is_consuming)
+            yield _gauge("heartbeat_age_seconds", "How long ago its loop last turned.", age_seconds)
+            yield _gauge("processes", "Its processes for handlers.", signs.processes)
+            yield _gauge("processes_busy", "How many of them run a handler.", signs.busy)
+            yield _gauge("messages_unstarted", "Messages it holds that no process has begun.", signs.unstarted)
+
+
+def count_runs(reports: int, registry: CollectorRegistry) -> None:
+    """Count what is reported until nobody is left to report."""
+    runs = Counter("hookline_worker_runs", "Runs by how they ended.", ["handler", "outcome"], registry=registry)
+    dropped = Counter(
+        "hookline_worker_messages_dropped",
+        "Messages whose job was taken, done or not due: one too many.",
+        ["handler"],
+        registry=registry,
+    )
+    for handler, outcome in read_reports(reports):
+        if outcome == DROPPED:
+            dropped.labels(handler).inc()
+        else:
+            runs.labels(handler, outcome).inc()
+
+
+def _gauge(name: str, documentation: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"hookline_worker_{name}", documentation, value=value)

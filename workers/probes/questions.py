@@ -1,0 +1,76 @@
+"""What the probe process asks broker and inbox about the worker's queues. Each question ends within a few seconds."""
+
+import logging
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db.models import Q
+from django.db.models.functions import Now
+from kombu.exceptions import OperationalError
+
+from webhooks.inbox.committer import Committer, InboxUnavailableError
+from webhooks.inbox.store import LONGEST_INTERVAL_SECONDS
+from webhooks.models import Job, JobState
+from webhooks.publishing.broker import Broker
+from webhooks.threads import place_of
+from workers.probes.liveness import Answers, Doubt
+
+logger = logging.getLogger(__name__)
+
+
+class Questions:
+    """The connections that the questions need, opened with the first."""
+
+    def __init__(self) -> None:
+        self._broker = Broker()
+        # Bounds the wait, and cuts off a database that is silent.
+        self._committer = Committer(threads=1)
+        self.broker_reason = ""
+        """What was wrong with the broker when it was asked last, in words that follow on "the broker"."""
+
+    def ask(self, reason: Doubt, queues: Sequence[str], *, unstarted: int) -> Answers:
+        """Ask the broker; and the inbox too, if it is the progress that is in doubt and a message is there to take.
+
+        Any failure is the want of an answer, which is no reason for a restart: an outage may well raise what nobody has
+        foreseen, and must not end this process again and again, since Kubernetes would then restart the worker.
+        """
+        try:
+            messages = self._messages(queues)
+            needs_inbox = reason is Doubt.PROGRESS and messages is not None and messages + unstarted > 0
+            return Answers(broker_messages=messages, has_due_jobs=self._has_due_jobs(queues) if needs_inbox else None)
+        except Exception as error:
+            logger.error("question failed", extra={"error": place_of(error)})
+            self._broker = Broker()  # The one there is may be in any state.
+            return Answers(broker_messages=None, has_due_jobs=None)
+
+    def _messages(self, queues: Sequence[str]) -> int | None:
+        """Return how many messages wait in all; None if the broker does not answer, or there is no queue to ask for."""
+        try:
+            messages = sum(self._broker.depth(queue) for queue in queues) if queues else None
+        except OperationalError as error:
+            self.broker_reason = str(error)
+            return None
+        self.broker_reason = ""
+        return messages
+
+    def _has_due_jobs(self, queues: Sequence[str]) -> bool | None:
+        try:
+            return self._committer.run(lambda: any(has_due_jobs(queue) for queue in queues))
+        except InboxUnavailableError:
+            return None
+
+
+def has_due_jobs(queue: str) -> bool:
+    """Tell whether jobs wait in this queue for a worker to take their messages.
+
+    Those whose message the relay has put on the broker lately are looked at again within LONGEST_INTERVAL_SECONDS. Once
+    the window is full the relay looks at none: then its own and all that came later are due for it. So the index on
+    `publish_at` is read from its beginning: the first row that is due will do, and where there is none, the range of
+    those seconds alone is read, however long the backlog is.
+    """
+    soon = Now() + timedelta(seconds=LONGEST_INTERVAL_SECONDS)
+    is_claimable = Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now())
+    is_waiting = Q(publish_at__lte=Now()) | Q(publications__gt=0)
+    waiting = Job.objects.filter(is_claimable, is_waiting, queue=queue, publish_at__lte=soon)
+    # Ordered, so that PostgreSQL reads the index, and not the table in the hope that one of so many rows is near.
+    return waiting.order_by("publish_at", "id").values_list("id").first() is not None

@@ -1,0 +1,90 @@
+"""Celery's consumer without Celery's delays. It tries a broker that is away or refuses it for as long as it takes.
+
+kombu waits 2, 4, 6 … 30 s between its tries. All workers lose the broker in the same moment, so all would knock in the
+same moments, and the broker that has just come back would have all of them at once: each waits at random instead.
+
+A broker that refuses the login or the virtual host ends Celery's tries, and one that refuses a queue does so after the
+connection is made; Celery would then start over at once, again and again, with a traceback. Here both are waited out.
+"""
+
+import logging
+import time
+from collections.abc import Iterator
+from random import uniform
+from typing import Any
+
+from celery.worker import consumer
+from celery.worker.state import maybe_shutdown
+from kombu.exceptions import OperationalError
+
+from webhooks.outage_log import OutageLog
+from webhooks.publishing import reasons
+
+LOOK_SECONDS = 0.2
+SHORT_LIFE_SECONDS = 5.0
+"""A connection that is lost within this time was refused what it is for; the next one waits."""
+
+logger = logging.getLogger(__name__)
+
+# Delays live in the inbox. For those of Celery, the step that is left out declares 28 queues on RabbitMQ at each start,
+# and warns of each queue of ours that its exchange cannot have them.
+_STEPS = [step for step in consumer.Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")]
+
+
+class Consumer(consumer.Consumer):
+    """Named by Celery's setting worker_consumer."""
+
+    Blueprint = type("Blueprint", (consumer.Consumer.Blueprint,), {"default_steps": _STEPS})
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._outages = OutageLog(logger, "worker waits", level=logging.ERROR)
+        self._waits = own_waits()
+        self._connected_at: float | None = None
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Connect, however often it takes; only a stop ends it. Of several nodes, all are tried before each wait."""
+        waits, tries = own_waits(), 0
+        # What kombu calls irrecoverable, a refused login say, is mended by somebody while the worker waits.
+        errors = (*conn.connection_errors, *conn.channel_errors, OperationalError, OSError)
+        while True:
+            try:
+                conn.ensure_connection(max_retries=0, reraise_as_library_errors=False)
+            except errors as error:
+                self._outages.failed(f"the broker {reasons.reason(error)}")
+                is_round = conn.completes_cycle(tries)
+                conn.maybe_switch_next()
+                tries += 1
+                wait(next(waits) if is_round else 0.0)
+            else:
+                self.first_connection_attempt = False
+                self._connected_at = time.monotonic()
+                return conn
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """Leave the cleaning up to Celery, with words for what its log is to say, and wait if it was refused."""
+        reason = f"the broker {reasons.reason(exc)}"
+        super().on_connection_error_after_connected(OperationalError(reason))
+        if self._connected_at is None or time.monotonic() - self._connected_at >= SHORT_LIFE_SECONDS:
+            self._waits = own_waits()
+            return
+        self._outages.failed(reason)
+        wait(next(self._waits))
+
+
+def wait(seconds: float) -> None:
+    """Wait, unless the worker is to stop. Raises what ends the worker then."""
+    logger.debug("the broker is tried again", extra={"seconds": round(seconds, 2)})
+    ends_at = time.monotonic() + seconds
+    while (left := ends_at - time.monotonic()) > 0:
+        maybe_shutdown()
+        time.sleep(min(LOOK_SECONDS, left))
+    maybe_shutdown()
+
+
+def own_waits() -> Iterator[float]:
+    """Yield how long to wait after each failed try, in seconds, at random."""
+    seconds, step, longest = uniform(1, 3), uniform(0.5, 2.5), uniform(10, 15)  # noqa: S311  Nobody gains by guessing.
+    while True:
+        yield min(seconds, longest)
+        seconds += step

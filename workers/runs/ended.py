@@ -1,0 +1,178 @@
+"""Runs whose process ended in mid-run: seen by the worker's parent process, recorded by one of its children.
+
+The parent must not touch the database. It sees a child end, and knows which message the child had taken; it waits a
+moment, since a killed child may have company, and hands what it saw to the pool as work. Where the parent has ended
+too, nobody is left to tell, and the lease says it.
+
+A child that exits or crashes has done so itself. One that is killed alone is killed for what it did, as far as anybody
+can tell. Either way the run counts as an attempt, so that what kills its process is dead after `max_attempts`. Where a
+child was killed in every place of the pool at once, it was not the run's doing. A child that ended by plan, crashed or
+reached its hard limit shows that not all were killed.
+"""
+
+import logging
+import os
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from billiard.common import human_status
+from billiard.einfo import ExceptionInfo, ExceptionWithTraceback  # type: ignore[attr-defined]  # The stubs lack it.
+from billiard.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.bootsteps import StartStopStep
+from celery.worker import request
+from django.db import Error
+
+from webhooks.apps import installed_subscriptions
+from webhooks.inbox import database, transitions
+from webhooks.inbox.outcomes import Outcome, fingerprint
+from webhooks.models import AttemptOutcome
+from webhooks.subscriptions.subscription import Backoff
+from workers.runs.pool_work import do_in_child
+from workers.stopping.flag import is_stopping
+
+TICK_SECONDS = 1.0
+SETTLE_SECONDS = 1.0
+"""How long after a child's end the others of its worker have to follow. A hard limit's SIGKILL comes after 0.1 s."""
+AT_ONCE_SECONDS = 3.0
+"""Children killed at once may be noticed so long after each other: the parent replaces some before it sees others."""
+RECORD_SECONDS = 20.0
+RECORD_TRIES = 5
+"""How often runs are handed to the pool, each time to a child that ends before they are recorded."""
+_OWN_DOING = re.compile(r"exitcode [1-9]|signal \d+ \(SIG(SEGV|BUS|ABRT|ILL|FPE|SYS|TRAP|XCPU)\)")
+"""How no process ends that somebody else has killed."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndedRun:
+    """A run that was going on in a process that has ended."""
+
+    job_id: int
+    handler: str
+    pid: int
+    kind: AttemptOutcome
+    reason: str
+
+
+class RunRequest(request.Request):
+    """A message as the parent keeps it while a child works on it: Celery's own place for what it sees of the run."""
+
+    def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> None:
+        super().on_failure(exc_info, *args, **kwargs)
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if _watch is None or self.worker_pid is None or not isinstance(error, (WorkerLostError, TimeLimitExceeded)):
+            return
+        kind, reason = told_by(error)
+        _watch.saw(
+            EndedRun(
+                job_id=int(self.args[0]),
+                handler=str(self.task_name),
+                pid=int(self.worker_pid),
+                kind=kind,
+                reason=reason,
+            )
+        )
+
+
+def told_by(error: WorkerLostError | TimeLimitExceeded) -> tuple[AttemptOutcome, str]:
+    """Return the outcome that Celery's error amounts to, and the reason in a sentence."""
+    if isinstance(error, TimeLimitExceeded):
+        reason = f"The hard time limit of {error.args[0]:g} s was reached, and the process was killed."
+        return AttemptOutcome.HARD_LIMIT, reason
+    status = re.search(r"exited prematurely: (.+?)(?: Job: \d+)?\.$", str(error))
+    return AttemptOutcome.CRASHED, f"The process ended in mid-run: {status[1] if status else error}."
+
+
+class Watch(StartStopStep):
+    """The parent's eye on its children: a step of the Celery worker, with a timer of its own."""
+
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
+
+    def __init__(self, worker: Any, **_options: Any) -> None:
+        self._worker = worker
+        self._ended: deque[tuple[float, EndedRun]] = deque()
+        self._judged: deque[tuple[Sequence[EndedRun], int]] = deque()
+        """What a child is to record, and how often one has been given it."""
+        self._killed_at: dict[int, float] = {}
+        """When in each place of the pool a child was last found to have been killed."""
+
+    def start(self, worker: Any) -> None:
+        global _watch  # noqa: PLW0603  Celery makes the requests, and has no room for more arguments.
+        _watch = self
+        pool = worker.pool._pool
+        # Billiard calls it for each child that has ended, once it knows how.
+        pool.process_flush_queues = partial(self._found_ended, pool.process_flush_queues)
+        worker.timer.call_repeatedly(TICK_SECONDS, self.tick)
+
+    def saw(self, run: EndedRun) -> None:
+        self._ended.append((time.monotonic(), run))
+
+    def _found_ended(self, flush_queues: Callable[[Any], None], child: Any) -> None:
+        """Note where a child was killed, by somebody else than this parent at its run's hard limit."""
+        at_limit = {run.pid for _, run in list(self._ended) if run.kind is AttemptOutcome.HARD_LIMIT}
+        if child.exitcode and not _OWN_DOING.search(human_status(child.exitcode)) and child.pid not in at_limit:
+            self._killed_at[child.index] = time.monotonic()
+        flush_queues(child)
+
+    def tick(self) -> None:
+        runs: list[EndedRun] = []
+        while self._ended and time.monotonic() - self._ended[0][0] >= SETTLE_SECONDS:
+            runs.append(self._judge(*self._ended.popleft()))
+        if runs and is_stopping():  # The pool takes no more work.
+            logger.warning("processes ended in mid-run; left to the lease", extra={"runs": len(runs)})
+        elif runs:
+            logger.warning("processes ended in mid-run", extra={"runs": len(runs)})
+            self._judged.append((runs, 0))
+        for _ in range(len(self._judged)):
+            self._hand_over(*self._judged.popleft())
+
+    def _judge(self, seen_at: float, run: EndedRun) -> EndedRun:
+        """Return the run as lost if its process was killed, and about then one in every place of the pool."""
+        children = self._worker.pool.num_processes
+        killed = [at for at in list(self._killed_at.values()) if at >= seen_at - AT_ONCE_SECONDS]
+        is_own_doing = run.kind is not AttemptOutcome.CRASHED or _OWN_DOING.search(run.reason)
+        if is_own_doing or children == 1 or len(killed) < children:
+            return run
+        return replace(run, kind=AttemptOutcome.LOST, reason=f"All processes of the worker ended at once. {run.reason}")
+
+    def _hand_over(self, runs: Sequence[EndedRun], tries: int) -> None:
+        """Have a child record the runs; at the next tick another one, if that child itself ends meanwhile."""
+
+        def again(_error: ExceptionInfo) -> None:
+            if tries + 1 < RECORD_TRIES:
+                self._judged.append((runs, tries + 1))
+
+        do_in_child(
+            self._worker, record_ended, runs, self._worker.hostname, timeout=RECORD_SECONDS, error_callback=again
+        )
+
+
+_watch: Watch | None = None
+
+
+def record_ended(runs: Sequence[EndedRun], worker: str) -> None:
+    """Record runs that their own process could not. What is not recorded here, the lease records."""
+    for run in runs:
+        try:
+            database.run(partial(_record, run.job_id, run.handler, run.kind, run.reason, worker=worker, pid=run.pid))
+        except Error as error:
+            reason = f"the database {database.reason(error)}"
+            logger.warning("left to the lease", extra={"job": run.job_id, "reason": reason})
+
+
+def _record(job_id: int, handler: str, kind: AttemptOutcome, reason: str, *, worker: str, pid: int) -> None:
+    subscription = installed_subscriptions().get(handler)
+    outcome = Outcome(kind=kind, message=reason, fingerprint=fingerprint(handler, kind.value, reason))
+    backoff = subscription.backoff if subscription else Backoff()
+    state = transitions.record_ended_process(job_id, outcome, worker=worker, pid=pid, backoff=backoff)
+    if state is not None:
+        extra = {"job": job_id, "handler": handler, "outcome": kind.value, "state": state.value}
+        logger.warning("attempt ended with its process", extra={**extra, "reason": reason, "recorded_by": os.getpid()})

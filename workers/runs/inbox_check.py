@@ -1,0 +1,68 @@
+"""Says from a worker's start on, as long as it is so, that its inbox cannot be used: the database is away, or bare.
+
+No message comes from such an inbox, and so no child would find out. The parent must not touch the database: it has a
+child ask, and logs the answer. Once the inbox could be used, a child that cannot claim says so itself.
+"""
+
+import logging
+from functools import partial
+from typing import Any
+
+from billiard.einfo import ExceptionInfo
+from celery.bootsteps import StartStopStep
+from django.db import Error
+
+from webhooks.inbox import database, transitions
+from webhooks.outage_log import OutageLog
+from workers.runs.pool_work import do_in_child
+
+ASK_SECONDS = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class InboxCheck(StartStopStep):
+    """A step of the Celery worker, with a timer of its own."""
+
+    requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
+
+    def __init__(self, worker: Any, **_options: Any) -> None:
+        self._worker = worker
+        self._outages = OutageLog(logger, "worker waits", level=logging.ERROR)
+        self._timer: Any = None
+        self._is_asked = False
+
+    def start(self, worker: Any) -> None:
+        worker.timer.call_after(0, self._ask)  # The pool takes no work before the loop turns.
+        self._timer = worker.timer.call_repeatedly(ASK_SECONDS, self._ask)
+
+    def register_with_event_loop(self, _worker: Any, _hub: Any) -> None:
+        """Ask again where the connection to the broker was lost: Celery drops then what waits for a child."""
+        self._is_asked = False
+
+    def _ask(self) -> None:
+        if self._is_asked:
+            return
+        self._is_asked = True
+        do_in_child(self._worker, inbox_fault, callback=self._hear, error_callback=self._ask_again)
+
+    def _hear(self, fault: str) -> None:
+        if fault:
+            self._is_asked = False
+            self._outages.failed(fault)
+        elif self._timer is not None:
+            self._timer.cancel()
+
+    def _ask_again(self, _error: ExceptionInfo) -> None:
+        """The child has ended meanwhile."""
+        self._is_asked = False
+
+
+def inbox_fault() -> str:
+    """Return why the inbox cannot be used, or nothing."""
+    try:
+        # What each run does first, of a job that there is not: it changes nothing, and asks for all that a claim needs.
+        database.run(partial(transitions.claim, 0, worker="", pid=0, lease_seconds=0.0))
+    except Error as error:
+        return f"the database {database.reason(error)}"
+    return ""

@@ -1,0 +1,27 @@
+"""Has a child of the pool do what the worker's parent process must not: speak to the database.
+
+Such work takes a place in the pool, as a message does, since its end gives one back. Otherwise a message more than
+there are children would be with the pool, behind a run that may be long, and no stop would hand it back to the broker.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from workers.stopping.flag import is_stopping
+
+
+def do_in_child(worker: Any, function: Callable[..., Any], *args: Any, **options: Any) -> None:
+    """Have a child call a function as soon as one is free; not at all once the worker stops.
+
+    The options are those of billiard's `Pool.apply_async`: `timeout`, `callback`, `error_callback`.
+    """
+
+    def start() -> None:
+        if not is_stopping():
+            worker.pool.apply_async(function, args=args, **options)
+
+    if worker.semaphore is None:  # Without an event loop, the pool itself waits for a free child.
+        start()
+    elif not worker.semaphore.acquire(start):
+        # Before the messages that wait, whose runs may be long: what it records has a lease that runs out.
+        worker.semaphore._waiting.rotate(1)

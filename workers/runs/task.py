@@ -1,0 +1,230 @@
+"""The task: what a worker does with a message. Claim, run, record.
+
+    claim     counts the attempt in the inbox and takes the lease; a message too many ends here
+    run       calls the handler under its time limits (workers/runs/handler.py)
+    record    writes the outcome, if this attempt still holds the job
+
+Every subscription is a Celery task of its own name, so that Flower, time limits and metrics speak of handlers.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from celery import Celery, Task
+from django.conf import settings
+from django.db import Error, connections
+
+from webhooks.github.payload import media_type, parse
+from webhooks.inbox import database, transitions
+from webhooks.inbox.outcomes import Outcome
+from webhooks.inbox.statements import payload_of
+from webhooks.inbox.transitions import ClaimedJob
+from webhooks.models import AttemptOutcome
+from webhooks.outage_log import OutageLog
+from webhooks.publishing.broker import MESSAGE_VERSION
+from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
+from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from workers.processes.descendants import end_processes, retire
+from workers.processes.recycling import count_job
+from workers.runs.handler import HandlerWindow, run_handler
+from workers.stopping.flag import is_stopping
+
+PAUSE_SECONDS = 1.0
+"""A child that finds no database waits so long: then it asks again, or takes the next message."""
+PAYLOAD_AGAIN_SECONDS = 2.0
+INTERRUPTED = (AttemptOutcome.HARD_LIMIT, AttemptOutcome.HANDED_BACK)
+"""Outcomes after which the parent leaves the child a moment to record them, and then kills it."""
+
+logger = logging.getLogger(__name__)
+_unclaimed = OutageLog(logger, "jobs are not claimed")
+_unrecorded = OutageLog(logger, "outcomes are not recorded yet")
+
+
+class HandlerTask(Task[[int], str]):
+    """One subscription as a Celery task. Its only argument is the id of the job."""
+
+    abstract = True
+    typing = False
+    ignore_result = True
+    Request = "workers.runs.ended:RunRequest"
+    subscription: Subscription
+
+    def run(self, job_id: int) -> str:
+        version = self.request.get("hookline", MESSAGE_VERSION)
+        if version != MESSAGE_VERSION:
+            # Its job waits in the inbox; the relay publishes it again, for a worker that reads this version.
+            logger.warning("message dropped: unknown version", extra={"job": job_id, "version": version})
+            return "dropped"
+        if is_stopping():
+            # It was on its way to this child at the word to stop. Its job waits in the inbox; the relay publishes it.
+            return "handed back"
+        subscription = under_limits(self.subscription, self.request.get("timelimit"))
+        window = HandlerWindow(subscription)
+        try:
+            return perform(subscription, job_id, worker=str(self.request.hostname), window=window)
+        except MemoryError:
+            # Of our own code, after handlers have left no memory. Celery would end the whole worker for it.
+            raise RuntimeError("The process has no memory left.") from None
+        finally:
+            window.leave()
+
+
+def under_limits(subscription: Subscription, limits: Sequence[float | None] | None) -> Subscription:
+    """Return the subscription under the time limits that the parent enforces: the message's (hard, soft), if any.
+
+    Another release, or another pod, may have put other limits into the message than this worker's own.
+    """
+    hard, soft = limits or (None, None)
+    return replace(
+        subscription,
+        time_limit=hard or subscription.time_limit,
+        soft_time_limit=soft or subscription.soft_time_limit,
+    )
+
+
+def register(app: Celery, subscriptions: Subscriptions) -> None:
+    """Register one task for each subscription."""
+    for subscription in subscriptions:
+        task_class = type(
+            "HandlerTask",
+            (HandlerTask,),
+            {
+                "name": subscription.name,
+                "subscription": subscription,
+                "time_limit": subscription.time_limit,
+                "soft_time_limit": subscription.soft_time_limit,
+                "__doc__": subscription.handler.__doc__,
+                "__module__": subscription.handler.__module__,
+            },
+        )
+        app.register_task(task_class())
+
+
+def perform(subscription: Subscription, job_id: int, *, worker: str, window: HandlerWindow) -> str:
+    """Claim a job, run its handler and record the outcome; return what happened, for Flower."""
+    lease_seconds = subscription.time_limit + settings.HOOKLINE_LEASE_MARGIN_SECONDS
+    try:
+        job = database.run(
+            partial(transitions.claim, job_id, worker=worker, pid=os.getpid(), lease_seconds=lease_seconds)
+        )
+    except Error as error:
+        if not database.is_outage(error):
+            raise
+        # The relay publishes it again. A claim whose answer was lost is the lease's.
+        _unclaimed.failed(f"the database {database.reason(error)}")
+        time.sleep(PAUSE_SECONDS)
+        return "left to the relay"
+    if job is None:
+        logger.debug("message dropped: its job is taken, done, not due or gone", extra={"job": job_id})
+        return "dropped"
+    claimed = time.monotonic()
+    count_job()
+    if job.handler != subscription.name:
+        outcome = Outcome(kind=AttemptOutcome.GAVE_UP, message=f"The message named {subscription.name}.")
+    else:
+        run = Run(attempt=job.attempt, stopping=is_stopping)
+        outcome = run_handler(subscription, partial(event_of, job), run, window)
+        _end_what_it_started(job, at_once=outcome.kind in INTERRUPTED)
+    if close_spoilt_connections() and outcome.kind is AttemptOutcome.SUCCEEDED:
+        outcome = Outcome(kind=AttemptOutcome.FAILED, message="The handler left a transaction open; it is rolled back.")
+    state = _record(subscription, job, outcome, claimed=claimed, lease_seconds=lease_seconds)
+    logger.info(
+        "attempt ended",
+        extra={
+            "job": job.pk,
+            "handler": job.handler,
+            "attempt": job.attempt,
+            "outcome": outcome.kind.value,
+            "state": state.value if state else "not recorded",
+            "seconds": round(time.monotonic() - claimed, 3),
+        },
+    )
+    return outcome.kind.value
+
+
+def _end_what_it_started(job: ClaimedJob, *, at_once: bool) -> None:
+    if left := end_processes(at_once=at_once):
+        extra = {"job": job.pk, "handler": job.handler, "processes": left}
+        logger.warning("processes killed that the handler had left; this child ends too", extra=extra)
+        retire()
+
+
+def event_of(job: ClaimedJob) -> Event:
+    """Return what the handler of a claimed job is given. Raises what ends the run where there is nothing to give."""
+    return Event(
+        name=job.event,
+        action=job.action,
+        payload=parse(_body_of(job), content_type=media_type(job.content_type or "")),
+        delivery=str(job.guid),
+        source=job.source,
+        hook_id=job.hook_id,
+        repository=job.repository,
+        installation_id=job.installation_id,
+        sender=job.sender,
+        received_at=job.received_at,
+        idempotency_key=job.once_key or f"{job.source}:{job.hook_id}:{job.guid}:{job.handler}",
+    )
+
+
+def _body_of(job: ClaimedJob) -> bytes:
+    try:
+        body = database.run(partial(payload_of, job.delivery_id))
+    except Error as error:
+        if not database.is_outage(error):
+            raise
+        if "out of memory" in str(error) and not database.sqlstate(error):  # So libpq says it of this process.
+            raise MemoryError("The payload takes more memory than the process may have.") from None
+        raise RetryLater("The database was away as the payload was read.", after=PAYLOAD_AGAIN_SECONDS) from None
+    if body is None:
+        raise GiveUp("The payload has been pruned.")
+    return body
+
+
+def close_spoilt_connections() -> bool:
+    """Close the connections on which the handler has failed, or has left a transaction open; tell if one was open."""
+    was_open = False
+    for used in connections.all(initialized_only=True):
+        if used.connection is None:
+            continue
+        if used.in_atomic_block or not used.autocommit:
+            was_open = True
+            # As a connection that was never used: `close` alone would leave it in the middle of the block.
+            used.in_atomic_block, used.needs_rollback = False, False
+            used.savepoint_ids, used.atomic_blocks = [], []
+            used.close()
+        elif used.errors_occurred:
+            used.close()
+    return was_open
+
+
+def _record(
+    subscription: Subscription, job: ClaimedJob, outcome: Outcome, *, claimed: float, lease_seconds: float
+) -> Any:
+    """Record the outcome, trying for as long as the lease gives; then the relay records the run as lost."""
+    is_bare = False
+    while True:
+        held = time.monotonic() - claimed
+        age = job.claimed_at - job.budget_from_at + timedelta(seconds=held)
+        try:
+            return database.run(
+                partial(transitions.record, job, outcome, age_seconds=age.total_seconds(), backoff=subscription.backoff)
+            )
+        except (Error, ValueError) as error:
+            if database.is_outage(error):
+                _unrecorded.failed(f"the database {database.reason(error)}")
+                if held + PAUSE_SECONDS >= lease_seconds:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+            elif is_bare:
+                raise
+            else:
+                # Whatever it is that cannot be stored, that the run has failed can.
+                is_bare = True
+                message = f"The outcome was unfit to record: {type(error).__name__}"
+                outcome = Outcome(kind=AttemptOutcome.FAILED, message=message)

@@ -1,0 +1,1 @@
+"""How a worker stops: by whom, how long it waits, and what it hands back."""

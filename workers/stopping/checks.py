@@ -1,0 +1,55 @@
+"""System checks of a worker's times; workers also say them at their start. Each is one sentence."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Warning, register
+
+from webhooks.apps import installed_subscriptions
+from webhooks.subscriptions.subscription import Subscriptions
+
+SHORTEST_LIFETIME_SECONDS = 900.0
+"""Kubernetes starts a container that has exited again after 10 s, then 20 s, up to five minutes, whatever its exit
+status, and forgets that only once it has run for ten minutes:
+https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
+"""
+LONGEST_MARGIN_SECONDS = 5.0
+
+
+def margin_seconds(grace_seconds: float) -> float:
+    """Return how long before the end of the grace running handlers are interrupted."""
+    return min(LONGEST_MARGIN_SECONDS, grace_seconds / 3)
+
+
+@register("workers")
+def check_times(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
+    return [
+        *judge_lifetime(settings.HOOKLINE_WORKER_MAX_SECONDS),
+        *judge_grace(installed_subscriptions(), grace_seconds=settings.HOOKLINE_GRACE_SECONDS),
+    ]
+
+
+def judge_lifetime(seconds: float) -> Iterator[CheckMessage]:
+    """Yield a warning if a lifetime is so short that the platform's pauses between starts outweigh it."""
+    if 0 < seconds < SHORTEST_LIFETIME_SECONDS:
+        yield Warning(
+            f"HOOKLINE_WORKER_MAX_SECONDS is {seconds:g}: Kubernetes backs off on every exit, so workers that exit so "
+            "often are started again minutes later.",
+            hint=f"Set {SHORTEST_LIFETIME_SECONDS:g} or more, or 0 for never.",
+            id="workers.W001",
+        )
+
+
+def judge_grace(subscriptions: Subscriptions, *, grace_seconds: float) -> Iterator[CheckMessage]:
+    """Yield a warning if a handler may run for longer than a stop waits for it."""
+    longest = max(subscriptions, key=lambda subscription: subscription.time_limit, default=None)
+    waits_seconds = grace_seconds - margin_seconds(grace_seconds)
+    if longest is not None and longest.time_limit > waits_seconds:
+        yield Warning(
+            f"Subscription {longest.name!r} may run for {longest.time_limit:g} s, and a worker that stops interrupts "
+            f"and hands back what still runs after {waits_seconds:.3g} s.",
+            hint=f"Set HOOKLINE_GRACE_SECONDS, now {grace_seconds:g}, to "
+            f"{longest.time_limit + LONGEST_MARGIN_SECONDS:g} or more.",
+            id="workers.W002",
+        )

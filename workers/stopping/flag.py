@@ -1,0 +1,58 @@
+"""Whether this worker is to stop, for its children too: a byte of memory that parent and children share.
+
+Every stop begins here, whoever asks for it: SIGTERM, the lifetime, `manage.py stop_workers`. `grace.py` has its
+times.
+"""
+
+import contextlib
+import mmap
+import os
+import time
+
+PLANNED = 0
+"""Exit status: the stop was meant, start me again. Anything but this and the next is a failure."""
+STAY_DOWN = 37
+"""Exit status: the stop was meant, leave me down."""
+
+_flag = mmap.mmap(-1, 1)
+_began_at = 0.0
+_bell: int | None = None
+
+
+def begin_stop(status: int = PLANNED) -> None:
+    """Have the worker stop warmly, as SIGTERM does, and exit with `status`. Called in its parent process only."""
+    from celery.worker import state  # Celery's own worker comes with it, which no other process needs.
+
+    mark_stopping()
+    if state.should_stop is None:
+        state.should_stop = status  # type: ignore[assignment]  # Its first value is all that the stubs go by.
+
+
+def mark_stopping() -> None:
+    """Note that the stop has begun; only the first time counts. Safe in a signal handler."""
+    global _began_at  # noqa: PLW0603  A process stops once.
+    if not is_stopping():
+        _began_at = time.monotonic()
+        _flag[0] = 1
+    if _bell is not None:
+        with contextlib.suppress(BlockingIOError):
+            os.write(_bell, b"\0")
+
+
+def is_stopping() -> bool:
+    """Tell, in the worker or any of its children, whether it takes no more jobs."""
+    return _flag[0] == 1
+
+
+def stopping_since() -> float:
+    """Return when the stop began, by the parent's monotonic clock; 0.0 if it has not."""
+    return _began_at
+
+
+def open_bell() -> int:
+    """Return a descriptor that turns readable as the stop begins, to wake an event loop that sleeps."""
+    global _bell
+    readable, _bell = os.pipe()
+    os.set_blocking(readable, False)
+    os.set_blocking(_bell, False)
+    return readable

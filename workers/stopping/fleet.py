@@ -1,0 +1,134 @@
+"""Stops every worker of the fleet once: asks who is there, tells those who are to stop, watches them go.
+
+Over Celery's remote control, which each of the brokers carries; `control.py` is the other end. Every round asks
+again, so that a worker which was just connecting hears it too. Clocks are not compared: a worker tells its age, and is
+meant if it was there before the command. One that stops no longer answers; what it still runs is in the inbox, and only
+there can one be seen that was stopping before anybody asked.
+"""
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from celery import Celery
+from django.db.models import Count, F
+from kombu import Connection
+
+from webhooks.models import Attempt, JobState
+from webhooks.publishing.broker import Nodes, broker_errors
+
+ANSWER_SECONDS = 1.0
+SILENT_ROUNDS = 3
+"""A worker that has not answered for so many rounds stops, and if it runs nothing, it is gone. Fewer may be a blip."""
+
+
+@dataclass(slots=True)
+class Told:
+    """A worker that has been told to stop."""
+
+    node: str
+    silent_rounds: int = 0
+    is_stopping: bool = False
+    is_replaced: bool = False
+
+    def stops(self) -> bool:
+        """Whether it has heard: it says so, or has said nothing for long."""
+        return self.is_stopping or self.is_replaced or self.silent_rounds >= SILENT_ROUNDS
+
+    def is_gone(self, running: Mapping[str, int]) -> bool:
+        return self.is_replaced or (self.silent_rounds >= SILENT_ROUNDS and not running.get(self.node))
+
+
+@dataclass(slots=True)
+class Fleet:
+    """The workers that consume from `queue`, or all of them, as far as they have answered."""
+
+    app: Celery
+    queue: str = ""
+    stay_down: bool = False
+    told: dict[str, Told] = field(default_factory=dict)
+    """By the worker's instance."""
+    unheard: set[str] = field(default_factory=set)
+    """Nodes that run jobs and have never answered: they were stopping already, or are lost."""
+    _answered: set[str] = field(default_factory=set)
+    _started: float = field(default_factory=time.monotonic)
+    _rounds: int = 0
+    _nodes: Nodes = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._nodes = Nodes(self.app)
+
+    def go_round(self) -> None:
+        """Ask who is there, and tell those that are meant and do not stop yet. Raises kombu's OperationalError."""
+        with broker_errors(), self._nodes.connect(seconds=math.inf) as connection:
+            answers = self._ask(connection, "hookline_worker")
+            self._rounds += 1
+            for told in self.told.values():
+                told.silent_rounds += 1
+            self._hear(answers)
+            if waiting := {instance: told.node for instance, told in self.told.items() if not told.stops()}:
+                arguments = {"instances": sorted(waiting), "stay_down": self.stay_down}
+                # Whoever hears this says so with its last words, and whoever does not is told again.
+                nodes = sorted(set(waiting.values()))
+                self._hear(self._ask(connection, "hookline_stop", arguments=arguments, destination=nodes))
+
+    def _ask(self, connection: Connection, command: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
+        replies = self.app.control.broadcast(
+            command, reply=True, timeout=ANSWER_SECONDS, connection=connection, **options
+        )
+        return [
+            (node, answer)
+            for reply in replies or []
+            for node, answer in reply.items()
+            # A worker of an older release answers with an error, and does not know how to stop like this.
+            if isinstance(answer, dict) and "instance" in answer
+        ]
+
+    def _hear(self, answers: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+        for node, answer in answers:
+            self._answered.add(node)
+            self.unheard.discard(node)
+            for instance, told in self.told.items():
+                told.is_replaced |= told.node == node and instance != answer["instance"]
+            if self._is_meant(answer):
+                told = self.told.setdefault(answer["instance"], Told(node))
+                told.silent_rounds = 0
+                told.is_stopping = answer["is_stopping"]
+
+    def _is_meant(self, answer: Mapping[str, Any]) -> bool:
+        if answer["instance"] in self.told:
+            return True
+        if self.queue and self.queue not in answer["queues"]:
+            return False
+        # Whoever got the first question was there before it; later ones also reach those that were started since.
+        return self._rounds == 1 or answer["age_seconds"] >= time.monotonic() - self._started
+
+    def all_stop(self) -> bool:
+        """Whether enough rounds have been made to know, and everybody who was told has heard."""
+        return self._rounds >= SILENT_ROUNDS and all(told.stops() for told in self.told.values())
+
+    def find_unheard(self) -> dict[str, int]:
+        """Look in the inbox for workers that no round has reached; return them with how many jobs they run."""
+        running = running_jobs(queue=self.queue)
+        self.unheard = running.keys() - self._answered
+        return {node: running[node] for node in sorted(self.unheard)}
+
+    def remaining(self) -> dict[str, int]:
+        """Return the workers that are not gone yet, each with how many jobs it runs by the inbox."""
+        running = running_jobs([*(told.node for told in self.told.values()), *self.unheard])
+        left = {told.node for told in self.told.values() if not told.is_gone(running)}
+        left |= self.unheard & running.keys()
+        return {node: running.get(node, 0) for node in sorted(left)}
+
+
+def running_jobs(nodes: Iterable[str] | None = None, *, queue: str = "") -> Counter[str]:
+    """Count the jobs that run, by worker; of these workers, or from this queue only, where they are given."""
+    current = Attempt.objects.filter(number=F("job__attempt"), job__state=JobState.RUNNING)
+    if nodes is not None:
+        current = current.filter(worker__in=list(nodes))
+    if queue:
+        current = current.filter(job__queue=queue)
+    return Counter(dict(current.values_list("worker").annotate(Count("id"))))

@@ -1,0 +1,165 @@
+"""A worker's stop, from its first word to its exit within HOOKLINE_GRACE_SECONDS.
+
+    the word    no more jobs are taken, what was prefetched goes back to the broker, running handlers go on
+    cancel      a margin before the end, handlers that still run are interrupted, and their jobs handed back; the
+                processes of those that go on are killed
+    kill        a handler that will not be interrupted is killed with its process, and left to the lease
+    leave       whatever still keeps the parent from its exit is left behind
+
+The grace counts from the first word, whoever said it, so that a later SIGTERM finds the stop ahead of its own time.
+A thread keeps these times: at a stop the event loop waits for the pool, and a broker that is silent may hold it for
+good. The thread does nothing but sleep until then, since children are forked beside it.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+from celery.bootsteps import StartStopStep
+from celery.worker import state
+from django.conf import settings
+
+from webhooks.threads import start_thread
+from workers.processes.descendants import kill_descendants
+from workers.processes.orphans import end_orphans
+from workers.stopping.checks import check_times, margin_seconds
+from workers.stopping.flag import PLANNED, begin_stop, is_stopping, mark_stopping, open_bell, stopping_since
+
+LOOK_SECONDS = 0.2
+
+logger = logging.getLogger(__name__)
+
+
+class Grace(StartStopStep):
+    """Keeps the times of a stop: a step of the Celery worker, with a thread of its own."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, worker: Any, **_options: Any) -> None:
+        self._worker = worker
+        self._margin_seconds = margin_seconds(settings.HOOKLINE_GRACE_SECONDS)
+        self._is_now = False
+        self._prefetched: set[Any] = set()
+        self._bell = open_bell()
+        worker.app.steps["consumer"].add(ShortWaits)
+
+    def start(self, worker: Any) -> None:
+        for warning in check_times():
+            logger.warning(warning.msg)
+        start_thread("grace", self._guard)
+        signal.signal(signal.SIGQUIT, self._stop_now)
+        # Celery would run itself anew here, by a path that does not start, and exit with 1.
+        signal.signal(signal.SIGHUP, _stop)
+        # `manage.py` has held back a SIGTERM until there was somebody to hear it.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    def register_with_event_loop(self, worker: Any, hub: Any) -> None:
+        """Wake the loop at the word: Python resumes an interrupted poll, for up to a second."""
+        hub.add_reader(self._bell, os.read, self._bell, 64)
+
+    def close(self, worker: Any) -> None:
+        """Begin the stop where nobody else has: the worker fails, and stops warmly all the same."""
+        mark_stopping()
+        self._prefetched = prefetched()  # The consumer forgets them as it closes.
+
+    def stop(self, worker: Any) -> None:
+        """Hand back what was prefetched: once the consumer has stopped, and before the pool waits for its children."""
+        hand_back({*self._prefetched, *prefetched()})
+
+    def _stop_now(self, _number: int, _frame: FrameType | None) -> None:
+        """SIGQUIT: a stop whose grace is over. Celery's own way asks the broker first, and it may be silent."""
+        self._is_now = True
+        begin_stop()
+
+    def _guard(self) -> None:
+        while not is_stopping():
+            time.sleep(LOOK_SECONDS)
+        ends_at = stopping_since() + settings.HOOKLINE_GRACE_SECONDS
+        while time.monotonic() < ends_at - self._margin_seconds and not self._is_now:
+            end_orphans()
+            time.sleep(LOOK_SECONDS)
+        # SIGQUIT makes the grace end here and now.
+        ends_at = min(ends_at, time.monotonic() + self._margin_seconds)
+        try:
+            self._signal_children(signal.SIGTERM, "handlers are interrupted and their jobs handed back")
+            _sleep_until(ends_at - 0.75 * self._margin_seconds)
+            for pid in living_children(self._worker):
+                # Else an executor waits for its processes, and keeps what interrupts the handler from going on.
+                kill_descendants(pid)
+            _sleep_until(ends_at - 0.5 * self._margin_seconds)
+            self._signal_children(signal.SIGKILL, "handlers that would not be interrupted are killed")
+            _sleep_until(ends_at - 0.3 * self._margin_seconds)
+            end_orphans()
+        finally:
+            # Whatever became of the above: nobody else makes the parent leave.
+            os._exit(self._worker.exitcode or state.should_stop or PLANNED)
+
+    def _signal_children(self, number: signal.Signals, event: str) -> None:
+        pids = living_children(self._worker)
+        if pids:
+            # From a thread of its own: whoever hangs with the log in hand must not keep this one from its exit.
+            extra = {"extra": {"processes": len(pids)}}
+            with contextlib.suppress(RuntimeError):  # No thread is to be had, and no word is said.
+                threading.Thread(target=logger.warning, args=(event,), kwargs=extra, daemon=True).start()
+        for pid in pids:
+            with contextlib.suppress(OSError):  # Gone meanwhile, or somebody else's: the next one's turn.
+                # A child leads a group of its own, and what the handler has started dies with it.
+                (os.killpg if number is signal.SIGKILL else os.kill)(pid, number)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    """SIGHUP: a warm stop, as SIGTERM is."""
+    begin_stop()
+
+
+def _sleep_until(moment: float) -> None:
+    time.sleep(max(0.0, moment - time.monotonic()))
+
+
+def living_children(worker: Any) -> list[int]:
+    """Return the ids of the pool's processes that have not ended."""
+    pool = getattr(worker.pool, "_pool", None)
+    processes = list(pool._pool) if pool is not None else []
+    # One that is just being started is in the list, and has no id yet.
+    pids = [process.pid for process in processes]
+    return [pid for pid in pids if pid is not None and _is_alive(pid)]
+
+
+def _is_alive(pid: int) -> bool:
+    """Ask without waiting for it: the main thread may be doing so, and only one of two is told."""
+    try:
+        status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except OSError:
+        return False
+    return status is None
+
+
+def prefetched() -> set[Any]:
+    """Return the requests that no child has been given; they would wait here for the last handler's end."""
+    return {request for request in state.reserved_requests if request._apply_result is None}
+
+
+def hand_back(requests: set[Any]) -> None:
+    for request in requests:
+        request.reject(requeue=True)
+    if requests:
+        logger.info("prefetched messages handed back", extra={"messages": len(requests)})
+
+
+class ShortWaits(StartStopStep):
+    """Where the broker has no event loop, has the consumer look up often enough to see that it is to stop.
+
+    A step of Celery's consumer. Its own waits are of two seconds, and a signal does not end them.
+    """
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, consumer: Any) -> None:
+        if consumer.hub is None:
+            drain_events = consumer.connection.drain_events
+            consumer.connection.drain_events = lambda timeout=None: drain_events(timeout=LOOK_SECONDS)
