@@ -16,8 +16,8 @@ from django.core.management.base import SystemCheckError
 from deploy.leftovers import remove_leftovers
 from project.celery import app
 from project.embedded import generated_secrets
-from webhooks.apps import installed_subscriptions
 from webhooks.listening import in_words, try_port
+from webhooks.subscriptions.installed import installed_subscriptions
 
 _EXIT_SECONDS = 30
 """What a worker has for itself after its last handler has ended."""

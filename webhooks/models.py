@@ -8,28 +8,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-
-class JobState(models.TextChoices):
-    QUEUED = "queued"
-    RUNNING = "running"
-    RETRYING = "retrying"
-    SUCCEEDED = "succeeded"
-    DEAD = "dead"
-    SKIPPED = "skipped"
-
-
-class AttemptOutcome(models.TextChoices):
-    """How an attempt ended; empty while it runs."""
-
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
-    SOFT_LIMIT = "soft_limit", "soft time limit"
-    HARD_LIMIT = "hard_limit", "hard time limit"
-    RETRY_LATER = "retry_later", "retry later"
-    GAVE_UP = "gave_up", "gave up"
-    HANDED_BACK = "handed_back", "handed back"
-    CRASHED = "crashed"
-    LOST = "lost"
+from webhooks.states import AttemptOutcome, JobState
 
 
 class Source(models.Model):

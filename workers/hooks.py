@@ -10,8 +10,8 @@ from celery import Celery, signals
 from celery.concurrency.prefork import TaskPool
 from django.conf import settings
 
-from webhooks.apps import installed_subscriptions
 from webhooks.publishing.broker import job_queue
+from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscriptions
 from workers.memory import keep_loaded_shared
 from workers.processes.descendants import let_handlers_have_processes

@@ -19,7 +19,8 @@ from webhooks.github.payload import JSON
 from webhooks.inbox import database
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.transitions import claim, record
-from webhooks.models import AttemptOutcome, Delivery, Job, Payload, Source
+from webhooks.models import Delivery, Job, Payload, Source
+from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.subscription import Backoff
 from workers.processes.immortal import make_immortal
 from workers.runs.task import event_of

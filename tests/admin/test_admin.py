@@ -32,7 +32,8 @@ from webhooks.admin import lists, operations
 from webhooks.admin.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
 from webhooks.durations import relative, took
 from webhooks.inbox import transitions
-from webhooks.models import Attempt, AttemptOutcome, Job, JobState, Payload
+from webhooks.models import Attempt, Job, Payload
+from webhooks.states import AttemptOutcome, JobState
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -13,7 +13,8 @@ from django.utils import timezone
 from tests.support.catalog_events import event, handle
 from tests.support.inbox_rows import DELIVERIES, JOBS, make_delivery, make_job, page
 from webhooks.admin import lists
-from webhooks.models import Attempt, Delivery, Job, JobState, Source
+from webhooks.models import Attempt, Delivery, Job, Source
+from webhooks.states import JobState
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]

@@ -14,7 +14,8 @@ from pytest_django import DjangoAssertNumQueries
 
 from tests.support.inbox_rows import DELIVERIES, EVIL, JOBS, act, client_of, make_delivery, make_job, page, state_of
 from webhooks.admin import lists
-from webhooks.models import Attempt, Job, JobState, Payload, Source
+from webhooks.models import Attempt, Job, Payload, Source
+from webhooks.states import JobState
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 

@@ -335,7 +335,8 @@ def work(is_pruning: Any, is_over: Any, next_id: Any, results: Any) -> None:
     from webhooks.inbox import store as inbox
     from webhooks.inbox import transitions
     from webhooks.inbox.outcomes import Outcome
-    from webhooks.models import AttemptOutcome, Delivery
+    from webhooks.models import Delivery
+    from webhooks.states import AttemptOutcome
     from webhooks.subscriptions.subscription import Backoff
 
     done = Outcome(kind=AttemptOutcome.SUCCEEDED)

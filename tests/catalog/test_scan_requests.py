@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from tests.support.catalog_events import event, handle
-from webhooks.apps import installed_subscriptions
 from webhooks.github import samples
 from webhooks.subscriptions.event import Event
+from webhooks.subscriptions.installed import installed_subscriptions
 from workers.catalog.models import ScanRequest
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]

@@ -30,8 +30,9 @@ from tests.support.kubernetes import (
     runs_hookline,
 )
 from tests.support.processes import ROOT
-from webhooks.models import AttemptOutcome, Job, JobState
+from webhooks.models import Job
 from webhooks.receiver.middleware import PROBES, WEBHOOKS
+from webhooks.states import AttemptOutcome, JobState
 from workers.deployment import notes
 from workers.deployment.deployed import Fleet
 from workers.deployment.manifests import Manifest, Workload, workloads

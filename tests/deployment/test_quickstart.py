@@ -25,7 +25,7 @@ run:
 """
 SLOW_HANDLERS = """
 import pathlib, time
-from webhooks.subscriptions.subscription import on
+from webhooks import on
 
 FOLDER = pathlib.Path(__file__).parent
 
@@ -37,7 +37,7 @@ def slow(event):
     return "finished"
 """
 TWIN_HANDLERS = """
-from webhooks.subscriptions.subscription import on
+from webhooks import on
 
 @on("push", name="same")
 def one(event):

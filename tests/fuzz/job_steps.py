@@ -18,7 +18,8 @@ from webhooks.inbox import transitions
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.store import NewDelivery, Stored
 from webhooks.inbox.transitions import ClaimedJob
-from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, Payload
+from webhooks.models import Attempt, Delivery, Job, Payload
+from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.subscription import Backoff, Subscription
 
 WORKER = "worker@test"

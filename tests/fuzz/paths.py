@@ -11,8 +11,8 @@ from django.db import transaction
 
 from tests.fuzz.team import handlers as team
 from tests.support.catalog_events import event, payload_of
-from webhooks.apps import installed_subscriptions
 from webhooks.github.payload import summarise
+from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Defaults, discover
 
 Path = tuple[str, ...]

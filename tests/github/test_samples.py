@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from webhooks.apps import installed_subscriptions
 from webhooks.github import samples
 from webhooks.github.event_names import EVENT_NAMES
 from webhooks.github.payload import JSON, parse, summarise
 from webhooks.github.sender import SAMPLE_APP_ID, SAMPLE_HOOK_ID
+from webhooks.subscriptions.installed import installed_subscriptions
 
 SUMMARIES = {
     "ping": ("", "", None, ""),

@@ -18,8 +18,9 @@ from django.utils import timezone
 
 from tests.support.inbox_rows import make_delivery, make_job
 from tests.support.processes import environment_without_settings
-from webhooks.apps import installed_subscriptions
-from webhooks.models import Job, JobState
+from webhooks.models import Job
+from webhooks.states import JobState
+from webhooks.subscriptions.installed import installed_subscriptions
 
 ROOT = Path(__file__).resolve().parents[2]
 

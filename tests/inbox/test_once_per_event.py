@@ -16,8 +16,9 @@ from django.test import Client
 from tests.support.inbox_rows import DELIVERIES, page
 from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
 from webhooks.inbox.store import NewDelivery, Stored, store
-from webhooks.models import Delivery, Job, JobState
+from webhooks.models import Delivery, Job
 from webhooks.receiver import views
+from webhooks.states import JobState
 from webhooks.subscriptions.event import Event
 from webhooks.subscriptions.subscription import Defaults, Subscription, Subscriptions, discover, on
 from workers.runs import task

@@ -20,7 +20,7 @@ from webhooks.inbox.outcomes import (
     next_step,
     one_line,
 )
-from webhooks.models import AttemptOutcome, JobState
+from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
 MAX_AGE = 3600.0

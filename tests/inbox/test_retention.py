@@ -25,9 +25,10 @@ from webhooks.inbox import retention, store, transitions
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.retention import Batch, Limits, Pruned, Schedule, current_limits, prune, prune_payloads
 from webhooks.management.commands import prune as command
-from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState, Payload, Source
+from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.publishing.broker import Broker
 from webhooks.publishing.relay import Relay
+from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff, Subscriptions
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

@@ -15,7 +15,8 @@ from tests.support.processes import wait_until
 from webhooks.inbox import store, transitions
 from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
 from webhooks.inbox.transitions import ClaimedJob
-from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState, Payload, Source
+from webhooks.models import Attempt, Delivery, Job, Payload, Source
+from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]

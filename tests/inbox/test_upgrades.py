@@ -15,7 +15,8 @@ from django.apps import apps
 from django.db import connection
 
 from webhooks.inbox import transitions
-from webhooks.models import Job, JobState
+from webhooks.models import Job
+from webhooks.states import JobState
 from webhooks.subscriptions.event import Event
 from webhooks.subscriptions.subscription import Defaults, discover, on
 from workers.runs import task

@@ -28,12 +28,13 @@ from tests.support.processes import free_port, wait_until
 from tests.support.stack import Stack, empty_broker, running_stack
 from webhooks.inbox.store import JobToPublish
 from webhooks.inbox.wake import Alarm, wake_relay
-from webhooks.models import Delivery, Job, JobState, Source
+from webhooks.models import Delivery, Job, Source
 from webhooks.publishing.broker import Broker, job_queue
 from webhooks.publishing.publisher import PAUSE_SECONDS, Publisher
 from webhooks.publishing.pulse import Pulse
 from webhooks.publishing.relay import Relay
 from webhooks.publishing.strays import Strays
+from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Backoff, Subscription, Subscriptions
 
 QUEUE = "trial"
@@ -345,8 +346,9 @@ class TestProcess:
 def insert_waiting_job(stack: Stack) -> None:
     stack.manage(
         "shell", "-v0", "-c",
-        "from webhooks import inbox, models; import uuid; from webhooks.apps import installed_subscriptions as s;"
-        "inbox.store(inbox.NewDelivery(source='github', hook_id=1, guid=uuid.uuid4(), event='ping', action='',"
+        "import uuid; from webhooks import models; from webhooks.inbox.store import NewDelivery, store;"
+        "from webhooks.subscriptions.installed import installed_subscriptions as s;"
+        "store(NewDelivery(source='github', hook_id=1, guid=uuid.uuid4(), event='ping', action='',"
         "repository='', installation_id=None, sender='', secret_fingerprint='', headers={}, body=b'{}',"
         "subscriptions=[s().get('trial.work')]));"
         "models.Job.objects.update(publish_at='2020-01-01T00:00:00Z')",

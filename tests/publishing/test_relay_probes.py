@@ -21,12 +21,13 @@ from tests.support.inbox_rows import make_job
 from tests.support.probing import Probed, line
 from tests.support.processes import free_port, manage, wait_until
 from tests.support.stack import running_stack
-from webhooks.models import Job, JobState
+from webhooks.models import Job
 from webhooks.probe_server import Probes, ProbeServer
 from webhooks.publishing import gauges as queue_gauges
 from webhooks.publishing import pulse as relay_pulse
 from webhooks.publishing.gauges import QueueGauges
 from webhooks.publishing.pulse import Pulse
+from webhooks.states import JobState
 
 database = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 WAITING = 'hookline_queue_waiting_jobs{queue="default"}'

@@ -15,7 +15,7 @@ from tests.publishing.test_relay import SUBSCRIPTION
 from tests.support import services
 from tests.support.inbox_rows import make_job
 from tests.support.processes import wait_until
-from webhooks.models import Job, JobState
+from webhooks.models import Job
 from webhooks.publishing import gauges as queue_gauges
 from webhooks.publishing import pulse as relay_pulse
 from webhooks.publishing import strays
@@ -25,6 +25,7 @@ from webhooks.publishing.pulse import Pulse
 from webhooks.publishing.relay import Relay
 from webhooks.publishing.strays import Strays
 from webhooks.publishing.upkeep import Upkeep
+from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscriptions
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]

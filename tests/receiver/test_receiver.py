@@ -13,10 +13,11 @@ from django.conf import LazySettings
 from django.test import Client
 
 from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
-from webhooks.apps import installed_subscriptions
 from webhooks.github.payload import FORM
 from webhooks.github.signature import fingerprint
-from webhooks.models import Delivery, Job, JobState, Payload, Source
+from webhooks.models import Delivery, Job, Payload, Source
+from webhooks.states import JobState
+from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscription
 
 if TYPE_CHECKING:

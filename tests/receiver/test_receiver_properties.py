@@ -15,13 +15,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.receiving import fresh_receiver
-from webhooks.apps import installed_subscriptions
 from webhooks.github.payload import FORM, JSON
 from webhooks.github.signature import sign
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import JobToPublish, Stored
 from webhooks.models import Delivery, Payload
 from webhooks.receiver.intake import Rules, receive, refuse_unread
+from webhooks.subscriptions.installed import installed_subscriptions
 
 SECRETS = ["the old secret of this hook", "the new secret of this hook"]
 LIMIT_MB = 1

@@ -11,9 +11,9 @@ from django.core.checks import Error, Warning
 from django.utils.functional import SimpleLazyObject
 
 from tests.support.processes import ROOT, manage
-from webhooks.apps import installed_subscriptions
 from webhooks.subscriptions.checks import check_subscriptions, judge
 from webhooks.subscriptions.event import Event, Run
+from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Backoff, Defaults, Subscription, Subscriptions, discover, on
 
 OUTSIDE = ROOT / "tests" / "apps" / "outside"
@@ -392,7 +392,7 @@ def test_a_function_that_takes_the_event_and_perhaps_its_run_is_a_handler(functi
 
 DESCRIBE = """
 import json
-from webhooks.apps import installed_subscriptions
+from webhooks.subscriptions.installed import installed_subscriptions
 print(json.dumps({s.name: [s.queue, sorted(s.events), s.takes_run] for s in installed_subscriptions()}))
 """
 
@@ -471,13 +471,13 @@ def test_a_declaration_that_nobody_would_find_is_an_error_that_says_where_it_sta
     assert done.returncode == 1
     errors = [line.split(" ")[2] for line in done.stderr.splitlines() if "(webhooks.E" in line]
     assert sorted(errors) == sorted(LOST)
-    place = f"{OUTSIDE}/lost_bot/jobs.py:11"
+    place = f"{OUTSIDE}/lost_bot/jobs.py:10"
     assert f"lost_bot.jobs.imported_by_nobody is declared a handler at {place}, and would never run." in done.stderr
 
 
 FOUND = """
 import json
-from webhooks.apps import installed_subscriptions
+from webhooks.subscriptions.installed import installed_subscriptions
 print(json.dumps([s.name for s in installed_subscriptions() if s.name.startswith("lost_bot")]))
 print(installed_subscriptions().get("lost_bot.found_wrapped").handler("event"))
 """
@@ -516,7 +516,7 @@ for error in check_subscriptions():
 def test_what_is_declared_later_counts_if_it_is_the_apps_and_no_tests(
     tmp_path: Path, module: str, then: str, lost: list[str]
 ) -> None:
-    declaring = "from webhooks.subscriptions.subscription import on\n\n@on('push')\ndef scan(event): ...\n"
+    declaring = "from webhooks import on\n\n@on('push')\ndef scan(event): ...\n"
     (tmp_path / "later_bot" / "tests").mkdir(parents=True)
     for name in ("handlers", "signals", "test_handlers", "tests/of_handlers"):
         (tmp_path / "later_bot" / f"{name}.py").write_text(declaring)
@@ -537,9 +537,7 @@ def test_an_unknown_event_alone_does_not_stop_the_start(tmp_path: Path) -> None:
     app = tmp_path / "typing_bot"
     app.mkdir()
     (app / "__init__.py").touch()
-    (app / "handlers.py").write_text(
-        "from webhooks.subscriptions.subscription import on\n\n@on('pull_requests')\ndef misspelt(event): ...\n"
-    )
+    (app / "handlers.py").write_text("from webhooks import on\n\n@on('pull_requests')\ndef misspelt(event): ...\n")
     done = manage("check", HOOKLINE_APPS="typing_bot", PYTHONPATH=tmp_path, HOOKLINE_DATA_DIR=tmp_path / "data")
     assert done.returncode == 0, done.stderr
     assert "GitHub documents no event named 'pull_requests'." in done.stderr

@@ -9,7 +9,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from webhooks.models import Delivery, Job, JobState, Payload, Source
+from webhooks.models import Delivery, Job, Payload, Source
+from webhooks.states import JobState
 
 JOBS = "/admin/webhooks/job/"
 DELIVERIES = "/admin/webhooks/delivery/"

@@ -15,7 +15,7 @@ from kombu.transport import TRANSPORT_ALIASES
 
 import project.redis
 from tests.support.celery_app import celery_on
-from webhooks.apps import installed_subscriptions
+from webhooks.subscriptions.installed import installed_subscriptions
 from workers.hooks import configure
 
 

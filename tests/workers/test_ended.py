@@ -13,7 +13,8 @@ from django.db import DatabaseError
 
 from tests.support.inbox_rows import make_job
 from webhooks.inbox import transitions
-from webhooks.models import Attempt, AttemptOutcome, Job, JobState
+from webhooks.models import Attempt, Job
+from webhooks.states import AttemptOutcome, JobState
 from workers.runs import ended
 from workers.runs.ended import EndedRun, Watch, record_ended, told_by
 

@@ -20,9 +20,10 @@ from tests.support.celery_app import celery_on
 from tests.support.deployments import subscription
 from tests.support.inbox_rows import make_job
 from tests.support.processes import free_port
-from webhooks.models import Job, JobState
+from webhooks.models import Job
 from webhooks.publishing.broker import Broker
 from webhooks.publishing.relay import Relay
+from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscriptions
 from workers.probes import liveness
 from workers.probes import step as probes

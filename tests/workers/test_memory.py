@@ -11,7 +11,8 @@ from django.db import connection
 from tests.support.processes import ROOT, wait_until
 from tests.support.stack import Stack, running_stack
 from webhooks.inbox import transitions
-from webhooks.models import Job, JobState, Source
+from webhooks.models import Job, Source
+from webhooks.states import JobState
 from workers import memory
 from workers.processes.immortal import can_be_immortal
 

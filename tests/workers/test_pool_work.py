@@ -9,7 +9,7 @@ from billiard.exceptions import WorkerLostError
 from django.db import connection
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
-from webhooks.models import AttemptOutcome
+from webhooks.states import AttemptOutcome
 from workers.runs import ended, inbox_check, pool_work
 from workers.runs.ended import EndedRun, Watch
 from workers.runs.inbox_check import InboxCheck, inbox_fault

@@ -19,7 +19,8 @@ from project.settings import HOOKLINE_GRACE_SECONDS
 from tests.support.inbox_rows import make_job
 from tests.support.processes import ROOT, free_port, manage, wait_until
 from tests.support.stack import Stack, running_stack
-from webhooks.models import Attempt, Job, JobState
+from webhooks.models import Attempt, Job
+from webhooks.states import JobState
 from workers.stopping.flag import STAY_DOWN
 from workers.stopping.fleet import SILENT_ROUNDS, Fleet
 

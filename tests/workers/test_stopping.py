@@ -21,9 +21,10 @@ from django.core.checks import run_checks
 from tests.support.processes import ROOT, free_port, manage, wait_until
 from tests.support.stack import Stack, running_stack
 from webhooks.subscriptions.subscription import Defaults, Subscriptions, discover
-from workers.stopping.checks import judge_grace, judge_lifetime, margin_seconds
+from workers.stopping.checks import judge_grace, judge_lifetime
 from workers.stopping.flag import STAY_DOWN
 from workers.stopping.grace import Grace
+from workers.stopping.times import margin_seconds
 
 BROKERS = [
     "filesystem",

@@ -15,7 +15,8 @@ from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
 from webhooks.inbox import transitions
-from webhooks.models import Attempt, Delivery, Job, JobState, Payload, Source
+from webhooks.models import Attempt, Delivery, Job, Payload, Source
+from webhooks.states import JobState
 from webhooks.subscriptions.event import Event, Run
 from webhooks.subscriptions.subscription import Defaults, Subscription, Subscriptions, discover, on
 from workers.processes import recycling

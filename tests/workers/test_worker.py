@@ -183,7 +183,7 @@ def test_a_message_too_many_is_dropped_quietly(stack: Stack) -> None:
     stack.manage(
         "shell", "-v0", "-c",
         "from webhooks.publishing.broker import Broker; from webhooks.inbox.store import JobToPublish;"
-        "from webhooks.apps import installed_subscriptions as s;"
+        "from webhooks.subscriptions.installed import installed_subscriptions as s;"
         f"Broker().publish(JobToPublish({job_id}, 'trial.work', 'trial'), s().get('trial.work'))",
     )  # fmt: skip
     assert job_after(stack, "work")["state"] == job["state"] == "succeeded"

@@ -19,7 +19,8 @@ from webhooks.admin.preview import content_type, preview
 from webhooks.admin.searching import guid_of
 from webhooks.github.event_names import EVENT_NAMES
 from webhooks.github.payload import FORM, JSON
-from webhooks.models import Delivery, Job, JobState, Payload
+from webhooks.models import Delivery, Job, Payload
+from webhooks.states import JobState
 
 _SUFFIXES = {JSON: "json", FORM: "txt"}
 

@@ -7,8 +7,8 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 
 from webhooks.admin.lists import first_rows
-from webhooks.apps import installed_subscriptions
-from webhooks.models import JobState
+from webhooks.states import JobState
+from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.matching import EVERY_EVENT
 
 

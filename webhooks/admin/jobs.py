@@ -21,7 +21,8 @@ from webhooks.admin.filters import HandlerFilter, QueueFilter, StateFilter
 from webhooks.admin.lists import InboxAdmin
 from webhooks.admin.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
 from webhooks.admin.searching import guid_of, number_of
-from webhooks.models import Attempt, Delivery, Job, JobState, Payload
+from webhooks.models import Attempt, Delivery, Job, Payload
+from webhooks.states import JobState
 
 NEWEST: list[str | Combinable] = ["-created_at", "-id"]
 ORDERS: dict[str | None, list[str | Combinable]] = {

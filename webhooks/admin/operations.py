@@ -9,7 +9,8 @@ from django.db import connection, transaction
 from django.db.models import Count, QuerySet
 
 from webhooks.inbox import transitions
-from webhooks.models import Job, JobState
+from webhooks.models import Job
+from webhooks.states import JobState
 
 BATCH = 500
 MOST_AT_ONCE = 50_000

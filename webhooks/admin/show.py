@@ -11,7 +11,8 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from webhooks.durations import relative, took
-from webhooks.models import Attempt, AttemptOutcome, Delivery, Job, JobState
+from webhooks.models import Attempt, Delivery, Job
+from webhooks.states import AttemptOutcome, JobState
 
 LONGEST_IN_LIST = 140
 _NOTHING = "–"  # noqa: RUF001  A dash for "nothing here".

@@ -13,8 +13,9 @@ from django.db.models import Count, Min, Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from webhooks.apps import installed_subscriptions
-from webhooks.models import Delivery, Job, JobState
+from webhooks.models import Delivery, Job
+from webhooks.states import JobState
+from webhooks.subscriptions.installed import installed_subscriptions
 
 DEAD_SHOWN = 20
 UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.RETRYING)

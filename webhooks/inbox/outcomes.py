@@ -12,7 +12,7 @@ import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
 
-from webhooks.models import AttemptOutcome, JobState
+from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
 MOST_FORGIVEN = 10

@@ -23,8 +23,9 @@ from django.db.models.functions import Now
 
 from webhooks.inbox import database
 from webhooks.inbox.transitions import skip_locked
-from webhooks.models import Attempt, Delivery, Job, JobState, Payload, Source
+from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.outage_log import OutageLog
+from webhooks.states import JobState
 
 BATCH = 200
 """Deliveries a batch: some 50 ms, in which a redelivery of one of them would wait."""

@@ -11,7 +11,8 @@ from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from webhooks.inbox import database, transitions
-from webhooks.models import Delivery, Job, JobState, Payload, Source
+from webhooks.models import Delivery, Job, Payload, Source
+from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
 
 LONGEST_INTERVAL_SECONDS = 20.0

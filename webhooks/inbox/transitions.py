@@ -23,7 +23,8 @@ from django.db.models.functions import Now
 from webhooks.inbox import statements
 from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line, storable
 from webhooks.inbox.wake import wake_relay
-from webhooks.models import Attempt, AttemptOutcome, Job, JobState, Payload
+from webhooks.models import Attempt, Job, Payload
+from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
 Row = TypeVar("Row", bound=Model)

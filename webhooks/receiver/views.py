@@ -9,12 +9,12 @@ from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
 
-from webhooks.apps import installed_subscriptions
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import try_to_store
 from webhooks.publishing.publisher import Publisher
 from webhooks.receiver import readiness
 from webhooks.receiver.intake import Answer, Rules, receive, refusal, refuse_unread
+from webhooks.subscriptions.installed import installed_subscriptions
 
 DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the last try on the database succeeded.")
 BROKER_AVAILABLE = Gauge("hookline_receiver_broker_available", "Whether the last try on the broker succeeded.")

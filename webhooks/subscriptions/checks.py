@@ -9,9 +9,9 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Info, Warning, register
 
-from webhooks.apps import apps_without_handlers, installed_subscriptions, lost_declarations
 from webhooks.github.event_names import EVENT_NAMES
 from webhooks.subscriptions.declared import Declared
+from webhooks.subscriptions.installed import apps_without_handlers, installed_subscriptions, lost_declarations
 from webhooks.subscriptions.matching import EVERY_EVENT
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 from workers.catalog.ecosystems import manifests
 from workers.catalog.latest import LONG_AGO, keep_latest
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest

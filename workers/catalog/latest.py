@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeVar
 
 from django.db import models, transaction
 
-from webhooks.subscriptions.event import Event
+from webhooks import Event
 
 BATCH = 500
 """Rows locked and looked at in one transaction: an installation may list tens of thousands of repositories."""

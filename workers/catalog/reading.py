@@ -12,7 +12,7 @@ from typing import Any, TypeGuard, TypeVar
 
 from django.utils.dateparse import parse_datetime
 
-from webhooks.subscriptions.event import Event, GiveUp
+from webhooks import Event, GiveUp
 
 Kind = TypeVar("Kind")
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from webhooks.subscriptions.subscription import Subscriptions
 from workers.deployment.deployed import Fleet, Rule, value
 from workers.deployment.manifests import Workload
-from workers.stopping.checks import LONGEST_MARGIN_SECONDS, SHORTEST_LIFETIME_SECONDS, margin_seconds
+from workers.stopping.times import LONGEST_MARGIN_SECONDS, SHORTEST_LIFETIME_SECONDS, margin_seconds
 
 KILL_MARGIN_SECONDS = 5.0
 """Between the moment at which a process means to be gone and SIGKILL."""

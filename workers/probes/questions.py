@@ -10,8 +10,9 @@ from kombu.exceptions import OperationalError
 
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import LONGEST_INTERVAL_SECONDS
-from webhooks.models import Job, JobState
+from webhooks.models import Job
 from webhooks.publishing.broker import Broker
+from webhooks.states import JobState
 from webhooks.threads import place_of
 from workers.probes.liveness import Answers, Doubt
 

@@ -13,7 +13,7 @@ from typing import Any
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import signals
 
-from webhooks.models import AttemptOutcome
+from webhooks.states import AttemptOutcome
 
 ERROR = "error"
 """Our own part of the run failed: the claim or the record, mostly for want of the database."""

@@ -27,10 +27,10 @@ from celery.bootsteps import StartStopStep
 from celery.worker import request
 from django.db import Error
 
-from webhooks.apps import installed_subscriptions
 from webhooks.inbox import database, transitions
 from webhooks.inbox.outcomes import Outcome, fingerprint
-from webhooks.models import AttemptOutcome
+from webhooks.states import AttemptOutcome
+from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Backoff
 from workers.runs.pool_work import do_in_child
 from workers.stopping.flag import is_stopping

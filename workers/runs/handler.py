@@ -16,7 +16,7 @@ from types import FrameType
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from webhooks.inbox.outcomes import Outcome, fingerprint
-from webhooks.models import AttemptOutcome
+from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
 from webhooks.subscriptions.subscription import Subscription
 from workers.stopping.flag import is_stopping

@@ -25,9 +25,9 @@ from webhooks.inbox import database, transitions
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.statements import payload_of
 from webhooks.inbox.transitions import ClaimedJob
-from webhooks.models import AttemptOutcome
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import MESSAGE_VERSION
+from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
 from workers.processes.descendants import end_processes, retire

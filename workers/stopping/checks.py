@@ -6,20 +6,9 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Warning, register
 
-from webhooks.apps import installed_subscriptions
+from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscriptions
-
-SHORTEST_LIFETIME_SECONDS = 900.0
-"""Kubernetes starts a container that has exited again after 10 s, then 20 s, up to five minutes, whatever its exit
-status, and forgets that only once it has run for ten minutes:
-https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
-"""
-LONGEST_MARGIN_SECONDS = 5.0
-
-
-def margin_seconds(grace_seconds: float) -> float:
-    """Return how long before the end of the grace running handlers are interrupted."""
-    return min(LONGEST_MARGIN_SECONDS, grace_seconds / 3)
+from workers.stopping.times import LONGEST_MARGIN_SECONDS, SHORTEST_LIFETIME_SECONDS, margin_seconds
 
 
 @register("workers")

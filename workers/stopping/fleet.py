@@ -17,8 +17,9 @@ from celery import Celery
 from django.db.models import Count, F
 from kombu import Connection
 
-from webhooks.models import Attempt, JobState
+from webhooks.models import Attempt
 from webhooks.publishing.broker import Nodes, broker_errors
+from webhooks.states import JobState
 
 ANSWER_SECONDS = 1.0
 SILENT_ROUNDS = 3

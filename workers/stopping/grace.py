@@ -27,8 +27,9 @@ from django.conf import settings
 from webhooks.threads import start_thread
 from workers.processes.descendants import kill_descendants
 from workers.processes.orphans import end_orphans
-from workers.stopping.checks import check_times, margin_seconds
+from workers.stopping.checks import check_times
 from workers.stopping.flag import PLANNED, begin_stop, is_stopping, mark_stopping, open_bell, stopping_since
+from workers.stopping.times import margin_seconds
 
 LOOK_SECONDS = 0.2
 

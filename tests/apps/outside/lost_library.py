@@ -1,7 +1,6 @@
 """A library of no app, which declares a handler of its own as it is imported."""
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 
 @on("push")

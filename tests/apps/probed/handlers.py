@@ -2,8 +2,7 @@
 
 import time
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 QUEUE = "probed"
 

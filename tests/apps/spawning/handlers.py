@@ -10,8 +10,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
-from webhooks.subscriptions.subscription import Backoff, on
+from webhooks import Backoff, Event, GiveUp, RetryLater, Run, on
 
 QUEUE = "trial"
 QUICK = Backoff(first=0.2, longest=0.5)

@@ -6,8 +6,7 @@ import sys
 import time
 from pathlib import Path
 
-from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
-from webhooks.subscriptions.subscription import Backoff, on
+from webhooks import Backoff, Event, GiveUp, RetryLater, Run, on
 
 QUICK = Backoff(first=0.2, longest=0.5)
 

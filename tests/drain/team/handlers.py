@@ -7,8 +7,7 @@ import os
 import time
 
 from tests.apps.trial.handlers import QUICK, leave_a_mark
-from webhooks.subscriptions.event import Event, Run
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, Run, on
 
 BRIEF_SECONDS = 0.02
 SLOW_SECONDS = 3.0

@@ -10,8 +10,7 @@ import select
 import signal
 
 from tests.apps.trial.handlers import leave_a_mark, swallow_for
-from webhooks.subscriptions.event import Event, RetryLater, Run
-from webhooks.subscriptions.subscription import Backoff, on
+from webhooks import Backoff, Event, RetryLater, Run, on
 
 QUICK = Backoff(first=0.2, longest=0.5)
 LIMIT = 4.0

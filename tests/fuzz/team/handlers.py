@@ -1,7 +1,6 @@
 """Conditions on members, on lists, on lists in lists, and on values that are no text. No worker runs them."""
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 
 @on("push", where={"commits.added": ["*.toml", "*requirements*.txt"], "deleted": False})

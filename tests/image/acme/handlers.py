@@ -3,8 +3,7 @@
 import os
 import time
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 
 @on("repository_dispatch", actions=["work"], time_limit=30)

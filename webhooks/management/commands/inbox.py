@@ -12,8 +12,8 @@ from django.db import Error, connection
 from webhooks.durations import relative, rough
 from webhooks.inbox import database
 from webhooks.inbox.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
-from webhooks.models import JobState
 from webhooks.receiver.readiness import is_migrated
+from webhooks.states import JobState
 
 WIDTH = 100
 

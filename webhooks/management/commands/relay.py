@@ -13,12 +13,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from webhooks.apps import installed_subscriptions
 from webhooks.listening import in_words
 from webhooks.probe_server import Probes, ProbeServer
 from webhooks.publishing.gauges import QueueGauges
 from webhooks.publishing.pulse import Pulse
 from webhooks.publishing.relay import Relay
+from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.threads import start_thread
 
 STOP_SECONDS = 0.8

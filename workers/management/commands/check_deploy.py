@@ -8,8 +8,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webhooks.apps import installed_subscriptions
 from webhooks.management.commands.receiver import STOP_MARGIN_SECONDS
+from webhooks.subscriptions.installed import installed_subscriptions
 from workers.deployment import mismatches, notes
 from workers.deployment.deployed import Fleet, Surroundings
 from workers.deployment.manifests import Manifest, UnreadableManifestError, read_manifests

@@ -9,9 +9,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error
 from kombu.exceptions import OperationalError
 
-from webhooks.apps import installed_subscriptions
 from webhooks.inbox import database
 from webhooks.publishing import reasons
+from webhooks.subscriptions.installed import installed_subscriptions
 from workers.stopping.fleet import Fleet
 
 EXTRA_SECONDS = 30.0

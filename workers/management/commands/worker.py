@@ -9,7 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webhooks.apps import installed_subscriptions
+from webhooks.subscriptions.installed import installed_subscriptions
 
 
 class Command(BaseCommand):

@@ -1,7 +1,6 @@
 """What ACME's bot does for GitHub's events."""
 
-from webhooks.subscriptions.event import Event, Run
-from webhooks.subscriptions.subscription import Backoff, on
+from webhooks import Backoff, Event, Run, on
 
 
 @on("pull_request", actions=["opened", "synchronize"], where={"repository.full_name": "acme/*"}, queue="io")

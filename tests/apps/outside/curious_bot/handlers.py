@@ -9,8 +9,7 @@ from typing import Any
 
 from django.db import connections
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 at_fork: dict[str, Any] = {}
 """What the parent was at its last fork: a child finds it here, as it inherits all that the parent has."""

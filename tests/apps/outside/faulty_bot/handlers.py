@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from webhooks.subscriptions.event import Event, Run
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, Run, on
 
 
 @on("push", name="faulty_bot.twin")

@@ -3,8 +3,7 @@
 import os
 from pathlib import Path
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 SIZE = 160 * 1024 * 1024
 loaded = [b"\1" * SIZE]

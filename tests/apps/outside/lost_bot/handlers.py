@@ -8,8 +8,7 @@ import lost_library  # type: ignore[import-not-found]  # noqa: F401
 from shelved_bot.handlers import helper  # type: ignore[import-not-found]  # noqa: F401
 
 from lost_bot.jobs import imported_by_name  # type: ignore[import-not-found]  # noqa: F401
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 
 def forgetful(function: Callable[..., Any]) -> Callable[..., Any]:

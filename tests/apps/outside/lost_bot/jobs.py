@@ -1,7 +1,6 @@
 """Declares handlers beside handlers.py, which imports one of them by name."""
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 
 @on("push")

@@ -1,7 +1,6 @@
 """Stands for the app's own tests, which declare what they like."""
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 
 @on("push")

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 
 @on("repository_dispatch", actions=["tell"])

@@ -1,7 +1,6 @@
 """Its handlers are left out, since the app is not installed."""
 
-from webhooks.subscriptions.event import Event
-from webhooks.subscriptions.subscription import on
+from webhooks import Event, on
 
 
 def helper() -> None: ...

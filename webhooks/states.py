@@ -1,0 +1,26 @@
+"""What a job can be in, and how an attempt can end. The words are those of the inbox and of every log line."""
+
+from django.db.models import TextChoices
+
+
+class JobState(TextChoices):
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    DEAD = "dead"
+    SKIPPED = "skipped"
+
+
+class AttemptOutcome(TextChoices):
+    """How an attempt ended; empty while it runs."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SOFT_LIMIT = "soft_limit", "soft time limit"
+    HARD_LIMIT = "hard_limit", "hard time limit"
+    RETRY_LATER = "retry_later", "retry later"
+    GAVE_UP = "gave_up", "gave up"
+    HANDED_BACK = "handed_back", "handed back"
+    CRASHED = "crashed"
+    LOST = "lost"
