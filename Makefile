@@ -36,18 +36,30 @@ inbox: $(RUN) ## Print what is in the inbox: jobs by state, queue and handler
 
 # --- Engineering -----------------------------------------------------------------------------------------------------
 
-test: $(DEV) ## Run the whole suite with its coverage; ARGS="-k signature" runs a part of it without
+test: export HOOKLINE_TEST_WHOLE = $(WHOLE)
+SIDE_BY_SIDE := -n auto --dist loadfile
+ON_POSTGRES := HOOKLINE_TEST_DATABASE_URL="$$HOOKLINE_TEST_POSTGRES_URL"
+HAS_POSTGRES := $(VENV)/bin/python -m tests.support.services postgres || [ "$$HOOKLINE_REQUIRE_SERVICES" = 1 ]
+NO_POSTGRES := echo "not run for want of a service: postgres (the tests marked both_databases, a second time)"
+
+test: $(DEV) ## Run the suite; ARGS="-k signature" runs a part, WHOLE=1 what is slow too, with coverage
 ifneq ($(strip $(ARGS)),)
 	@$(VENV)/bin/python -m pytest $(ARGS)
+else ifneq ($(WHOLE),1)
+	@$(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m "not slow"
+	@if $(HAS_POSTGRES); then \
+		echo "Once more on PostgreSQL, the tests marked both_databases:"; \
+		$(ON_POSTGRES) $(VENV)/bin/python -m pytest $(SIDE_BY_SIDE) -m "both_databases and not slow"; \
+	else $(NO_POSTGRES); fi
 else
 	@$(VENV)/bin/coverage erase
-	@$(VENV)/bin/coverage run -m pytest
-	@if $(VENV)/bin/python -m tests.support.services postgres || [ "$$HOOKLINE_REQUIRE_SERVICES" = 1 ]; then \
+	@$(VENV)/bin/coverage run -m pytest $(SIDE_BY_SIDE)
+	@if $(HAS_POSTGRES); then \
 		echo "Once more on PostgreSQL, the tests marked both_databases:"; \
-		HOOKLINE_TEST_DATABASE_URL="$$HOOKLINE_TEST_POSTGRES_URL" $(VENV)/bin/coverage run -m pytest -m both_databases; \
-	else \
-		echo "not run for want of a service: postgres (the tests marked both_databases, a second time)"; \
-	fi
+		$(ON_POSTGRES) $(VENV)/bin/coverage run -m pytest $(SIDE_BY_SIDE) -m both_databases; \
+	else $(NO_POSTGRES); fi
+	@# Of a process that was killed as it began or ended there is an empty file, or a journal without its file.
+	@find . -maxdepth 1 -name '.coverage.*' '(' -size 0 -o -name '*-journal' ')' -delete
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report
 	@$(VENV)/bin/coverage report --fail-under=100 --include=$(WHOLLY_COVERED) >/dev/null \

@@ -91,7 +91,7 @@ def test_a_silent_node_costs_one_try_and_the_next_one_goes_on_behind_it(broker: 
 def test_a_node_that_is_lost_is_left_for_the_next_one(broker: Broker) -> None:
     port = free_port()
     with celery_on(";".join([node(port), services.RABBITMQ_URL])):
-        with forwarding(port, to=services.RABBITMQ_URL):
+        with forwarding(services.RABBITMQ_URL, port=port):
             broker.depth(QUEUE)
             broker._connection.connection.transport.sock.shutdown(socket.SHUT_RDWR)
             with pytest.raises(OperationalError):

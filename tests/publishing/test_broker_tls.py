@@ -45,7 +45,7 @@ def stranger(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 def served(broker: str, context: ssl.SSLContext, *, host: str = "localhost") -> Iterator[str]:
     """Serve a broker for tests under TLS, and give its URL."""
     port = free_port()
-    with forwarding(port, to=services.URLS[broker], tls=context):
+    with forwarding(services.URLS[broker], port=port, tls=context):
         yield url_at(broker, port, host=host)
 
 

@@ -338,7 +338,7 @@ class TestProcess:
         stack.broker_url = f"redis://127.0.0.1:{port}/15"
         stack.start("relay")
         wait_until(lambda: "relay waits" in stack.logs(), what="the relay to notice")
-        with forwarding(port, to=services.REDIS_URL):
+        with forwarding(services.REDIS_URL, port=port):
             wait_until(lambda: "published=1" in stack.logs(), what="the relay to publish")
         empty_broker("redis")
 

@@ -17,8 +17,9 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from prometheus_client import CollectorRegistry
 
+from tests.support.forwarding import forwarding
 from tests.support.inbox_rows import make_job
-from tests.support.probing import Probed, line
+from tests.support.probing import Probed
 from tests.support.processes import free_port, manage, wait_until
 from tests.support.stack import running_stack
 from webhooks.models import Job
@@ -132,7 +133,10 @@ def test_a_relay_that_waits_out_an_outage_is_live_and_one_whose_loop_is_held_is_
 
 @pytest.mark.postgres
 def test_a_relay_without_a_database_is_live_not_ready_and_tells_no_old_gauges(tmp_path: Path) -> None:
-    with running_stack(tmp_path, database="postgres", broker="filesystem") as stack, line(stack.database_url) as far:
+    with (
+        running_stack(tmp_path, database="postgres", broker="filesystem") as stack,
+        forwarding(stack.database_url) as far,
+    ):
         far.cut()
         stack.manage("migrate", "-v0")
         probes = Probed(free_port())
@@ -175,7 +179,7 @@ def test_a_relay_counts_what_it_publishes(tmp_path: Path) -> None:
 
 
 def test_a_relay_whose_probe_port_is_taken_says_so_and_does_not_start(tmp_path: Path) -> None:
-    with line("http://127.0.0.1:1") as taken:
+    with forwarding("http://127.0.0.1:1") as taken:
         done = manage("relay", HOOKLINE_DATA_DIR=tmp_path, HOOKLINE_PROBE_PORT=taken.url.rpartition(":")[2])
     assert done.returncode == 1
     assert "HOOKLINE_PROBE_PORT: nothing can be served there (Address already in use)." in done.stderr
@@ -186,7 +190,7 @@ def test_a_prober_that_sends_nothing_keeps_nobody_waiting() -> None:
     with ProbeServer(probes, host="127.0.0.1", port=0) as server:
         server.start()
         port = server.server_address[1]
-        with line(f"http://127.0.0.1:{port}"):
+        with forwarding(f"http://127.0.0.1:{port}"):
             began = time.monotonic()
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/livez?verbose", timeout=20) as answer:
                 assert answer.read() == b'{"status": "live", "faults": []}'

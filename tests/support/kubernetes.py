@@ -90,11 +90,19 @@ def allowed_combinations() -> Iterator[tuple[str, ...]]:
                 yield names
 
 
+def tried_combinations() -> list[tuple[str, ...]]:
+    """Return the base, each component, every pair of them and the largest combinations; with WHOLE=1, all."""
+    allowed = list(allowed_combinations())
+    if os.environ.get("HOOKLINE_TEST_WHOLE") == "1":
+        return allowed
+    return [one for one in allowed if len(one) <= 2 or not any(set(one) < set(other) for other in allowed)]
+
+
 @cache
 def renderings() -> dict[str, list[Document]]:
-    """Return the documents of every overlay and of every allowed combination, by a name for it."""
+    """Return the documents of every overlay and of the combinations that are tried, by a name for it."""
     found = {f"overlays/{name}": parsed(overlay(name)) for name in OVERLAYS}
-    allowed = list(allowed_combinations())
+    allowed = tried_combinations()
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Each is a process; the threads only wait.
         for names, text in zip(allowed, pool.map(combination, allowed), strict=True):
             found[" + ".join(("base", *names))] = parsed(text)

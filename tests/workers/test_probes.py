@@ -20,7 +20,8 @@ import pytest
 from tests.apps.probed.handlers import QUEUE
 from tests.benchmarks.probe_forks import run_jobs
 from tests.support import services
-from tests.support.probing import Line, Probed, line
+from tests.support.forwarding import Line, forwarding
+from tests.support.probing import Probed
 from tests.support.processes import free_port, manage, wait_until
 from tests.support.stack import Stack, running_stack
 
@@ -98,7 +99,7 @@ def scene(directory: Path, *, database: str, broker: str) -> Iterator[Scene]:
         if broker == "rabbitmq":
             cleanup.callback(delete_queue)
             urls = {"broker": stack.broker_url, "database": stack.database_url, "absent": stack.broker_url}
-            made.lines = {name: cleanup.enter_context(line(url)) for name, url in urls.items()}
+            made.lines = {name: cleanup.enter_context(forwarding(url)) for name, url in urls.items()}
             made.lines["absent"].cut()
             made.cut_off = {
                 "broker down": start_worker(stack, BROKER_URL=made.lines["broker"].url),
@@ -267,7 +268,7 @@ def test_probes_that_are_killed_come_back_and_those_of_a_killed_worker_do_not(tm
 
 
 def test_a_worker_whose_probe_port_is_taken_says_so_and_does_not_start(tmp_path: Path) -> None:
-    with line("http://127.0.0.1:1") as taken:
+    with forwarding("http://127.0.0.1:1") as taken:
         port = taken.url.rpartition(":")[2]
         done = manage("worker", HOOKLINE_DATA_DIR=tmp_path, HOOKLINE_PROBE_PORT=port)
     assert done.returncode != 0
