@@ -6,6 +6,7 @@ it to run the tests marked `both_databases` a second time, on PostgreSQL.
 
 import os
 import shutil
+import signal
 import tempfile
 from collections import Counter
 from contextlib import ExitStack
@@ -25,6 +26,9 @@ _SKIPPED = "not run for want of a service: "
 
 def pytest_configure(config: pytest.Config) -> None:
     """Load the settings here: pytest-django, told of them in pyproject.toml, would load them before this file."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:  # As a shell's background jobs have them; programs inherit it.
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     kept = environment_without_settings(os.environ)
     for name in set(os.environ) - set(kept):
         del os.environ[name]

@@ -166,6 +166,7 @@ def wheel(directory: Path) -> Path:
     return file
 
 
+@pytest.mark.slow
 def test_an_environment_that_is_installed_again_still_has_what_the_lock_file_names(tmp_path: Path) -> None:
     lock, venv = tmp_path / "sample.lock", tmp_path / "venv"
     digest = hashlib.sha256(wheel(tmp_path).read_bytes()).hexdigest()

@@ -21,13 +21,14 @@ from tests.fuzz import job_steps
 from tests.fuzz.job_model import FINAL, FREE_HAND_BACKS, MORE_LOST_RUNS, RUNS, Ending, JobModel, between
 from tests.fuzz.job_rows import Row, differences, known, rows, spent
 from tests.fuzz.job_steps import HANDLERS, LEASE_SECONDS, QUEUES, Run, Step, World, possibilities
+from tests.support.services import repeats
 from webhooks.inbox import store
 
 A_MONTH_SECONDS = 31 * 24 * 3600.0
 CLOCK_STEP = timedelta(milliseconds=5)
 """SQLite's clock counts milliseconds."""
 PROCESSES = 5
-LIVES = int(os.environ.get("HOOKLINE_TEST_LIVES", "60"))
+LIVES = int(os.environ.get("HOOKLINE_TEST_LIVES") or repeats(60))
 """How many lives are lived; `make fuzz` asks for more."""
 
 FAILED, HANDED_BACK, LOST = Ending(outcome="failed"), Ending(outcome="handed_back"), Ending(outcome="lost")

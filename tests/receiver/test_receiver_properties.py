@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.receiving import fresh_receiver
+from tests.support.services import repeats
 from webhooks.github.payload import FORM, JSON
 from webhooks.github.signature import sign
 from webhooks.inbox.committer import Committer, InboxUnavailableError
@@ -154,7 +155,7 @@ def answer_to(request: Request, committer: Committer) -> tuple[int, Mapping[str,
     return answer.status, answer.body
 
 
-@settings(max_examples=600, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=repeats(600), suppress_health_check=[HealthCheck.too_slow])
 @given(request=requests())
 def test_the_rules_let_only_signed_deliveries_through_and_raise_nothing(request: Request) -> None:
     committer = CountingCommitter()
@@ -168,7 +169,7 @@ def test_the_rules_let_only_signed_deliveries_through_and_raise_nothing(request:
         assert body.keys() == {"error"}
 
 
-@settings(max_examples=200)
+@settings(max_examples=repeats(200))
 @given(request=good_requests)
 def test_the_rules_let_every_signed_and_well_formed_delivery_through(request: Request) -> None:
     committer = CountingCommitter()
@@ -176,7 +177,7 @@ def test_the_rules_let_every_signed_and_well_formed_delivery_through(request: Re
     assert committer.runs == 1
 
 
-@settings(max_examples=200)
+@settings(max_examples=repeats(200))
 @given(request=good_requests, data=st.data())
 def test_one_bit_changed_in_the_body_or_signature_is_401(request: Request, data: st.DataObject) -> None:
     bit = data.draw(st.integers(0, len(request.body) * 8 - 1))
@@ -191,7 +192,7 @@ def test_one_bit_changed_in_the_body_or_signature_is_401(request: Request, data:
     assert committer.runs == 0
 
 
-@settings(max_examples=50)
+@settings(max_examples=repeats(50))
 @given(request=good_requests)
 def test_without_an_inbox_every_good_delivery_is_503_and_tells_when_to_come_back(request: Request) -> None:
     answer = receive(
@@ -238,7 +239,7 @@ def send(request: Request) -> tuple[int, bytes]:
 @pytest.mark.both_databases
 @pytest.mark.usefixtures("receiver")
 def test_the_receiver_stores_what_is_signed_and_never_fails() -> None:
-    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=repeats(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(request=requests())
     def hold(request: Request) -> None:
         before = Delivery.objects.count()
@@ -257,7 +258,7 @@ def test_the_receiver_stores_what_is_signed_and_never_fails() -> None:
 @pytest.mark.both_databases
 @pytest.mark.usefixtures("receiver")
 def test_the_receiver_always_stores_what_is_signed_and_well_formed() -> None:
-    @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=repeats(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(request=good_requests)
     def hold(request: Request) -> None:
         status, content = send(request)

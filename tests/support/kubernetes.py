@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.support import services
 from tests.support.processes import ROOT
 
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -93,7 +94,7 @@ def allowed_combinations() -> Iterator[tuple[str, ...]]:
 def tried_combinations() -> list[tuple[str, ...]]:
     """Return the base, each component, every pair of them and the largest combinations; with WHOLE=1, all."""
     allowed = list(allowed_combinations())
-    if os.environ.get("HOOKLINE_TEST_WHOLE") == "1":
+    if services.IS_WHOLE:
         return allowed
     return [one for one in allowed if len(one) <= 2 or not any(set(one) < set(other) for other in allowed)]
 

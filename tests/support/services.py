@@ -27,7 +27,15 @@ URLS = {"postgres": POSTGRES_URL, "rabbitmq": RABBITMQ_URL, "redis": REDIS_URL}
 REQUIRED = os.environ.get("HOOKLINE_REQUIRE_SERVICES") == "1"
 """Whether the want of a service is a failure, as it is in continuous integration."""
 
+IS_WHOLE = os.environ.get("HOOKLINE_TEST_WHOLE") == "1"
+"""Whether what only repeats is run as well, as `make test WHOLE=1` has it."""
+
 _STANDARD_PORTS = {"postgres": 5432, "rabbitmq": 5672, "redis": 6379}
+
+
+def repeats(count: int) -> int:
+    """Return how often to try what is drawn at random: so often in the whole suite, and a sixth of it otherwise."""
+    return count if IS_WHOLE else max(10, count // 6)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.faults.servers import OwnPostgres, own_postgres, postgres_program
 from tests.faults.suite import own_broker
 from tests.system.test_faults import require_program
 
-pytestmark = [pytest.mark.postgres]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 RABBITMQ = pytest.param("rabbitmq", marks=pytest.mark.rabbitmq)
 REDIS = pytest.param("redis", marks=pytest.mark.redis)

@@ -14,7 +14,7 @@ from tests.support import services
 IN_THE_SHORT_FORM = (1, 3, 8, 9, 12, 14, 18)
 CHOSEN = [pytest.param(case, id=case.name.replace(" ", "-")) for case in CASES if case.number in IN_THE_SHORT_FORM]
 
-pytestmark = [pytest.mark.postgres]
+pytestmark = [pytest.mark.postgres, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

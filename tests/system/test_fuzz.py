@@ -10,10 +10,11 @@ from tests.fuzz.paths import read_paths
 from tests.fuzz.receiver import APP, Fuzz, directory
 from tests.fuzz.verdict import judge
 from tests.support.receiver_process import receiver_in, request
+from tests.support.services import repeats
 
 pytestmark = pytest.mark.django_db
 
-COUNT = 4_000
+COUNT = repeats(4_000)
 SEED = int(os.environ.get("HOOKLINE_TEST_SEED") or time.time())
 
 

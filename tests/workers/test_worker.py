@@ -58,7 +58,7 @@ def test_a_failing_handler_runs_again_until_its_attempts_are_spent_and_is_then_d
     job = job_after(stack, "fail")
     assert (job["state"], job["attempt"], job["outcomes"]) == ("dead", 3, ["failed"] * 3)
     assert job["error"] == "ValueError: no good All 3 attempts are spent."
-    assert "tests/trial/handlers.py" in job["tracebacks"][-1]
+    assert "tests/apps/trial/handlers.py" in job["tracebacks"][-1]
 
 
 def test_a_handler_that_fails_once_succeeds_at_its_second_attempt(stack: Stack) -> None:
