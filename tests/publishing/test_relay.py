@@ -13,11 +13,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from amqp.exceptions import MessageNacked
 from celery import current_app
-from django.db import connection
 from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
@@ -27,7 +25,6 @@ from tests.support.forwarding import forwarding
 from tests.support.processes import free_port, wait_until
 from tests.support.stack import Stack, empty_broker, running_stack
 from webhooks.inbox.store import JobToPublish
-from webhooks.inbox.wake import Alarm, wake_relay
 from webhooks.models import Delivery, Job, Source
 from webhooks.publishing.broker import Broker, job_queue
 from webhooks.publishing.publisher import PAUSE_SECONDS, Publisher
@@ -226,39 +223,11 @@ def test_a_message_that_the_broker_will_not_confirm_is_an_operational_error(monk
 
 
 @database
-@pytest.mark.both_databases
-def test_a_cut_connection_ends_the_relays_sleep_and_not_the_relay() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL is listened to")
-    alarm = Alarm(threading.Event())
-    alarm.sleep(0.01)
-    pid = connection.connection.info.backend_pid
-    with psycopg.connect(services.POSTGRES_URL, autocommit=True) as other:
-        other.execute("SELECT pg_terminate_backend(%s)", [pid])
-    alarm.sleep(0.2)
-    alarm.sleep(0.01)  # On a new connection.
-    assert connection.connection.info.backend_pid != pid
-
-
-@database
 def test_the_relay_sleeps_no_longer_than_until_the_next_job_is_due() -> None:
     relay = new_relay()
     assert relay.round()[1] == 1.0
     new_job(publish_at=Now() + timedelta(seconds=0.4))
     assert 0 < relay.round()[1] <= 0.4
-
-
-@database
-@pytest.mark.both_databases
-def test_a_notification_ends_the_relays_sleep() -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("only PostgreSQL notifies")
-    alarm = Alarm(threading.Event())
-    alarm.sleep(0.01)  # Listens from here on.
-    wake_relay()
-    began = time.monotonic()
-    alarm.sleep(30)
-    assert time.monotonic() - began < 15
 
 
 def test_a_broker_that_refuses_is_an_operational_error() -> None:

@@ -22,7 +22,6 @@ from django.db.models.functions import Now
 
 from webhooks.inbox import statements
 from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line, storable
-from webhooks.inbox.wake import wake_relay
 from webhooks.models import Attempt, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
@@ -236,7 +235,7 @@ def run_again(jobs: QuerySet[Job]) -> int:
     """
     with transaction.atomic():
         _lock(jobs)
-        started = jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).update(
+        return jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).update(
             state=JobState.QUEUED,
             due_at=Now(),
             publish_at=Now(),
@@ -248,9 +247,6 @@ def run_again(jobs: QuerySet[Job]) -> int:
             finished_at=None,
             result="",
         )
-        if started:
-            wake_relay()
-    return started
 
 
 def give_up(jobs: QuerySet[Job]) -> int:

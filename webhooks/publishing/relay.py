@@ -15,7 +15,6 @@ from kombu.exceptions import OperationalError
 
 from webhooks.inbox import database, store
 from webhooks.inbox.store import JobToPublish
-from webhooks.inbox.wake import Alarm
 from webhooks.models import Job
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker
@@ -57,7 +56,6 @@ class Relay:
         self._pulse = pulse or Pulse(stop)
         self._stop = stop
         self._broker = broker or Broker()
-        self._alarm = Alarm(stop)
         self._strays = Strays(subscriptions, pulse=self._pulse)
         self._upkeep = Upkeep(self._strays, stop=stop, pulse=self._pulse, gauges=gauges)
         self._failures = 0
@@ -74,8 +72,7 @@ class Relay:
                 tally, pause = database.run(self.round)
                 self._failures = 0
                 self._tell(tally)
-                if pause > 0:
-                    self._alarm.sleep(pause)
+                self._stop.wait(pause)
             except (Error, OperationalError) as error:
                 self._wait_out(error)
         self._broker.close()
