@@ -13,8 +13,8 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from tests.fuzz.job_model import Ending, JobModel
+from webhooks.inbox import due, transitions
 from webhooks.inbox import store as inbox
-from webhooks.inbox import transitions
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.store import NewDelivery, Stored
 from webhooks.inbox.transitions import ClaimedJob
@@ -183,7 +183,7 @@ def publishing(queue: str, pks: Collection[int]) -> Step:
     taken: list[int] = []
 
     def take() -> int:
-        taken.extend(job.pk for job in inbox.take_due(queue, limit=100))
+        taken.extend(job.pk for job in due.take_due(queue, limit=100))
         return len(taken)
 
     def promise(job: JobModel, at: datetime) -> JobModel:
@@ -193,12 +193,12 @@ def publishing(queue: str, pks: Collection[int]) -> Step:
 
 
 def putting_back(pks: Collection[int]) -> Step:
-    return Step(act=lambda: inbox.put_back(list(pks)), promise=lambda job, _at: job.put_back(), jobs=frozenset(pks))
+    return Step(act=lambda: due.put_back(list(pks)), promise=lambda job, _at: job.put_back(), jobs=frozenset(pks))
 
 
 def moving(pk: int, queue: str) -> Step:
     return Step(
-        act=lambda: inbox.move([pk], queue=queue),
+        act=lambda: due.move([pk], queue=queue),
         promise=lambda job, at: job.moved(at, queue=queue),
         jobs=frozenset({pk}),
     )

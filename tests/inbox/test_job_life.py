@@ -22,7 +22,7 @@ from tests.fuzz.job_model import FINAL, FREE_HAND_BACKS, MORE_LOST_RUNS, RUNS, E
 from tests.fuzz.job_rows import Row, differences, known, rows, spent
 from tests.fuzz.job_steps import HANDLERS, LEASE_SECONDS, QUEUES, Run, Step, World, possibilities
 from tests.support.services import repeats
-from webhooks.inbox import store
+from webhooks.inbox import due
 
 A_MONTH_SECONDS = 31 * 24 * 3600.0
 CLOCK_STEP = timedelta(milliseconds=5)
@@ -233,7 +233,7 @@ class JobLife(RuleBasedStateMachine):
             waiting = {pk for pk, job in self.world.items() if job.state not in FINAL}
             if not waiting:
                 break
-            assert store.waiting_queues() == sorted({self.world[pk].queue for pk in waiting})
+            assert due.waiting_queues() == sorted({self.world[pk].queue for pk in waiting})
             published = set()
             for queue in QUEUES:
                 self.happens(job_steps.publishing(queue, self.world))

@@ -12,7 +12,7 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from tests.support.processes import wait_until
-from webhooks.inbox import store, transitions
+from webhooks.inbox import due, store, transitions
 from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
 from webhooks.inbox.transitions import ClaimedJob
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
@@ -282,20 +282,20 @@ def test_taking_due_jobs_moves_them_forward_by_a_growing_interval() -> None:
     job = new_job(publish_at=Now() - timedelta(seconds=1))
     waits = []
     for _ in range(3):
-        assert [one.pk for one in store.take_due("q", limit=10)] == [job.pk]
-        assert store.take_due("q", limit=10) == []
+        assert [one.pk for one in due.take_due("q", limit=10)] == [job.pk]
+        assert due.take_due("q", limit=10) == []
         moved = Job.objects.annotate(at=Now()).get(pk=job.pk)
         assert moved.publish_at is not None
         waits.append(round((moved.publish_at - moved.at).total_seconds()))
         every(job).update(publish_at=Now())
     assert waits == [5, 10, 20]
-    assert store.publish_interval(60) == timedelta(seconds=20)
+    assert due.publish_interval(60) == timedelta(seconds=20)
 
 
 def test_two_relays_never_take_the_same_job() -> None:
     for _ in range(40):
         new_job(publish_at=Now() - timedelta(seconds=1))
-    batches = in_threads(4, lambda: [job.pk for job in store.take_due("q", limit=10)])
+    batches = in_threads(4, lambda: [job.pk for job in due.take_due("q", limit=10)])
     taken = [pk for batch in batches for pk in batch]
     assert len(taken) == len(set(taken))
 
@@ -304,16 +304,16 @@ def test_due_jobs_come_oldest_first_and_only_of_the_queue() -> None:
     late, early = (new_job(publish_at=Now() - timedelta(seconds=seconds)) for seconds in (1, 9))
     new_job(publish_at=Now() + timedelta(seconds=60))
     every(new_job(publish_at=Now())).update(queue="other")
-    assert [job.pk for job in store.take_due("q", limit=10)] == [early.pk, late.pk]
-    assert store.waiting_queues() == ["other", "q"]
+    assert [job.pk for job in due.take_due("q", limit=10)] == [early.pk, late.pk]
+    assert due.waiting_queues() == ["other", "q"]
 
 
 def test_how_long_until_the_next_job_is_due() -> None:
-    assert store.seconds_until_due(["q"]) is None
+    assert due.seconds_until_due(["q"]) is None
     job = new_job(publish_at=Now() + timedelta(seconds=30))
-    assert 28 < (store.seconds_until_due(["q", "none"]) or 0) <= 30
+    assert 28 < (due.seconds_until_due(["q", "none"]) or 0) <= 30
     every(job).update(publish_at=F("publish_at") - timedelta(seconds=60))
-    assert (store.seconds_until_due(["q"]) or 0) < 0
+    assert (due.seconds_until_due(["q"]) or 0) < 0
 
 
 @pytest.mark.parametrize("change", [transitions.run_again, transitions.give_up])

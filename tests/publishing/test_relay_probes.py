@@ -22,6 +22,7 @@ from tests.support.inbox_rows import make_job
 from tests.support.probing import Probed
 from tests.support.processes import free_port, manage, wait_until
 from tests.support.stack import running_stack
+from webhooks.inbox import due
 from webhooks.models import Job
 from webhooks.probe_server import Probes, ProbeServer
 from webhooks.publishing import gauges as queue_gauges
@@ -80,7 +81,7 @@ class TestQueueGauges:
         assert {queue for _, queue in told_by(gauges)} == {"default", "io"}
 
     def test_a_backlog_is_counted_up_to_a_bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(queue_gauges, "SAMPLE", 4)
+        monkeypatch.setattr(due, "SAMPLE", 4)
         for _ in range(6):
             make_job(JobState.QUEUED, publish_at=ago(1))
         gauges = QueueGauges([])

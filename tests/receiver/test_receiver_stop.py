@@ -36,7 +36,7 @@ def test_a_receiver_has_started_once_it_has_seen_its_migrations(tmp_path: Path) 
         assert get(own, "/livez")[0] == 200
         for path in ("/startupz", "/readyz"):
             status, answer = get(own, path)
-            assert (status, answer["faults"]) == (503, ["not migrated; run manage.py migrate"])
+            assert (status, answer["faults"]) == (503, ["the database is not migrated; run manage.py migrate"])
         assert manage("migrate", "-v0", HOOKLINE_DATA_DIR=tmp_path).returncode == 0
         wait_until(lambda: get(own, "/startupz")[0] == 200, what="it has started")
         wait_until(lambda: get(own, "/readyz")[0] == 200, what="it is ready")

@@ -20,6 +20,7 @@ from tests.support.celery_app import celery_on
 from tests.support.deployments import subscription
 from tests.support.inbox_rows import make_job
 from tests.support.processes import free_port
+from webhooks.inbox.due import has_due_jobs
 from webhooks.models import Job
 from webhooks.publishing.broker import Broker
 from webhooks.publishing.relay import Relay
@@ -29,7 +30,7 @@ from workers.probes import liveness
 from workers.probes import step as probes
 from workers.probes.liveness import Answers, Doubt, Liveness
 from workers.probes.process import Doubts
-from workers.probes.questions import Questions, has_due_jobs
+from workers.probes.questions import Questions
 from workers.probes.vital_signs import SharedSigns, VitalSigns
 
 database = [pytest.mark.django_db, pytest.mark.both_databases]

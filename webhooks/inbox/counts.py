@@ -9,10 +9,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from django.db.models import Count, Min, Q
-from django.db.models.functions import Now
+from django.db.models import Count, Min
 from django.utils import timezone
 
+from webhooks.inbox.database import database_time
+from webhooks.inbox.due import CLAIMABLE
 from webhooks.models import Delivery, Job
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -74,7 +75,7 @@ def count_inbox() -> Counts:
         for tally in (total, queues.setdefault(queue, Tally()), handlers.setdefault(handler, Tally())):
             tally.add(JobState(state), count, waiting_since)
     return Counts(
-        at=_database_time(),
+        at=database_time() or timezone.now(),
         deliveries=Delivery.objects.count(),
         jobs=total,
         queues=dict(sorted(queues.items())),
@@ -93,17 +94,11 @@ def _installed_handlers() -> dict[str, Tally]:
 
 
 def _grouped() -> Iterable[tuple[str, str, str, int, datetime | None]]:
-    waits = Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now())
     return (
         Job.objects.order_by()
         .values_list("handler", "queue", "state")
-        .annotate(count=Count("pk"), waiting_since=Min("due_at", filter=waits))
+        .annotate(count=Count("pk"), waiting_since=Min("due_at", filter=CLAIMABLE))
     )
-
-
-def _database_time() -> datetime:
-    # Ages are of jobs: where there is none, whose clock it is does not matter.
-    return Job.objects.order_by("pk").values_list(Now(), flat=True).first() or timezone.now()
 
 
 def _newest_errors(handlers: Iterable[str]) -> dict[str, str]:

@@ -12,12 +12,18 @@ import re
 import sys
 import threading
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, TypeVar
 
 from django.core.signals import got_request_exception, request_started
 from django.db import DatabaseError, DataError, Error, IntegrityError, connection
+from django.db.models import Model, QuerySet
+from django.db.models.functions import Now
+
+from webhooks.models import Source
 
 T = TypeVar("T")
+Row = TypeVar("Row", bound=Model)
 
 NOT_MIGRATED = "is not migrated; run manage.py migrate"
 _LOGIN = "refuses the login; look at user and password"
@@ -206,6 +212,27 @@ def check_writable() -> None:
     """Change no row; raises where that is refused: it is read-only, not migrated, or denies a privilege."""
     with connection.cursor() as cursor:
         cursor.execute("UPDATE webhooks_source SET name = name WHERE id = 0")
+
+
+def is_migrated() -> bool:
+    """Ask the database whether every migration of this release has been applied."""
+    from django.db.migrations.executor import MigrationExecutor  # A child of a worker never asks: it saves the memory.
+
+    executor = MigrationExecutor(connection)
+    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+
+
+def database_time() -> datetime | None:
+    """Return the time by the database's clock, or None if nothing was ever received."""
+    # A small table, and no delivery is without its row.
+    return Source.objects.values_list(Now(), flat=True).first()
+
+
+def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:
+    """Lock the rows that nobody else has locked. SQLite has one writer at a time and needs no row locks."""
+    if not connection.features.has_select_for_update_skip_locked:
+        return rows
+    return rows.select_for_update(skip_locked=True, of=("self",))
 
 
 def renew(**_signal: Any) -> None:

@@ -19,11 +19,10 @@ from typing import Any, NamedTuple
 from django.conf import settings
 from django.db import Error, transaction
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Now
 
 from webhooks.inbox import database
-from webhooks.inbox.transitions import skip_locked
-from webhooks.models import Attempt, Delivery, Job, Payload, Source
+from webhooks.inbox.database import skip_locked
+from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.outage_log import OutageLog
 from webhooks.states import JobState
 
@@ -78,7 +77,7 @@ class Batch:
 
 def current_limits() -> Limits | None:
     """Return the limits as of now, or None if nothing was ever received."""
-    now = Source.objects.values_list(Now(), flat=True).first()  # A small table, and no delivery is without its row.
+    now = database.database_time()
     if now is None:
         return None
     return Limits(

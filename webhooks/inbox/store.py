@@ -1,23 +1,18 @@
-"""The inbox's storage: store a delivery with its jobs, take what is due for the broker, count. No decisions."""
+"""Stores a delivery with its jobs, or counts the repeat of one that is there. No decisions."""
 
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import NamedTuple
 
 from django.db import Error, IntegrityError, connection, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from webhooks.inbox import database, transitions
+from webhooks.inbox import database, due, transitions
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
 
-LONGEST_INTERVAL_SECONDS = 20.0
-"""So that whatever the broker has lost is back within half a minute. A message too many costs a failed claim, and there
-are never more of them than the window has room for."""
 LOCK_MILLISECONDS = 800
 """So that two tries fit into the time for which a delivery waits for its transaction."""
 
@@ -141,7 +136,7 @@ def _insert_jobs(new: NewDelivery, delivery: Delivery) -> Sequence[Job]:
             handler=subscription.name,
             queue=subscription.queue,
             max_attempts=subscription.max_attempts,
-            publish_at=Now() + transitions.PUBLISH_GRACE,
+            publish_at=Now() + due.PUBLISH_GRACE,
             once_key=keys.get(subscription.name),
         )
         for subscription in new.subscriptions
@@ -196,90 +191,3 @@ def _commit_without_waiting() -> None:
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit TO OFF")
-
-
-def waiting_queues() -> list[str]:
-    """Return the queues with jobs to publish, now or later: one index step a queue, however many jobs there are."""
-    queues: list[str] = []
-    waiting = Job.objects.filter(publish_at__isnull=False).order_by("queue")
-    while (
-        queue := waiting.filter(queue__gt=queues[-1] if queues else "").values_list("queue", flat=True).first()
-    ) is not None:
-        queues.append(queue)
-    return queues
-
-
-def seconds_until_due(queues: Sequence[str]) -> float | None:
-    """Return how long until the next job is due for the broker; 0 or less if one is, None if none waits."""
-    waits: list[float] = []
-    for queue in queues:
-        waiting = Job.objects.filter(queue=queue, publish_at__isnull=False)
-        soonest = waiting.annotate(at=Now()).order_by("publish_at").values_list("publish_at", "at").first()
-        if soonest and soonest[0]:
-            waits.append((soonest[0] - soonest[1]).total_seconds())
-    return min(waits, default=None)
-
-
-def take_due(queue: str, *, limit: int) -> Sequence[Job]:
-    """Return up to `limit` jobs that are due for the broker, each moved forward by a growing interval, committed.
-
-    The interval is 5 s after the first publication and doubles with each; the broker may lose any of the messages.
-    """
-    with transaction.atomic():
-        due = list(
-            transitions.skip_locked(Job.objects.filter(queue=queue, publish_at__lte=Now()))
-            .only("id", "handler", "queue", "publications")
-            .order_by("publish_at", "id")[:limit]
-        )
-        by_publications: dict[int, list[int]] = {}
-        for job in due:
-            by_publications.setdefault(job.publications, []).append(job.pk)
-        for publications, ids in by_publications.items():
-            Job.objects.filter(pk__in=ids, publish_at__isnull=False).update(
-                publish_at=Now() + publish_interval(publications), publications=F("publications") + 1
-            )
-    return due
-
-
-def put_back(job_ids: Sequence[int]) -> None:
-    """Undo `take_due` for jobs whose messages were not sent: they are due at once, before all that came later."""
-    Job.objects.filter(pk__in=job_ids, publish_at__isnull=False, publications__gt=0).update(
-        publish_at=F("due_at"), publications=F("publications") - 1
-    )
-
-
-class Place(NamedTuple):
-    """Where a job stands in the order in which a queue's jobs are published."""
-
-    publish_at: datetime
-    pk: int
-
-    @classmethod
-    def of(cls, job: Job) -> "Place":
-        assert job.publish_at is not None, "It waits."
-        return cls(job.publish_at, job.pk)
-
-
-def due_from(place: Place | None, queue: str, *, limit: int) -> Sequence[Job]:
-    """Return up to `limit` jobs that are due for the broker, in their order: the first, or those behind a place."""
-    due = Job.objects.filter(queue=queue, publish_at__lte=Now())
-    if place is not None:
-        # SQLite compares moments as text, written to a thousandth or a millionth: so look a thousandth back as well.
-        due = due.filter(publish_at__gte=place.publish_at - timedelta(milliseconds=1)).filter(
-            Q(publish_at__gt=place.publish_at) | Q(pk__gt=place.pk)
-        )
-    return list(due.only("id", "handler", "queue", "publish_at").order_by("publish_at", "id")[:limit])
-
-
-def move(job_ids: Sequence[int], *, queue: str) -> int:
-    """Let waiting jobs be published to another queue, now; return how many. One that another relay holds is its."""
-    with transaction.atomic():
-        free = transitions.skip_locked(Job.objects.filter(pk__in=job_ids, publish_at__isnull=False))
-        ids = list(free.order_by("pk").values_list("pk", flat=True))
-        return Job.objects.filter(pk__in=ids).update(queue=queue, publish_at=Now(), publications=0)
-
-
-def publish_interval(publications: int) -> timedelta:
-    """Return how long a message published for the nth time (from 0) has to be claimed before it is published again."""
-    seconds = transitions.PUBLISH_GRACE.total_seconds() * 2 ** min(publications, 16)
-    return timedelta(seconds=min(seconds, LONGEST_INTERVAL_SECONDS))

@@ -11,30 +11,28 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Case, Exists, F, Model, OuterRef, Q, QuerySet, When
+from django.db.models import Case, Exists, F, OuterRef, QuerySet, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
 from webhooks.inbox import statements
+from webhooks.inbox.database import skip_locked
+from webhooks.inbox.due import CLAIMABLE
 from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line, storable
 from webhooks.models import Attempt, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
-
-Row = TypeVar("Row", bound=Model)
 
 logger = logging.getLogger(__name__)
 
 RUN_AGAIN_FROM = (JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED)
 HAS_PAYLOAD = Exists(Payload.objects.filter(pk=OuterRef("delivery_id")))
 GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
-PUBLISH_GRACE = timedelta(seconds=5)
-"""How long a message published beside the commit has before the relay takes it for lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +92,7 @@ def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> Claime
 
 @transaction.atomic
 def _claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
-    claimed = Job.objects.filter(
-        Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now()), pk=job_id
-    ).update(
+    claimed = Job.objects.filter(CLAIMABLE, pk=job_id).update(
         state=JobState.RUNNING,
         attempt=F("attempt") + 1,
         lease_until=Now() + timedelta(seconds=lease_seconds),
@@ -282,10 +278,3 @@ def bury(job_ids: Sequence[int], *, reason: str) -> int:
             error=one_line(reason),
             fingerprint="no-handler",
         )
-
-
-def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:
-    """Lock the rows that nobody else has locked. SQLite has one writer at a time and needs no row locks."""
-    if not connection.features.has_select_for_update_skip_locked:
-        return rows
-    return rows.select_for_update(skip_locked=True, of=("self",))

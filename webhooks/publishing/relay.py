@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from django.db import Error, connection
 from kombu.exceptions import OperationalError
 
-from webhooks.inbox import database, store
+from webhooks.inbox import database, due
 from webhooks.inbox.store import JobToPublish
 from webhooks.models import Job
 from webhooks.outage_log import OutageLog
@@ -83,7 +83,7 @@ class Relay:
         """Do all that is due now, in bounded batches; return what was done and how long to sleep, in seconds."""
         tally, is_behind = Tally(), False
         # Nothing of another queue will be published: its jobs are strays.
-        queues = [queue for queue in store.waiting_queues() if queue in self._subscriptions.queues]
+        queues = [queue for queue in due.waiting_queues() if queue in self._subscriptions.queues]
         failures: dict[str, OperationalError] = {}
         for queue in queues:
             if self._stop.is_set():
@@ -97,7 +97,7 @@ class Relay:
             raise failures[queues[0]]
         for queue, failure in failures.items():
             self._queue_failures.failed(f"the broker {failure}", queue=queue)
-        until_due = store.seconds_until_due(queues)
+        until_due = due.seconds_until_due(queues)
         if is_behind:
             return tally, 0.0
         return tally, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
@@ -107,7 +107,7 @@ class Relay:
         room = self._broker.room(queue)
         if not room:
             return False
-        taken = store.take_due(queue, limit=min(room, BATCH))
+        taken = due.take_due(queue, limit=min(room, BATCH))
         jobs = self._strays.settle(taken)
         sent, deadline = 0, time.monotonic() + TICK_SECONDS
         try:
@@ -117,7 +117,7 @@ class Relay:
                 sent += 1
         finally:
             if sent < len(jobs):
-                store.put_back([job.pk for job, _ in jobs[sent:]])
+                due.put_back([job.pk for job, _ in jobs[sent:]])
         return len(taken) == BATCH and room > BATCH
 
     def _publish(self, job: Job, subscription: Subscription, tally: Tally) -> None:

@@ -9,8 +9,8 @@ import logging
 import time
 from collections.abc import Sequence
 
-from webhooks.inbox import store, transitions
-from webhooks.inbox.store import Place
+from webhooks.inbox import due, transitions
+from webhooks.inbox.due import Place
 from webhooks.models import Job
 from webhooks.publishing.pulse import Pulse
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
@@ -37,8 +37,8 @@ class Strays:
 
     def step(self) -> None:
         """Look through the next slice of each queue. Raises Django's database errors."""
-        for queue in store.waiting_queues():
-            jobs = store.due_from(self._places.pop(queue, None), queue, limit=SLICE)
+        for queue in due.waiting_queues():
+            jobs = due.due_from(self._places.pop(queue, None), queue, limit=SLICE)
             for start in range(0, len(jobs), BATCH):
                 self.settle(jobs[start : start + BATCH])
             if len(jobs) == SLICE:
@@ -64,7 +64,7 @@ class Strays:
         return at_home
 
     def _move(self, job_ids: Sequence[int], queue: str) -> None:
-        moved = store.move(job_ids, queue=queue)
+        moved = due.move(job_ids, queue=queue)
         if not moved:  # Another relay holds them.
             return
         self._pulse.moved(moved)

@@ -6,16 +6,14 @@ is a better answer than an ingress's error.
 
 import threading
 
-from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
-
+from webhooks.inbox import database
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 
 stopping = threading.Event()
 """Set once the process has been told to stop."""
 
 _migrated = threading.Event()
-_NOT_MIGRATED = ["not migrated; run manage.py migrate"]
+_NOT_MIGRATED = [f"the database {database.NOT_MIGRATED}"]
 _last_faults: list[str] = []
 """What the database said when it answered last."""
 
@@ -29,15 +27,9 @@ def startup_faults(committer: Committer) -> list[str]:
     """Return why this receiver has not started: not migrated, as far as the database has answered."""
     if not _migrated.is_set():
         try:
-            if committer.run(is_migrated):
+            if committer.run(database.is_migrated):
                 _migrated.set()
             _last_faults[:] = [] if _migrated.is_set() else _NOT_MIGRATED
         except InboxUnavailableError:
             pass
     return list(_last_faults)
-
-
-def is_migrated() -> bool:
-    """Ask the database whether every migration of this release has been applied."""
-    executor = MigrationExecutor(connection)
-    return not executor.migration_plan(executor.loader.graph.leaf_nodes())

@@ -2,17 +2,12 @@
 
 import logging
 from collections.abc import Sequence
-from datetime import timedelta
 
-from django.db.models import Q
-from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from webhooks.inbox.committer import Committer, InboxUnavailableError
-from webhooks.inbox.store import LONGEST_INTERVAL_SECONDS
-from webhooks.models import Job
+from webhooks.inbox.due import has_due_jobs
 from webhooks.publishing.broker import Broker
-from webhooks.states import JobState
 from webhooks.threads import place_of
 from workers.probes.liveness import Answers, Doubt
 
@@ -59,19 +54,3 @@ class Questions:
             return self._committer.run(lambda: any(has_due_jobs(queue) for queue in queues))
         except InboxUnavailableError:
             return None
-
-
-def has_due_jobs(queue: str) -> bool:
-    """Tell whether jobs wait in this queue for a worker to take their messages.
-
-    Those whose message the relay has put on the broker lately are looked at again within LONGEST_INTERVAL_SECONDS. Once
-    the window is full the relay looks at none: then its own and all that came later are due for it. So the index on
-    `publish_at` is read from its beginning: the first row that is due will do, and where there is none, the range of
-    those seconds alone is read, however long the backlog is.
-    """
-    soon = Now() + timedelta(seconds=LONGEST_INTERVAL_SECONDS)
-    is_claimable = Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now())
-    is_waiting = Q(publish_at__lte=Now()) | Q(publications__gt=0)
-    waiting = Job.objects.filter(is_claimable, is_waiting, queue=queue, publish_at__lte=soon)
-    # Ordered, so that PostgreSQL reads the index, and not the table in the hope that one of so many rows is near.
-    return waiting.order_by("publish_at", "id").values_list("id").first() is not None

@@ -12,7 +12,6 @@ from django.db import Error, connection
 from webhooks.durations import relative, rough
 from webhooks.inbox import database
 from webhooks.inbox.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
-from webhooks.receiver.readiness import is_migrated
 from webhooks.states import JobState
 
 WIDTH = 100
@@ -57,7 +56,7 @@ class Command(BaseCommand):
 
 def _count() -> Counts:
     try:
-        if is_migrated():
+        if database.is_migrated():
             return count_inbox()
     except Error as error:
         raise CommandError(f"The database {database.reason(error)}; {_place()}.") from None

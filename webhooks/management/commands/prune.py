@@ -14,7 +14,6 @@ from tqdm import tqdm
 
 from webhooks.inbox import database
 from webhooks.inbox.retention import Limits, Pruned, current_limits, prune
-from webhooks.receiver.readiness import is_migrated
 
 
 class Command(BaseCommand):
@@ -45,7 +44,7 @@ class Command(BaseCommand):
 
 def _limits() -> Limits | None:
     try:
-        if is_migrated():
+        if database.is_migrated():
             return current_limits()
     except Error as error:
         raise CommandError(f"The database {database.reason(error)}.") from None
