@@ -76,8 +76,8 @@ class Job(models.Model):
     """One handler's work for one delivery.
 
     `attempt` only ever rises and names the run that may record. The budget (`forgiven`, `lost`, `budget_from_*`) starts
-    afresh when an operator says "run again", and its age with the first claim after that. What counts against
-    `max_attempts` is `attempt - budget_from_attempt - forgiven - lost`.
+    afresh when an operator says "run again", and its age with the first claim after that. How many
+    attempts are spent of `max_attempts` is said by `inbox/outcomes.py`.
     """
 
     delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="jobs", db_index=False)

@@ -19,6 +19,7 @@ from webhooks.inbox.outcomes import (
     fingerprint,
     next_step,
     one_line,
+    spent,
 )
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
@@ -100,7 +101,7 @@ def test_a_lost_run_costs_no_attempt_and_has_a_bound_of_its_own() -> None:
 
 def test_attempts_before_the_budget_began_do_not_count() -> None:
     used = Budget(attempt=8, budget_from_attempt=5, forgiven=1, lost=1, max_attempts=3, age_seconds=0.0)
-    assert used.spent == 1
+    assert spent(used) == 1
 
 
 @given(outcome=outcomes, backoff=backoffs, max_attempts=st.integers(1, 30), draw=st.data())

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString
 from django.utils.text import Truncator
 
 from webhooks.durations import relative, took
+from webhooks.inbox.outcomes import spent
 from webhooks.models import Attempt, Delivery, Job
 from webhooks.states import AttemptOutcome, JobState
 
@@ -62,9 +63,8 @@ def shortened(text: str) -> str:
 
 def attempts(job: Job) -> str:
     """Return how many attempts of those allowed are spent, and the run's number where it is another one."""
-    spent = job.attempt - job.budget_from_attempt - job.forgiven - job.lost
-    counted = f"{spent} of {job.max_attempts}"
-    return counted if spent == job.attempt else f"{counted} (run {job.attempt})"
+    counted = f"{spent(job)} of {job.max_attempts}"
+    return counted if spent(job) == job.attempt else f"{counted} (run {job.attempt})"
 
 
 def next_or_end(job: Job) -> str:

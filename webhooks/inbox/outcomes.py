@@ -1,6 +1,6 @@
 """What an attempt's outcome means for its job: the next state and when. Values in, values out; no I/O.
 
-What counts against `max_attempts` is `attempt - forgiven - lost` since the budget began:
+The attempts since the budget began that were neither forgiven nor lost count against `max_attempts` (`spent`):
 
 - a hand-back (a planned stop, `RetryLater`) is forgiven, at most ten times and never past the job's total age, which
   begins with the budget's first claim;
@@ -11,6 +11,7 @@ What counts against `max_attempts` is `attempt - forgiven - lost` since the budg
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Protocol
 
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
@@ -49,9 +50,23 @@ class Budget:
     max_attempts: int
     age_seconds: float
 
+
+class Counted(Protocol):
+    """A job, or a budget: whatever has a job's counts."""
+
     @property
-    def spent(self) -> int:
-        return self.attempt - self.budget_from_attempt - self.forgiven - self.lost
+    def attempt(self) -> int: ...
+    @property
+    def budget_from_attempt(self) -> int: ...
+    @property
+    def forgiven(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
+
+
+def spent(job: Counted) -> int:
+    """Return how many attempts count against the job's `max_attempts`."""
+    return job.attempt - job.budget_from_attempt - job.forgiven - job.lost
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,9 +91,9 @@ def next_step(outcome: Outcome, budget: Budget, *, backoff: Backoff, max_age_sec
         return _after_loss(budget)
     if outcome.kind in HANDS_BACK and _is_forgiven(outcome, budget, max_age_seconds=max_age_seconds):
         return Step(state=JobState.RETRYING, delay_seconds=_bounded(outcome.after_seconds), forgives=True)
-    if budget.spent >= budget.max_attempts:
+    if spent(budget) >= budget.max_attempts:
         return Step(state=JobState.DEAD, reason=f"All {budget.max_attempts} attempts are spent.")
-    wait = outcome.after_seconds if outcome.kind in HANDS_BACK else backoff.seconds(budget.spent)
+    wait = outcome.after_seconds if outcome.kind in HANDS_BACK else backoff.seconds(spent(budget))
     return Step(state=JobState.RETRYING, delay_seconds=_bounded(wait))
 
 
