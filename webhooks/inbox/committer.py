@@ -22,6 +22,7 @@ from django.db import Error, connection
 from prometheus_client import Counter
 
 from webhooks.inbox import database
+from webhooks.inbox.engine import engine
 from webhooks.outage_log import OutageLog
 
 WAIT_SECONDS = 2.0
@@ -68,10 +69,7 @@ class _Task:
     def _attempt(self) -> Any:
         if connection.connection is None:
             connection.ensure_connection()
-            if connection.vendor == "sqlite":
-                # Give up the wait for another writer just before the request does.
-                with connection.cursor() as cursor:
-                    cursor.execute(f"PRAGMA busy_timeout = {int(self._wait_seconds * 900)}")
+            engine().prepare_connection(wait_seconds=self._wait_seconds)
         with self._lock:
             self._raw = connection.connection
         return self._work()

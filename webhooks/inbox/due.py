@@ -28,7 +28,7 @@ SAMPLE = 10_000
 """How many jobs of each of the two ranges of the index `waiting_in` reads at most."""
 
 CLAIMABLE = Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now())
-"""A worker may claim such a job. `statements.py` says the same in SQL."""
+"""A worker may claim such a job. `postgresql.py` says the same in SQL."""
 
 
 def waiting_queues() -> list[str]:

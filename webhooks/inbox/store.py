@@ -4,11 +4,12 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from django.db import Error, IntegrityError, connection, transaction
+from django.db import Error, IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
 from webhooks.inbox import database, due, transitions
+from webhooks.inbox.engine import engine
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
@@ -75,10 +76,8 @@ def try_to_store(source: str, subscriptions: Sequence[Subscription]) -> None:
     Since something was written, the commit waits for the disk, and for a standby, as a delivery's does.
     """
     with transaction.atomic():
-        if connection.vendor == "postgresql":
-            # Whoever asked waits no longer, and a statement that waits for a lock does not notice that.
-            with connection.cursor() as cursor:
-                cursor.execute(f"SET LOCAL lock_timeout = '{LOCK_MILLISECONDS}ms'")
+        # A statement that waits for a lock does not notice that whoever asked has given up.
+        engine().limit_lock_wait(milliseconds=LOCK_MILLISECONDS)
         before = transaction.savepoint()
         try:
             _insert(_ordinary(source, subscriptions))
@@ -169,7 +168,7 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
         # GitHub's redelivery button is an operator's way to say "run again", so what is dead gets a new budget.
         transitions.run_again(jobs.filter(state=JobState.DEAD))
     elif not is_pruned:
-        _commit_without_waiting()
+        engine().commit_without_waiting()  # A crash of the database may take back a mere count.
     own_count = sum(owner == delivery_id for owner, _ in states)
     # Last of all: of many repeats at once, each waits here until the one before it has committed.
     if not same.update(repeats=F("repeats") + 1, last_repeat_at=Now()):
@@ -184,10 +183,3 @@ def _restore_payload(same: QuerySet[Delivery], delivery_id: int, new: NewDeliver
         return False
     Payload.objects.bulk_create([Payload(delivery_id=delivery_id, body=new.body)], ignore_conflicts=True)
     return True
-
-
-def _commit_without_waiting() -> None:
-    """Let this commit not wait for the disk: a crash of the database may take back a mere count."""
-    if connection.vendor == "postgresql":
-        with connection.cursor() as cursor:
-            cursor.execute("SET LOCAL synchronous_commit TO OFF")

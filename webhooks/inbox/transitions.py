@@ -2,13 +2,13 @@
 
 Every change is a conditional UPDATE, so that of two that try one wins and the other is told so. A change by a run is
 fenced besides: it names its attempt, and only the run that holds the job's current attempt may record. All moments are
-the database's clock. A run's own two changes, the claim and the record, are made by `webhooks/inbox/statements.py` on
-PostgreSQL, and here elsewhere.
+the database's clock. What a claim and a record change is decided here; `webhooks/inbox/engine.py` writes it in the way
+of the database.
 """
 
 import logging
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -16,15 +16,13 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Case, Exists, F, OuterRef, QuerySet, When
-from django.db.models.fields.json import KeyTextTransform
+from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Now
 
-from webhooks.inbox import statements
 from webhooks.inbox.database import skip_locked
-from webhooks.inbox.due import CLAIMABLE
+from webhooks.inbox.engine import engine
 from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line, storable
-from webhooks.models import Attempt, Job, Payload
+from webhooks.models import Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
@@ -65,46 +63,14 @@ class ClaimedJob:
     """What names the event's one job of this handler; None where each hook's delivery has its own."""
 
 
-_CLAIMED: tuple[Any, ...] = (
-    *("pk", "handler", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt", "budget_from_at", Now()),
-    *(f"delivery__{name}" for name in ("id", "event", "action", "guid", "hook_id", "repository", "installation_id")),
-    *(
-        "delivery__sender",
-        "delivery__received_at",
-        "delivery__source__name",
-        KeyTextTransform("Content-Type", "delivery__headers"),
-        "once_key",
-    ),
-)
-"""The values of a ClaimedJob in its order."""
-
-
 def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> ClaimedJob | None:
     """Start an attempt, or return None if the job is taken, final, not due yet or gone.
 
     The attempt is counted and committed here, before any code of the handler runs, and before the payload is read: one
     that takes more memory than a process may have must not undo the count.
     """
-    way = statements.claim if connection.vendor == "postgresql" else _claim
-    row = way(job_id, worker=worker[:255], pid=pid, lease_seconds=lease_seconds)
+    row = engine().claim(job_id, worker=worker[:255], pid=pid, lease_seconds=lease_seconds)
     return ClaimedJob(*row) if row else None
-
-
-@transaction.atomic
-def _claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
-    claimed = Job.objects.filter(CLAIMABLE, pk=job_id).update(
-        state=JobState.RUNNING,
-        attempt=F("attempt") + 1,
-        lease_until=Now() + timedelta(seconds=lease_seconds),
-        publish_at=None,
-        publications=0,
-        budget_from_at=Case(When(attempt=F("budget_from_attempt"), then=Now()), default=F("budget_from_at")),
-    )
-    if not claimed:
-        return None
-    row: tuple[Any, ...] = Job.objects.values_list(*_CLAIMED).get(pk=job_id)
-    Attempt.objects.create(job_id=job_id, number=ClaimedJob(*row).attempt, worker=worker, pid=pid)
-    return row
 
 
 def record(job: ClaimedJob | Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) -> JobState | None:
@@ -126,13 +92,11 @@ def record(job: ClaimedJob | Job, outcome: Outcome, *, age_seconds: float, backo
         backoff=backoff,
         max_age_seconds=timedelta(hours=settings.HOOKLINE_MAX_AGE_HOURS).total_seconds(),
     )
-    change = _change(job, outcome, step)
-    recorded = statements.record(change) if connection.vendor == "postgresql" else _record(change)
-    return step.state if recorded else None
+    return step.state if engine().record(_change(job, outcome, step)) else None
 
 
 def _change(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, Any]:
-    """Return what the end of an attempt changes in the job's row and in the attempt's, whichever way it is written."""
+    """Return what the end of an attempt changes in the job's row and in the attempt's."""
     succeeded = step.state is JobState.SUCCEEDED
     return {
         "job": job.pk,
@@ -149,31 +113,6 @@ def _change(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, An
         "message": one_line(outcome.message),
         "traceback": storable(outcome.traceback),
     }
-
-
-@transaction.atomic
-def _record(change: Mapping[str, Any]) -> bool:
-    due = None if change["is_final"] else Now() + change["delay"]
-    if not Job.objects.filter(pk=change["job"], state=JobState.RUNNING, attempt=change["attempt"]).update(
-        state=change["state"],
-        lease_until=None,
-        due_at=due or F("due_at"),
-        publish_at=due,
-        finished_at=Now() if change["is_final"] else None,
-        forgiven=F("forgiven") + change["forgives"],
-        lost=F("lost") + change["loses"],
-        result=change["result"],
-        error=change["error"],
-        fingerprint=change["fingerprint"],
-    ):
-        return False
-    Attempt.objects.filter(job_id=change["job"], number=change["attempt"]).update(
-        finished_at=Now(),
-        outcome=change["outcome"],
-        message=change["message"],
-        traceback=change["traceback"],
-    )
-    return True
 
 
 def record_ended_process(job_id: int, outcome: Outcome, *, worker: str, pid: int, backoff: Backoff) -> JobState | None:

@@ -22,8 +22,8 @@ from django.db import Error, connections
 
 from webhooks.github.payload import media_type, parse
 from webhooks.inbox import database, transitions
+from webhooks.inbox.engine import payload_of
 from webhooks.inbox.outcomes import Outcome
-from webhooks.inbox.statements import payload_of
 from webhooks.inbox.transitions import ClaimedJob
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import MESSAGE_VERSION

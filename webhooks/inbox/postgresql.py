@@ -1,8 +1,6 @@
-"""What each run asks of the database, past the ORM: a child that runs less code holds less memory, see decision 0008.
+"""The engine for PostgreSQL. A claim and a record are one statement each: one round trip and one transaction.
 
-A claim and a record are one statement each, and so one round trip and one transaction; only PostgreSQL has such
-statements. `webhooks/inbox/transitions.py` decides what changes, and makes the same changes through the ORM elsewhere.
-What is only read is read by the same statement everywhere.
+They go past the ORM: a child of a worker that runs less code holds less memory, see decision 0008.
 """
 
 from collections.abc import Mapping
@@ -50,24 +48,29 @@ WITH job AS (
 )
 SELECT 1 FROM job
 """
-_PAYLOAD = "SELECT body FROM webhooks_payload WHERE delivery_id = %(delivery)s"
 
 
 def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
-    """Return the values of `transitions.ClaimedJob` in its order, or None if the job cannot be claimed."""
     lease = timedelta(seconds=lease_seconds)
     return _one_row(_CLAIM, {"job": job_id, "worker": worker, "pid": pid, "lease": lease})
 
 
 def record(change: Mapping[str, Any]) -> bool:
-    """Make the change that `transitions` hands over; return whether the attempt was still the current one."""
     return _one_row(_RECORD, change) is not None
 
 
-def payload_of(delivery_id: int) -> bytes | None:
-    """Return a delivery's raw body, or None if it has been pruned."""
-    row = _one_row(_PAYLOAD, {"delivery": delivery_id})
-    return bytes(row[0]) if row else None
+def prepare_connection(*, wait_seconds: float) -> None:
+    """What a transaction waits for is the server; the committer bounds that."""
+
+
+def limit_lock_wait(*, milliseconds: int) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(f"SET LOCAL lock_timeout = '{milliseconds}ms'")
+
+
+def commit_without_waiting() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL synchronous_commit TO OFF")
 
 
 def _one_row(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:

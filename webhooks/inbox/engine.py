@@ -1,0 +1,43 @@
+"""What the inbox does in its own way on each database: one contract, and a module for each database that keeps to it.
+
+`transitions.py` alone calls `claim` and `record`, and decides what they change; an engine only makes the change.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from django.db import connection
+
+from webhooks.inbox import postgresql, sqlite
+
+
+class Engine(Protocol):
+    """The contract."""
+
+    def claim(self, job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
+        """Return the values of `transitions.ClaimedJob` in its order, or None if the job cannot be claimed."""
+
+    def record(self, change: Mapping[str, Any]) -> bool:
+        """Make the change that `transitions` hands over; return whether the attempt was still the current one."""
+
+    def prepare_connection(self, *, wait_seconds: float) -> None:
+        """Prepare a new connection for a request that waits so long for its transaction."""
+
+    def limit_lock_wait(self, *, milliseconds: int) -> None:
+        """Let no statement of this transaction wait longer for a lock."""
+
+    def commit_without_waiting(self) -> None:
+        """Let this transaction's commit not wait for the disk, where that is possible."""
+
+
+def engine() -> Engine:
+    """Return the engine of this process's database."""
+    return postgresql if connection.vendor == "postgresql" else sqlite
+
+
+def payload_of(delivery_id: int) -> bytes | None:
+    """Return a delivery's raw body, or None if it has been pruned. Every run asks for it, so past the ORM."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT body FROM webhooks_payload WHERE delivery_id = %s", [delivery_id])
+        row: tuple[Any, ...] | None = cursor.fetchone()
+    return bytes(row[0]) if row else None
