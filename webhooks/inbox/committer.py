@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from django.db import Error, connection
 from prometheus_client import Counter
 
+from webhooks import outage_reasons
 from webhooks.inbox import database
 from webhooks.inbox.engine import engine
 from webhooks.outage_log import OutageLog
@@ -160,7 +161,7 @@ class Committer:
         """Refuse one request. Only where nothing at all was committed meanwhile is it the database that is silent."""
         if self._last_success < submitted:
             database.doubt_all()
-            return self._refusal("did not answer in time")
+            return self._refusal(outage_reasons.TIMED_OUT)
         UNAVAILABLE.inc()
         logger.error("transaction abandoned", extra={"reason": "took too long"})
         return InboxUnavailableError()

@@ -20,28 +20,21 @@ from django.db import DatabaseError, DataError, Error, IntegrityError, connectio
 from django.db.models import Model, QuerySet
 from django.db.models.functions import Now
 
+from webhooks import outage_reasons
 from webhooks.models import Source
 
 T = TypeVar("T")
 Row = TypeVar("Row", bound=Model)
 
 NOT_MIGRATED = "is not migrated; run manage.py migrate"
-_LOGIN = "refuses the login; look at user and password"
 _LET_IN = "lets no such client in; look at pg_hba.conf, which may want TLS"
 _UNKNOWN = "has no database of that name"
 _PRIVILEGES = "denies this user a privilege that is needed"
 _READ_ONLY = "is read-only; it may be a standby, or not promoted yet"
-_BUSY = "has no connection left"
 _CHANGING = "is starting, stopping or recovering"
 _CONFLICT = "gave precedence to another transaction"
-_CUT = "ended the connection"
-_TIMEOUT = "did not answer in time"
 _NO_TLS = "does not speak TLS, and sslmode asks for it"
 _TLS = "fails at TLS; look at sslmode and the certificates"
-_NAME = "has a host name that is not found"
-_NOBODY = "refuses the connection: nothing listens there"
-_NO_WAY = "cannot be reached over the network"
-_DISK = "has a full disk"
 _LOCKED = "is locked by another process"
 _REFUSED = "refuses an ordinary delivery; a trigger or a constraint that is not ours may do so"
 
@@ -53,10 +46,10 @@ privilege is missing. So are 40 and 55 (another transaction is in the way: a mom
 (the session has lost what it had prepared).
 """
 _BY_STATE = {
-    "08": _CUT,
+    "08": outage_reasons.CONNECTION_ENDED,
     "25": "broke off this session's transaction",
     "25006": _READ_ONLY,
-    "28": _LOGIN,
+    "28": outage_reasons.LOGIN_REFUSED,
     "3D": _UNKNOWN,
     "3F": NOT_MIGRATED,
     "40": _CONFLICT,
@@ -64,57 +57,57 @@ _BY_STATE = {
     "42703": NOT_MIGRATED,
     "42883": NOT_MIGRATED,
     "42P01": NOT_MIGRATED,
-    "53100": _DISK,
-    "53200": "has no memory left",
-    "53300": _BUSY,
+    "53100": outage_reasons.DISK_FULL,
+    "53200": outage_reasons.NO_MEMORY_LEFT,
+    "53300": outage_reasons.NO_CONNECTION_LEFT,
     "55": _CONFLICT,
     "55P03": _LOCKED,
     "57014": "ended a statement that took too long",
     "57P": _CHANGING,
-    "57P01": _CUT,
+    "57P01": outage_reasons.CONNECTION_ENDED,
     "57P04": _UNKNOWN,
-    "57P05": _CUT,
+    "57P05": outage_reasons.CONNECTION_ENDED,
     "58": "fails at its files",
-    "XX": "reports an internal error",
+    "XX": outage_reasons.INTERNAL_ERROR,
 }
 """By SQLSTATE, or what it begins with."""
 _BY_TEXT = {
     # What a server says while a connection is made has no SQLSTATE for us: libpq hands on the text alone.
-    "authentication failed": _LOGIN,
-    "no password supplied": _LOGIN,
-    'role "" does not exist': _LOGIN,
-    "no such user": _LOGIN,
-    "not permitted to log in": _LOGIN,
+    "authentication failed": outage_reasons.LOGIN_REFUSED,
+    "no password supplied": outage_reasons.LOGIN_REFUSED,
+    'role "" does not exist': outage_reasons.LOGIN_REFUSED,
+    "no such user": outage_reasons.LOGIN_REFUSED,
+    "not permitted to log in": outage_reasons.LOGIN_REFUSED,
     "pg_hba.conf": _LET_IN,
     'database "" does not exist': _UNKNOWN,
     "no such database": _UNKNOWN,
     'permission denied for database ""': _PRIVILEGES,
-    "too many c": _BUSY,
-    "connection slots": _BUSY,
-    "no more connections": _BUSY,
+    "too many c": outage_reasons.NO_CONNECTION_LEFT,
+    "connection slots": outage_reasons.NO_CONNECTION_LEFT,
+    "no more connections": outage_reasons.NO_CONNECTION_LEFT,
     "the database system is": _CHANGING,
     "not currently accepting connections": "lets nobody in at present",
     "session is read-only": _READ_ONLY,
     "server is in hot standby": _READ_ONLY,
     "does not support ssl": _NO_TLS,
-    "connection refused": _NOBODY,
-    "could not translate host name": _NAME,
-    "failed to resolve host": _NAME,
-    "name or service not known": _NAME,
-    "name resolution": _NAME,
-    "unreachable": _NO_WAY,
-    "no route to host": _NO_WAY,
-    "timeout": _TIMEOUT,
-    "timed out": _TIMEOUT,
-    "closed the connection": _CUT,
-    "closed unexpectedly": _CUT,
-    "connection reset": _CUT,
-    "eof detected": _CUT,
-    "connection is closed": _CUT,
-    "connection is lost": _CUT,
+    "connection refused": outage_reasons.NOTHING_LISTENS,
+    "could not translate host name": outage_reasons.NO_SUCH_HOST,
+    "failed to resolve host": outage_reasons.NO_SUCH_HOST,
+    "name or service not known": outage_reasons.NO_SUCH_HOST,
+    "name resolution": outage_reasons.NO_SUCH_HOST,
+    "unreachable": outage_reasons.NETWORK_UNREACHABLE,
+    "no route to host": outage_reasons.NETWORK_UNREACHABLE,
+    "timeout": outage_reasons.TIMED_OUT,
+    "timed out": outage_reasons.TIMED_OUT,
+    "closed the connection": outage_reasons.CONNECTION_ENDED,
+    "closed unexpectedly": outage_reasons.CONNECTION_ENDED,
+    "connection reset": outage_reasons.CONNECTION_ENDED,
+    "eof detected": outage_reasons.CONNECTION_ENDED,
+    "connection is closed": outage_reasons.CONNECTION_ENDED,
+    "connection is lost": outage_reasons.CONNECTION_ENDED,
     "certificate": _TLS,
     "ssl": _TLS,
-    "no such file or directory": _NOBODY,
+    "no such file or directory": outage_reasons.NOTHING_LISTENS,
     "no such table": NOT_MIGRATED,
     "no such column": NOT_MIGRATED,
 }
@@ -125,7 +118,7 @@ _BY_SQLITE_CODE = {
     8: "is a file that may not be written to",
     10: "fails at its file",
     11: "is damaged",
-    13: _DISK,
+    13: outage_reasons.DISK_FULL,
     14: "is a file that cannot be opened",
     26: "is a file of another kind",
 }

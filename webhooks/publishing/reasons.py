@@ -9,9 +9,9 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-_LOGIN = "refuses the login; look at user and password"
+from webhooks import outage_reasons
+
 _NO_HOST = "has no such virtual host, or does not let this user in"
-_CUT = "ended the connection"
 _TLS = "fails at TLS; look at the scheme of BROKER_URL"
 _NO_TRUST = "shows a certificate of an authority that is not trusted; look at HOOKLINE_BROKER_CA_FILE"
 _BY_VERIFY_CODE = {
@@ -30,14 +30,14 @@ _BY_REPLY_CODE = {
     406: "holds the queue with other properties",
     506: "is short of resources",
     530: _NO_HOST,
-    541: "reports an internal error",
+    541: outage_reasons.INTERNAL_ERROR,
 }
 """https://www.rabbitmq.com/amqp-0-9-1-reference#constants"""
 _BY_REPLY = {
-    "WRONGPASS": _LOGIN,
+    "WRONGPASS": outage_reasons.LOGIN_REFUSED,
     "NOAUTH": "wants a login; give user and password",
     "NOPERM": "denies this user a command, a key or a channel",
-    "OOM": "has no memory left",
+    "OOM": outage_reasons.NO_MEMORY_LEFT,
     "READONLY": "is read-only; it may be a replica",
     "LOADING": "is starting",
     "MASTERDOWN": "has lost its primary",
@@ -49,22 +49,22 @@ _BY_REPLY = {
 }
 """https://redis.io/docs/latest/develop/reference/protocol-spec/#simple-errors"""
 _BY_TEXT = {
-    "max number of clients reached": "has no connection left",
+    "max number of clients reached": outage_reasons.NO_CONNECTION_LEFT,
     "DB index is out of range": "has no database of that number",
-    "invalid password": _LOGIN,
-    "called without any password configured": _LOGIN,
-    "Name or service not known": "has a host name that is not found",
-    "name resolution": "has a host name that is not found",
-    "closed connection": _CUT,
-    "Socket closed": _CUT,
+    "invalid password": outage_reasons.LOGIN_REFUSED,
+    "called without any password configured": outage_reasons.LOGIN_REFUSED,
+    "Name or service not known": outage_reasons.NO_SUCH_HOST,
+    "name resolution": outage_reasons.NO_SUCH_HOST,
+    "closed connection": outage_reasons.CONNECTION_ENDED,
+    "Socket closed": outage_reasons.CONNECTION_ENDED,
 }
 _BY_ERRNO = {
-    errno.ECONNREFUSED: "refuses the connection: nothing listens there",
-    errno.ECONNRESET: _CUT,
-    errno.EPIPE: _CUT,
-    errno.EHOSTUNREACH: "cannot be reached over the network",
-    errno.ENETUNREACH: "cannot be reached over the network",
-    errno.ENOSPC: "has a full disk",
+    errno.ECONNREFUSED: outage_reasons.NOTHING_LISTENS,
+    errno.ECONNRESET: outage_reasons.CONNECTION_ENDED,
+    errno.EPIPE: outage_reasons.CONNECTION_ENDED,
+    errno.EHOSTUNREACH: outage_reasons.NETWORK_UNREACHABLE,
+    errno.ENETUNREACH: outage_reasons.NETWORK_UNREACHABLE,
+    errno.ENOSPC: outage_reasons.DISK_FULL,
     errno.EACCES: "is a folder that may not be used",
     errno.EROFS: "is a folder that may not be written to",
     errno.ENOENT: "is a folder that is not there",
@@ -87,7 +87,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _of(error: BaseException) -> str | None:
     code = getattr(error, "reply_code", None)
     if code == 403:  # Of the login, or of what is done on a channel.
-        return _LOGIN if "login was refused" in str(error).lower() else "denies this user a permission that is needed"
+        is_login = "login was refused" in str(error).lower()
+        return outage_reasons.LOGIN_REFUSED if is_login else "denies this user a permission that is needed"
     # redis-py keeps the first word where it knows the word, and the whole reply where it does not.
     word = getattr(error, "status_code", None) or str(error).partition(" ")[0]
     words = _BY_REPLY_CODE.get(code) if code else _BY_REPLY.get(word)
@@ -100,7 +101,7 @@ def _of_system(error: BaseException) -> str | None:
     if isinstance(error, ssl.SSLError):
         return _TLS
     if isinstance(error, socket.gaierror):
-        return "has a host name that is not found"
+        return outage_reasons.NO_SUCH_HOST
     if isinstance(error, TimeoutError):
-        return "did not answer in time"
+        return outage_reasons.TIMED_OUT
     return _BY_ERRNO.get(error.errno or 0) if isinstance(error, OSError) else None

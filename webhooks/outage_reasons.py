@@ -1,0 +1,12 @@
+"""What may be wrong with the database and with the broker alike, in words that follow on their names."""
+
+LOGIN_REFUSED = "refuses the login; look at user and password"
+NO_SUCH_HOST = "has a host name that is not found"
+NOTHING_LISTENS = "refuses the connection: nothing listens there"
+NETWORK_UNREACHABLE = "cannot be reached over the network"
+TIMED_OUT = "did not answer in time"
+CONNECTION_ENDED = "ended the connection"
+NO_CONNECTION_LEFT = "has no connection left"
+NO_MEMORY_LEFT = "has no memory left"
+DISK_FULL = "has a full disk"
+INTERNAL_ERROR = "reports an internal error"
