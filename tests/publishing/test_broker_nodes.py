@@ -16,6 +16,7 @@ from tests.support import services
 from tests.support.celery_app import celery_on
 from tests.support.forwarding import forwarding
 from tests.support.processes import free_port, wait_until
+from tests.support.receiving import finish
 from tests.support.stack import empty_broker, running_stack
 from tests.support.whole_fleet import hold_every_program
 from webhooks.inbox.store import JobToPublish
@@ -115,7 +116,7 @@ def test_the_publisher_finds_the_node_that_answers(
         empty_broker("rabbitmq")
         publisher = Publisher(Subscriptions([SUBSCRIPTION]))
         publisher.offer(JobToPublish(number, "app.handle", QUEUE) for number in range(3))
-        publisher.stop(timeout_seconds=60)
+        finish(publisher)
         assert silent.connections() == 2
     with celery_on(services.RABBITMQ_URL):
         wait_until(lambda: broker.depth(QUEUE) == 1, what="the third job's message")

@@ -11,6 +11,7 @@ import pytest
 from tests.publishing.test_relay import QUEUE, SUBSCRIPTION
 from tests.support.celery_app import celery_on
 from tests.support.processes import wait_until
+from tests.support.receiving import finish
 from webhooks.inbox.store import JobToPublish
 from webhooks.publishing import publisher as publishing
 from webhooks.publishing.broker import Broker
@@ -63,7 +64,7 @@ def test_a_publisher_that_meets_what_nobody_has_foreseen_says_so_and_goes_on(
         assert published.wait(30)
         wait_until(lambda: publisher.is_available, what="the publisher to say so")
         assert publisher._thread is first
-        publisher.stop(timeout_seconds=30)
+        finish(publisher)
     (line,) = [record for record in caplog.records if record.getMessage() == "jobs are left to the relay"]
     assert vars(line)["reason"].startswith("the broker cannot be published to (ValueError at ")
     assert SECRET not in caplog.text + str(vars(line))
@@ -82,7 +83,7 @@ def test_a_publisher_whose_thread_has_died_is_not_available_until_the_next_offer
         offer(publisher)
         assert published.wait(30)
         assert publisher.is_available
-        publisher.stop(timeout_seconds=30)
+        finish(publisher)
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError(SECRET), Unforeseen(SECRET)])
@@ -109,14 +110,13 @@ def test_a_thread_that_fails_ends_its_process_for_another_to_be_started(
 
 
 def test_no_thread_of_a_service_is_started_without_being_watched() -> None:
-    """Those that are: the publisher's, which starts anew; upkeep's, whose error ends the relay; a readiness probe's one
+    """Those that are: the publisher's, which starts anew; a readiness probe's one
     look; one word of a log; and what sends samples on a terminal.
     """
     allowed = {
         *(
             "webhooks/threads.py",
             "webhooks/publishing/publisher.py",
-            "webhooks/publishing/upkeep.py",
             "webhooks/receiver/views.py",
         ),
         *("workers/stopping/grace.py", "webhooks/github/sender.py"),

@@ -10,9 +10,11 @@ from typing import Any
 from django.conf import settings
 from django.db import connection
 
+from tests.support.processes import wait_until
 from webhooks.github.payload import JSON
 from webhooks.github.signature import sign
 from webhooks.inbox.committer import Committer
+from webhooks.publishing.publisher import Publisher
 from webhooks.receiver import views
 
 PATH = "/webhooks/github"
@@ -45,7 +47,7 @@ def fresh_receiver() -> Iterator[None]:
         if views.committer.cache_info().currsize:
             close(views.committer())
         if views.publisher.cache_info().currsize:
-            views.publisher().stop(timeout_seconds=20)
+            finish(views.publisher())
         for message in (settings.HOOKLINE_DATA_DIR / "broker" / "messages").iterdir():
             message.unlink()
         for cached in _CACHED:
@@ -53,6 +55,12 @@ def fresh_receiver() -> Iterator[None]:
 
 
 _CACHED = (views.rules, views.committer, views.publisher)
+
+
+def finish(publisher: Publisher) -> None:
+    """Wait until a publisher has done with all that it was offered, and close its connection to the broker."""
+    wait_until(lambda: not publisher._queue.unfinished_tasks, what="the publisher's queue is empty")
+    publisher._broker.close()
 
 
 def close(committer: Committer) -> None:

@@ -3,7 +3,6 @@
 `offer` never blocks and never fails, so the answer to GitHub never waits for the broker.
 """
 
-import contextlib
 import logging
 import queue
 import random
@@ -17,7 +16,7 @@ from prometheus_client import Counter
 from webhooks.inbox.store import JobToPublish
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker
-from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from webhooks.subscriptions.subscription import Subscriptions
 from webhooks.threads import place_of
 
 CAPACITY = 5_000
@@ -39,7 +38,7 @@ class Publisher:
     def __init__(self, subscriptions: Subscriptions, *, capacity: int = CAPACITY) -> None:
         self._subscriptions = subscriptions
         self._broker = Broker()
-        self._queue: queue.Queue[JobToPublish | None] = queue.Queue(capacity)
+        self._queue: queue.Queue[JobToPublish] = queue.Queue(capacity)
         self._paused_until = 0.0
         self._log = OutageLog(logger, "jobs are left to the relay")
         self.reason = ""
@@ -64,13 +63,6 @@ class Publisher:
             except queue.Full:
                 self._defer("full")
 
-    def stop(self, *, timeout_seconds: float = 1.0) -> None:
-        """Publish what is queued, for as long as that; the relay has the rest."""
-        with contextlib.suppress(queue.Full):
-            self._queue.put_nowait(None)
-        if self._thread is not None:
-            self._thread.join(timeout_seconds)
-
     def _start(self) -> None:
         with self._starting:
             if self._thread is None or not self._thread.is_alive():
@@ -78,21 +70,23 @@ class Publisher:
                 self._thread.start()
 
     def _run(self) -> None:
-        while (job := self._queue.get()) is not None:
-            subscription = self._subscriptions.get(job.handler)
-            if subscription is None or time.monotonic() < self._paused_until:
-                self._defer("broker")
-                continue
+        while True:
+            job = self._queue.get()
             try:
-                self._publish(job, subscription)
+                self._publish(job)
             except OperationalError as error:
                 self._pause(str(error))
             except Exception as error:  # What nobody has foreseen must not leave this receiver without its publisher.
                 self._broker.close()
                 self._pause(f"cannot be published to ({place_of(error)})")
-        self._broker.close()
+            finally:
+                self._queue.task_done()
 
-    def _publish(self, job: JobToPublish, subscription: Subscription) -> None:
+    def _publish(self, job: JobToPublish) -> None:
+        subscription = self._subscriptions.get(job.handler)
+        if subscription is None or time.monotonic() < self._paused_until:
+            self._defer("broker")
+            return
         if not self._broker.room(job.queue, share=WINDOW_SHARE):
             self._defer("window")
             return
