@@ -9,7 +9,7 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 
-def start_thread(name: str, work: Callable[[], None]) -> None:
+def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
     """Start work on a thread. If it fails, the process ends with 1, for whatever supervises it to start another."""
 
     def run() -> None:
@@ -19,7 +19,9 @@ def start_thread(name: str, work: Callable[[], None]) -> None:
             logger.critical("thread failed; the process ends", extra={"name_of_thread": name, "error": place_of(error)})
             os._exit(1)
 
-    threading.Thread(target=run, name=name, daemon=True).start()
+    thread = threading.Thread(target=run, name=name, daemon=True)
+    thread.start()
+    return thread
 
 
 def place_of(error: BaseException) -> str:

@@ -23,10 +23,11 @@ from tests.support import services
 from tests.support.celery_app import celery_on
 from tests.support.forwarding import forwarding
 from tests.support.processes import free_port, wait_until
+from tests.support.receiving import finish
 from tests.support.stack import Stack, empty_broker, running_stack
 from webhooks.inbox.store import JobToPublish
 from webhooks.models import Delivery, Job, Source
-from webhooks.publishing.broker import Broker, job_queue
+from webhooks.publishing.broker import Broker, Nodes, NotConnectedError, job_queue
 from webhooks.publishing.publisher import PAUSE_SECONDS, Publisher
 from webhooks.publishing.pulse import Pulse
 from webhooks.publishing.relay import Relay
@@ -223,6 +224,33 @@ def test_a_message_that_the_broker_will_not_confirm_is_an_operational_error(monk
 
 
 @database
+@pytest.mark.parametrize("scheme", ["amqp://guest:guest@", "redis://"])
+def test_a_broker_that_cannot_be_connected_to_ends_the_round_at_the_first_queue(
+    scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+    connect = Nodes.connect
+
+    def counted(nodes: Nodes) -> Any:
+        tries.append(1)
+        return connect(nodes)
+
+    monkeypatch.setattr(Nodes, "connect", counted)
+    queues = [f"q{number}" for number in range(10)]
+    relay = Relay(
+        Subscriptions([replace(SUBSCRIPTION, name=f"app.{queue}", queue=queue) for queue in queues]),
+        stop=threading.Event(),
+    )
+    for queue in queues:
+        new_job(queue=queue, handler=f"app.{queue}")
+    silent = socket.create_server(("127.0.0.1", 0))
+    url = f"{scheme}127.0.0.1:{silent.getsockname()[1]}/"
+    with silent, celery_on(url), pytest.raises(NotConnectedError):
+        relay.round()
+    assert len(tries) == 1
+
+
+@database
 def test_the_relay_sleeps_no_longer_than_until_the_next_job_is_due() -> None:
     relay = new_relay()
     assert relay.round()[1] == 1.0
@@ -252,7 +280,7 @@ def test_offering_to_a_publisher_whose_broker_is_silent_does_not_wait(caplog: py
         began = time.monotonic()
         publisher.offer([JobToPublish(number, "app.handle", QUEUE) for number in range(1000)])
         assert time.monotonic() - began < PAUSE_SECONDS
-        publisher.stop(timeout_seconds=30)
+        finish(publisher)
     assert {record.getMessage() for record in caplog.records} == {"jobs are left to the relay"}
     reasons = [record.__dict__["reason"] for record in caplog.records]
     assert reasons == ["more than can be published at once", "the broker did not answer in time"]

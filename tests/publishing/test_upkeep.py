@@ -27,6 +27,7 @@ from webhooks.publishing.strays import Strays
 from webhooks.publishing.upkeep import Upkeep
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscriptions
+from webhooks.threads import start_thread
 
 pytestmark = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 
@@ -152,13 +153,23 @@ def test_a_relay_that_its_broker_holds_says_that_the_broker_is_not_there(
     assert pulse.registry.get_sample_value("hookline_relay_broker_available") == 0
 
 
-def test_an_upkeep_that_ends_by_a_fault_of_its_own_ends_the_relay_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upkeep_that_fails_by_a_fault_of_its_own_ends_the_relays_process(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop, statuses = threading.Event(), list[int]()
+
+    def end(status: int) -> None:
+        statuses.append(status)
+        stop.set()
+
     def fault(_strays: Strays) -> None:
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(Strays, "step", fault)
-    with pytest.raises(RuntimeError, match="unforeseen"):
-        Relay(SUBSCRIPTIONS, stop=threading.Event(), broker=Broker()).run()
+    monkeypatch.setattr("webhooks.threads.os._exit", end)
+    Relay(SUBSCRIPTIONS, stop=stop, broker=Broker()).run()
+    assert statuses == [1]
+    assert "thread failed; the process ends" in caplog.messages
 
 
 def test_an_upkeep_without_its_database_waits_and_goes_on(
@@ -173,6 +184,6 @@ def test_an_upkeep_without_its_database_waits_and_goes_on(
 
     monkeypatch.setattr(Strays, "step", step)
     upkeep = Upkeep(new_strays(), stop=stop, pulse=Pulse(stop), gauges=None)
-    upkeep.start()
-    upkeep.join()
+    start_thread("upkeep", upkeep.run).join(60)
+    assert stop.is_set()
     assert "upkeep waits" in caplog.messages

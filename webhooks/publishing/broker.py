@@ -28,12 +28,20 @@ MESSAGE_VERSION = 1
 DELIVERY_LIMIT = 20
 """How often RabbitMQ delivers a message that comes back unacknowledged. What it drops, the relay publishes again."""
 DEPTH_SECONDS = 1.0
-TIMEOUT_SECONDS = 2.0
-_PATIENCE: dict[str, dict[str, Any]] = {
-    # No answer within these is a failure, whatever state the connection is in.
-    "amqp": {"connect_timeout": TIMEOUT_SECONDS, "read_timeout": TIMEOUT_SECONDS, "write_timeout": TIMEOUT_SECONDS},
-    "redis": {"socket_connect_timeout": TIMEOUT_SECONDS, "socket_timeout": TIMEOUT_SECONDS},
+_TIMEOUTS = {
+    "amqp": ("connect_timeout", "read_timeout", "write_timeout"),
+    "redis": ("socket_connect_timeout", "socket_timeout"),
 }
+"""The transports' options for how long they wait for an answer, in whatever state the connection is."""
+
+
+class NotConnectedError(OperationalError):
+    """No node of the broker lets us connect, so every other call would fail the same way."""
+
+
+def timeout_seconds() -> float:
+    """Return how long the broker may take to answer."""
+    return float(settings.CELERY_BROKER_CONNECTION_TIMEOUT)
 
 
 def job_queue(name: str) -> Queue:
@@ -54,13 +62,13 @@ class Nodes:
         self._app = app
         self._next = 0
 
-    def connect(self, *, seconds: float = TIMEOUT_SECONDS) -> Connection:
+    def connect(self, *, seconds: float | None = None) -> Connection:
         """Return a connection to the first node that answers; after so long no further one is tried.
 
-        A node that refuses costs nothing, a silent one TIMEOUT_SECONDS. Raises what the last one tried has raised.
+        A node that refuses costs nothing, a silent one `timeout_seconds()`. Raises what the last one tried has raised.
         """
         urls = str(self._app.conf.broker_url).split(";")
-        deadline = time.monotonic() + seconds
+        deadline = time.monotonic() + (timeout_seconds() if seconds is None else seconds)
         for left in reversed(range(len(urls))):
             connection = self._new_connection(urls[self._next % len(urls)])
             try:
@@ -79,11 +87,11 @@ class Nodes:
     def _new_connection(self, url: str) -> Connection:
         connection = self._app.connection_for_write(
             url,
-            connect_timeout=TIMEOUT_SECONDS,
+            connect_timeout=timeout_seconds(),
             heartbeat=0,  # Nobody would send them while the thread sleeps.
         )
-        patience = _PATIENCE.get(connection.transport.driver_type, {})
-        connection.transport_options = {**(connection.transport_options or {}), **patience}
+        timeouts = dict.fromkeys(_TIMEOUTS.get(connection.transport.driver_type, ()), timeout_seconds())
+        connection.transport_options = {**(connection.transport_options or {}), **timeouts}
         return connection
 
 
@@ -103,7 +111,8 @@ def broker_errors() -> Iterator[None]:
 class Broker:
     """One connection to the broker, for one thread.
 
-    Raises kombu's OperationalError with the reason in words that follow on "the broker", and is then closed.
+    Raises kombu's OperationalError with the reason in words that follow on "the broker", and is then closed;
+    NotConnectedError, which is one, where it could not connect.
     """
 
     def __init__(self) -> None:
@@ -140,10 +149,9 @@ class Broker:
 
     def _guarded(self, call: Callable[..., T], *args: Any) -> T:
         try:
+            if self._connection is None:
+                self._connect()
             with broker_errors():
-                if self._connection is None:
-                    self._connection = self._nodes.connect()
-                    self._producer = Producer(self._connection.channel(), auto_declare=False)
                 return call(*args)
         except OperationalError as error:
             # A node that is well may still refuse this call, and stays the one that is asked.
@@ -151,6 +159,14 @@ class Broker:
                 self._nodes.move_on()
             self.close()
             raise
+
+    def _connect(self) -> None:
+        try:
+            with broker_errors():
+                self._connection = self._nodes.connect()
+                self._producer = Producer(self._connection.channel(), auto_declare=False)
+        except OperationalError as error:
+            raise NotConnectedError(*error.args) from error.__cause__
 
     def _read_depth(self, queue: str) -> int:
         # Declaring what is there changes nothing, and answers with the depth just as a passive declare does.
@@ -173,6 +189,6 @@ class Broker:
             routing_key=job.queue,
             serializer="json",
             headers={**message.headers, "hookline": MESSAGE_VERSION},
-            confirm_timeout=TIMEOUT_SECONDS,
+            confirm_timeout=timeout_seconds(),
             **message.properties,
         )

@@ -17,12 +17,13 @@ from webhooks.inbox import database, due
 from webhooks.inbox.store import JobToPublish
 from webhooks.models import Job
 from webhooks.outage_log import OutageLog
-from webhooks.publishing.broker import Broker
+from webhooks.publishing.broker import Broker, NotConnectedError
 from webhooks.publishing.gauges import QueueGauges
 from webhooks.publishing.pulse import PUBLISHING, Pulse
 from webhooks.publishing.strays import Strays
 from webhooks.publishing.upkeep import Upkeep
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from webhooks.threads import start_thread
 
 TICK_SECONDS = 1.0
 BATCH = 500
@@ -65,7 +66,7 @@ class Relay:
     def run(self) -> None:
         """Work round after round until stopped; outages of the database and the broker are waited out."""
         logger.info("relay started", extra={"queues": ",".join(self._subscriptions.queues)})
-        self._upkeep.start()
+        upkeep = start_thread("upkeep", self._upkeep.run)
         while not self._stop.is_set():
             self._pulse.beat(PUBLISHING)
             try:
@@ -77,7 +78,7 @@ class Relay:
                 self._wait_out(error)
         self._broker.close()
         connection.close()
-        self._upkeep.join()
+        upkeep.join()
 
     def round(self) -> tuple[Tally, float]:
         """Do all that is due now, in bounded batches; return what was done and how long to sleep, in seconds."""
@@ -91,7 +92,9 @@ class Relay:
             self._pulse.beat(PUBLISHING)
             try:
                 is_behind |= self._relay(queue, tally)
-            except OperationalError as error:  # Of one queue, it may be; the others are not to wait for it.
+            except NotConnectedError:  # The other queues would wait as long, one after another.
+                raise
+            except OperationalError as error:  # It may be about this queue alone, so the other queues go on.
                 failures[queue] = error
         if failures and len(failures) == len(queues):
             raise failures[queues[0]]

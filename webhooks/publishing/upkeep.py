@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """A thread that begins at `start` and ends soon after `stop` is set. An error that nobody foresaw sets it too."""
+    """`run` works until `stop` is set, on a thread of its own; a fault of our own code ends the process with it."""
 
     def __init__(self, strays: Strays, *, stop: threading.Event, pulse: Pulse, gauges: QueueGauges | None) -> None:
         self._strays = strays
@@ -31,18 +31,16 @@ class Upkeep:
         self._pulse = pulse
         self._gauges = gauges
         self._retention = retention.Schedule()
-        self._thread = threading.Thread(target=self._run, name="upkeep", daemon=True)
-        self._error: Exception | None = None
         self._outages = OutageLog(logger, "upkeep waits")
 
-    def start(self) -> None:
-        self._thread.start()
-
-    def join(self) -> None:
-        """Wait for its end, and raise what ended it, if it was an error."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
+    def run(self) -> None:
+        """Take step after step until stopped."""
+        try:
+            while not self._stop.is_set():
+                self._pulse.beat(UPKEEP)
+                self._stop.wait(self._turn())
+        finally:
+            connection.close()
 
     def step(self) -> bool:
         """Do what is due, in bounded batches; tell whether more leases may be over. Raises the database's errors."""
@@ -53,17 +51,6 @@ class Upkeep:
         self._strays.step()
         self._retention.step()
         return expired == LEASE_BATCH
-
-    def _run(self) -> None:
-        try:
-            while not self._stop.is_set():
-                self._pulse.beat(UPKEEP)
-                self._stop.wait(self._turn())
-        except Exception as error:  # Of a fault in our own code: a relay that does half of its work must not live on.
-            self._error = error
-            self._stop.set()
-        finally:
-            connection.close()
 
     def _turn(self) -> float:
         """Take a step, and return how long to wait for the next one; an outage of the database is waited out."""
