@@ -23,6 +23,11 @@ POLL_SECONDS = 0.2
 EXITS_AT_START = 2
 """How often a program that has never stayed up may end before the start counts as failed."""
 
+NOT_ON_LINUX = (
+    "On this system a killed program may leave processes behind, and neither their memory nor headers that trickle are "
+    "bounded: fine for writing handlers; in production, use Linux."
+)
+
 
 def run(requests: StopRequests) -> int:
     """Return the exit status: 0 after a stop that was asked for, else 1."""
@@ -31,6 +36,8 @@ def run(requests: StopRequests) -> int:
         with preparation.lock_data_directory(settings.HOOKLINE_DATA_DIR) as lock:
             preparation.check_ports()
             say("Hookline starts the receiver, the relay, a worker and Flower ...")
+            if sys.platform != "linux":
+                say(NOT_ON_LINUX)
             is_new = preparation.prepare()
             if requests.count:
                 return 0

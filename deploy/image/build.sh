@@ -45,8 +45,9 @@ for section in global install :env:; do echo "$configured" | sed -n "s/^$section
         esac
         # What lies on this machine's disk cannot be seen in there.
         case $value in file:*) continue ;; esac
-        sed -i "/^$option = /d" "$lent/pip.conf"
-        echo "$option = $value" >>"$lent/pip.conf"
+        sed "/^$option = /d" "$lent/pip.conf" >"$lent/pip.conf.new"
+        echo "$option = $value" >>"$lent/pip.conf.new"
+        mv "$lent/pip.conf.new" "$lent/pip.conf"
     done
 
 echo "Building $name ..."
@@ -57,7 +58,7 @@ buildah bud --isolation chroot --layers --quiet --file $file --tag "$name" \
     --build-arg BASE_IMAGE="$base" \
     --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
     --build-arg REVISION="$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)" \
-    --build-arg CREATED="$(date --utc +%Y-%m-%dT%H:%M:%SZ)" \
+    --build-arg CREATED="$(date -u +%Y-%m-%dT%H:%M:%SZ)" \
     . >/dev/null
 built=$(id_of "$name")
 if [ -z "$built" ]; then

@@ -190,7 +190,9 @@ def front(application: Application, monkeypatch: pytest.MonkeyPatch) -> Front:
 
 
 def front_of(application: Application, monkeypatch: pytest.MonkeyPatch, *, body_seconds: float) -> Front:
-    monkeypatch.setattr("celery.platforms.set_pdeathsig", lambda _name: None)  # Not for the tests' own process.
+    monkeypatch.setattr(
+        "webhooks.receiver.front.signal_at_parents_end", lambda _name: None
+    )  # Not for the tests' own process.
     rules = Rules(secrets={"github": ["x"]}, fingerprint_key="", subscriptions=Subscriptions(), max_body_bytes=25 * MB)
     return Front(application, rules=lambda: rules, threads=8, body_seconds=body_seconds, connections=Connections(0))
 

@@ -15,11 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import orjson
-from celery import platforms
 from granian._granian import RSGIHTTPProtocol as HTTPProtocol
 from granian._granian import RSGIProtocolClosed as ProtocolClosed
 from granian.rsgi import Scope
 
+from webhooks.parent import signal_at_parents_end
 from webhooks.receiver import readiness
 from webhooks.receiver.body_length import announced_length
 from webhooks.receiver.body_reader import HELD_BYTES, BodyError, read_body
@@ -54,7 +54,7 @@ class Front:
         self._connections = connections
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        platforms.set_pdeathsig("SIGKILL")  # type: ignore[attr-defined]  # A receiver whose launcher was killed must not go on holding the port.
+        signal_at_parents_end(signal.SIGKILL)  # A receiver whose launcher was killed must not go on holding the port.
         loop.add_signal_handler(DRAIN_SIGNAL, readiness.stopping.set)
         self._connections.watch(loop)
         self._held = ByteBudget(HELD_BYTES)
