@@ -13,12 +13,13 @@ from django.core.management.base import CommandError
 
 from deploy.preparation import QuickstartError
 from webhooks.listening import url_of
+from webhooks.paths import READYZ
 
 FINAL = frozenset({"succeeded", "dead", "skipped"})
 
 
 def receiver_is_ready() -> bool:
-    return _status(settings.HOOKLINE_PORT, "/readyz") == http.client.OK
+    return _status(settings.HOOKLINE_PORT, READYZ) == http.client.OK
 
 
 def flower_answers() -> bool:

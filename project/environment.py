@@ -54,6 +54,12 @@ def stop_on_errors(env: Variables) -> None:
         raise ImproperlyConfigured("; ".join(f"{name}: {sentence}" for name, sentence in sorted(faults.items())))
 
 
+def value_or_default(read: Callable[..., Any], name: str, default: Any, **options: Any) -> Any:
+    """Return a value that is used before `stop_on_errors`: the default also stands in for one that cannot be read."""
+    value = read(name, default, **options)
+    return default if value is None else value
+
+
 def fail(sentence: str) -> NoReturn:
     """Refuse a value from inside a parser. The sentence must not show the value."""
     raise ValidationError(sentence)

@@ -7,6 +7,8 @@ webhook secrets, with which deliveries are forged, nor SECRET_KEY, with which se
 import os
 from collections.abc import Mapping
 
+from webhooks.source_secrets import listed_name
+
 EVERYTHING = "all"
 """The role of whatever is none of the others, such as `manage.py check`: it uses all there is."""
 USED: Mapping[str, frozenset[str]] = {
@@ -35,17 +37,12 @@ def role_of(command: str) -> str | None:
 
 def uses(role: str, variable: str) -> bool:
     """Tell whether a role uses one of the guarded variables."""
-    return role == EVERYTHING or _known(variable) in USED[role]
+    return role == EVERYTHING or listed_name(variable) in USED[role]
 
 
 def withhold(role: str) -> None:
     """Take out of this process's environment, and of those that it starts, what the role does not use."""
     for name in list(os.environ):
         variable = name.removesuffix("_FILE")
-        if _known(variable) in GUARDED and not uses(role, variable):
+        if listed_name(variable) in GUARDED and not uses(role, variable):
             del os.environ[name]
-
-
-def _known(variable: str) -> str:
-    """Return the name in the tables above: each further source's secrets are as those of the first."""
-    return "GITHUB_WEBHOOK_SECRETS" if variable.startswith("GITHUB_WEBHOOK_SECRETS_") else variable

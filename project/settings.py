@@ -16,10 +16,12 @@ from project.environment import (
     open_environment,
     operator_name,
     stop_on_errors,
+    value_or_default,
 )
 from project.logging import logging_settings
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
 from webhooks.listening import EVERY_ADDRESS
+from webhooks.source_secrets import variable_of
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -29,9 +31,9 @@ env = open_environment()
 HOOKLINE_ENVIRONMENT = env.str("HOOKLINE_ENVIRONMENT", "embedded", validate=one_of(ENVIRONMENTS))
 PRODUCTION = HOOKLINE_ENVIRONMENT == "production"
 DEBUG = env.bool("DEBUG", False)
-HOOKLINE_DATA_DIR: Path = env.directory("HOOKLINE_DATA_DIR", BASE_DIR / ".hookline") or BASE_DIR / ".hookline"
+HOOKLINE_DATA_DIR: Path = value_or_default(env.directory, "HOOKLINE_DATA_DIR", BASE_DIR / ".hookline")
 
-HOOKLINE_ROLE = env.str("HOOKLINE_ROLE", EVERYTHING, validate=one_of(ROLES)) or EVERYTHING
+HOOKLINE_ROLE: str = value_or_default(env.str, "HOOKLINE_ROLE", EVERYTHING, validate=one_of(ROLES))
 withhold(HOOKLINE_ROLE)
 # The embedded default brings what nobody gave; production must be given each of them.
 _generated = {} if PRODUCTION else generated_secrets(open_data_directory(HOOKLINE_DATA_DIR))
@@ -65,9 +67,9 @@ HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", [])
 
 HOOKLINE_SOURCES = env.source_names("HOOKLINE_SOURCES", ["github"]) or []
 HOOKLINE_SECRETS: dict[str, list[str]] = {}
-"""Each source's current secrets: GITHUB_WEBHOOK_SECRETS for `github`, GITHUB_WEBHOOK_SECRETS_GHES for `ghes`."""
+"""Each source's current secrets."""
 for _source in HOOKLINE_SOURCES:
-    _name = "GITHUB_WEBHOOK_SECRETS" + ("" if _source == "github" else f"_{_source.upper().replace('-', '_')}")
+    _name = variable_of(_source)
     HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name, _default(_name, unused=[]))
 
 # A pod's address varies, and may be of IPv6 alone.

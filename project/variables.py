@@ -1,7 +1,7 @@
 """Reads one variable of the environment as people write it: `NAME`, or the file that `NAME_FILE` names.
 
-Env files of Docker keep quotes, editors add line ends and byte-order marks, copying adds blanks. What surrounds a value
-and cannot be meant is left out; what may be meant in two ways is refused. A sentence never shows the value.
+Env files of Docker keep quotes, editors add line ends and byte-order marks, copying adds blanks. Such characters around
+a value are taken off where they cannot belong to it, and refused where they might. No error message shows the value.
 """
 
 import os
@@ -12,12 +12,14 @@ from typing import Any
 
 from environs import Env
 
+from webhooks.source_secrets import listed_name
+
 LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TRUSTED_ORIGINS")
-"""Their values may be one item a line."""
+"""Lists: their items may stand on lines of their own."""
 SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
-"""Their values may begin and end with quotes: who knows? One wrong secret, and no delivery is accepted."""
+"""Quotes around these are refused, not taken off: they may belong to the secret, and a wrong one fits no delivery."""
 MAY_BE_EMPTY = ("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS")
-"""Empty means none."""
+"""Only these may be empty, which means none."""
 LARGEST_BYTES = 2**20
 
 _QUOTES = ('""', "''", "``", "\u201c\u201d", "\u2018\u2019")
@@ -26,11 +28,11 @@ _LINE_ENDS = "\t\n\r"
 
 
 class UnreadableValueError(Exception):
-    """What stands there cannot be a value; says why, without it."""
+    """The variable's text cannot be a value. The message says why and does not show the text."""
 
 
 class Variables(Env):
-    """The library's reader, with values as `read` has them and what it refuses in `faults`, by variable."""
+    """The library's reader, with `read` and `read_file` below it. `faults` has what they refuse, by variable."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -87,22 +89,22 @@ def _decoded(content: bytes) -> str:
 
 
 def cleaned(name: str, text: str) -> str:
-    """Return a value without what surrounds it. Raises UnreadableValueError."""
+    """Return a value without the blanks, marks and quotes around it. Raises UnreadableValueError."""
     value = text.strip().removeprefix(_MARK).strip()
-    _refuse_what_nobody_sees(value)
+    _refuse_invisible_characters(value)
     if is_quoted(value):
-        if is_among(name, SECRETS):
+        if listed_name(name) in SECRETS:
             raise UnreadableValueError(
                 "begins and ends with quotes, as some env files leave them; take them off, or choose another secret."
             )
         value = _unquoted(value)
-    if not is_among(name, LISTS) and len(value.splitlines()) > 1:
+    if listed_name(name) not in LISTS and len(value.splitlines()) > 1:
         raise UnreadableValueError("must be a single line.")
     return value
 
 
 def items(value: str) -> Iterator[str]:
-    """Yield what stands between commas or on lines, without blanks; nothing for what is empty."""
+    """Yield a list's items, separated by commas or line ends; no empty ones, and none with blanks around it."""
     for line in value.splitlines():
         for item in map(str.strip, line.split(",")):
             if item:
@@ -110,14 +112,14 @@ def items(value: str) -> Iterator[str]:
 
 
 def unquoted_items(value: str) -> list[str]:
-    """Return the items of a list of which none can have quotes of its own."""
+    """Return the items of a list, each without quotes around it: for lists whose items never contain quotes."""
     return [_unquoted(item) for item in items(value)]
 
 
-def _refuse_what_nobody_sees(value: str) -> None:
+def _refuse_invisible_characters(value: str) -> None:
     for character in value:
         kind = unicodedata.category(character)
-        if kind == "Cs":  # What os.environ makes of a byte that is no text.
+        if kind == "Cs":  # A surrogate: os.environ has it for a byte that is not UTF-8.
             raise UnreadableValueError("is no text in UTF-8.")
         if kind == "Cc" and character not in _LINE_ENDS:
             raise UnreadableValueError("holds control characters, as a file in UTF-16 does; write it as plain text.")
@@ -130,12 +132,7 @@ def is_quoted(value: str) -> bool:
 
 
 def _unquoted(value: str) -> str:
-    """Take off the quotes around the whole; of `"a", "b"` none, for the first one ends in the middle."""
+    """Take off one pair of quotes around the whole value. `"a", "b"` keeps its quotes: they are two pairs."""
     if is_quoted(value) and not {value[0], value[-1]} & set(value[1:-1]):
         return value[1:-1].strip()
     return value
-
-
-def is_among(name: str, names: tuple[str, ...]) -> bool:
-    """Tell whether a variable is one of these; each further source has a variable of secrets too."""
-    return name in names or ("GITHUB_WEBHOOK_SECRETS" in names and name.startswith("GITHUB_WEBHOOK_SECRETS_"))

@@ -21,6 +21,7 @@ from typing import Any
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from webhooks.listening import address_of, open_socket
+from webhooks.paths import LIVEZ, METRICS, READYZ, STARTUPZ
 from webhooks.threads import start_thread
 
 SILENT_SECONDS = 5.0
@@ -39,15 +40,15 @@ class Probes:
 
     def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         """Return the status, the content type and the body for a path."""
-        if path == "/metrics":
+        if path == METRICS:
             return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self.registry)
         words = {
-            "/livez": ("live", self.live),
-            "/readyz": ("ready", self.ready),
-            "/startupz": ("started", self.started),
+            LIVEZ: ("live", self.live),
+            READYZ: ("ready", self.ready),
+            STARTUPZ: ("started", self.started),
         }
         if path not in words:
-            return _json(HTTPStatus.NOT_FOUND, {"error": f"There are {', '.join(words)} and /metrics here."})
+            return _json(HTTPStatus.NOT_FOUND, {"error": f"There are {', '.join(words)} and {METRICS} here."})
         word, faults = words[path]
         found = faults()
         status = HTTPStatus.SERVICE_UNAVAILABLE if found else HTTPStatus.OK

@@ -13,7 +13,7 @@ from django.urls import Resolver404, resolve
 
 from project.roles import USED
 from tests.support.processes import ROOT
-from webhooks.management.commands.receiver import STOP_MARGIN_SECONDS
+from webhooks.receiver.server import STOP_MARGIN_SECONDS
 
 DEPLOY = ROOT / "deploy"
 ROLES = {"receiver", "relay", "worker", "flower", "migrate"}

@@ -29,8 +29,8 @@ from tests.support.kubernetes import (
     runs_hookline,
 )
 from tests.support.processes import manage
+from webhooks.paths import PROBES
 from webhooks.probe_server import Probes
-from webhooks.receiver.middleware import PROBES
 from workers.deployment.manifests import Manifest, Workload, workloads
 
 # The first test that reads them renders all: 130 short processes, which take their time on a machine that is busy.

@@ -32,7 +32,7 @@ from tests.support.kubernetes import (
 from tests.support.processes import ROOT
 from webhooks.inbox.due import waiting_in
 from webhooks.models import Job
-from webhooks.receiver.middleware import PROBES, WEBHOOKS
+from webhooks.paths import PROBES, WEBHOOKS
 from webhooks.states import AttemptOutcome, JobState
 from workers.deployment import notes
 from workers.deployment.deployed import Fleet

@@ -563,7 +563,10 @@ def test_a_database_that_fails_is_one_sentence_after_what_was_removed(monkeypatc
 def test_a_database_that_does_not_answer_is_one_sentence(tmp_path: Path) -> None:
     ended = manage("prune", HOOKLINE_DATA_DIR=tmp_path, DATABASE_URL="postgres://someone:hush@127.0.0.1:9/hookline")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr.strip() == "CommandError: The database refuses the connection: nothing listens there."
+    assert (
+        ended.stderr.strip()
+        == "CommandError: The database refuses the connection: nothing listens there; it is hookline at 127.0.0.1:9."
+    )
 
 
 # --- The settings -----------------------------------------------------------------------------------------------------

@@ -21,7 +21,8 @@ from webhooks.github.signature import sign
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import JobToPublish, Stored
 from webhooks.models import Delivery, Payload
-from webhooks.receiver.intake import Rules, receive, refuse_unread
+from webhooks.receiver.intake import Rules, check_head, receive
+from webhooks.receiver.replies import RefusedError
 from webhooks.subscriptions.installed import installed_subscriptions
 
 SECRETS = ["the old secret of this hook", "the new secret of this hook"]
@@ -148,11 +149,14 @@ def rules() -> Rules:
 
 
 def answer_to(request: Request, committer: Committer) -> tuple[int, Mapping[str, Any]]:
-    refused = refuse_unread(request.method, request.source, request.headers, rules())
-    answer = refused or receive(
-        request.source, request.headers, request.body, rules=rules(), committer=committer, publisher=NoBroker()
-    )
-    return answer.status, answer.body
+    try:
+        check_head(request.method, request.source, request.headers, rules())
+        reply = receive(
+            request.source, request.headers, request.body, rules=rules(), committer=committer, publisher=NoBroker()
+        )
+    except RefusedError as refused:
+        reply = refused.reply
+    return reply.status, reply.body
 
 
 @settings(max_examples=repeats(600), suppress_health_check=[HealthCheck.too_slow])
@@ -195,16 +199,17 @@ def test_one_bit_changed_in_the_body_or_signature_is_401(request: Request, data:
 @settings(max_examples=repeats(50))
 @given(request=good_requests)
 def test_without_an_inbox_every_good_delivery_is_503_and_tells_when_to_come_back(request: Request) -> None:
-    answer = receive(
-        request.source,
-        request.headers,
-        request.body,
-        rules=rules(),
-        committer=CountingCommitter(is_available=False),
-        publisher=NoBroker(),
-    )
-    assert answer.status == 503
-    assert int(answer.headers["Retry-After"]) > 0
+    with pytest.raises(RefusedError) as refused:
+        receive(
+            request.source,
+            request.headers,
+            request.body,
+            rules=rules(),
+            committer=CountingCommitter(is_available=False),
+            publisher=NoBroker(),
+        )
+    assert refused.value.reply.status == 503
+    assert int(refused.value.reply.headers["Retry-After"]) > 0
 
 
 # --- Through Django and the database ----------------------------------------------------------------------------------

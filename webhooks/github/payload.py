@@ -39,7 +39,7 @@ def media_type(content_type: str) -> str:
 
 def parse(body: bytes, *, content_type: str, limit_bytes: int | None = None) -> dict[str, Any]:
     """Return the payload: a JSON object, alone or in the form's `payload` field. Raises PayloadError."""
-    text = body if content_type == JSON else _form_payload(body)
+    text = body if media_type(content_type) == JSON else _form_payload(body)
     if limit_bytes is not None and len(text) > limit_bytes:
         raise PayloadTooLargeError(f"The payload is over the limit of {limit_bytes:,} bytes.")
     try:

@@ -6,7 +6,9 @@ Every body is read here, whether it is large or small, chunked or not, a deliver
 import asyncio
 from collections.abc import AsyncIterator
 
+from webhooks.receiver.body_length import Announced
 from webhooks.receiver.byte_budget import Share
+from webhooks.receiver.replies import RefusedError, too_large
 
 UNCOUNTED_BYTES = 64 * 1024
 """What of each body is taken in whatever the others hold, and at whatever rate it comes: most payloads are smaller."""
@@ -19,26 +21,17 @@ LEAST_SECONDS = 2.0
 """Beyond UNCOUNTED_BYTES, so many bytes must come in so many seconds of waiting for them, or the body ends here."""
 
 
-class BodyError(Exception):
-    """A body that is not read to its end. `status` is the answer's."""
-
-    def __init__(self, status: int, sentence: str) -> None:
-        super().__init__(sentence)
-        self.status = status
-
-
-async def read_body(
-    chunks: AsyncIterator[bytes], *, length: int | None, limit: int, seconds: float, held: Share
-) -> bytes:
-    """Return the whole body. `length` is None if only the body's end tells it; `held` is its share of HELD_BYTES."""
+async def read_body(chunks: AsyncIterator[bytes], announced: Announced, *, seconds: float, held: Share) -> bytes:
+    """Return the whole body, or raise RefusedError. `held` is its share of HELD_BYTES."""
     body = bytearray()
+    length, limit = announced.length, announced.limit
     room = UNCOUNTED_BYTES
     most = limit if length is None else length
     sender = _Sender(chunks, seconds)
     while len(body) != length and (chunk := await sender.next_chunk()):
         needed = len(body) + len(chunk)
         if needed > limit:
-            raise BodyError(413, f"The body is over the limit of {limit:,} bytes.")
+            raise too_large(limit)
         if needed > room:
             step = max(needed - room, min(STEP_BYTES, len(body), most - room))
             await held.take(step)
@@ -46,7 +39,7 @@ async def read_body(
         body += chunk
     # Granian marks the end by one empty chunk; where there is another one, the connection broke or trailers came.
     if len(body) != length and (length is not None or await sender.next_chunk() is not None):
-        raise BodyError(400, "The body broke off before its end, or trailers followed it.")
+        raise RefusedError(400, "The body broke off before its end, or trailers followed it.")
     return bytes(body)
 
 
@@ -72,7 +65,7 @@ class _Sender:
         except StopAsyncIteration:
             return None
         except TimeoutError:
-            raise BodyError(408, self._reason(clock() - began)) from None
+            raise RefusedError(408, self._reason(clock() - began)) from None
         self._left -= clock() - began
         self._least_left -= clock() - began
         self._arrived += len(chunk)

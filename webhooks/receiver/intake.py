@@ -1,17 +1,17 @@
 """What happens to a webhook, in order: verify, parse, match, store, publish. Start reading Hookline here.
 
-    refuse_unread   what can be said before the body is read: method, length, type, headers
-    receive         the rest, up to the answer: 202 only after the commit
+    check_head   what can be checked before the body is read: method, length, type, headers
+    receive      the rest, up to the reply: 202 only after the commit
 
-Values in, an `Answer` out: HTTP is in `views.py`, storage in `inbox/store.py`. Every rule on a header is
-GitHub's: https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
+Values in, a `Reply` out or a RefusedError: HTTP is in `views.py`, storage in `inbox/store.py`. Every rule on a header
+is GitHub's: https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
 """
 
 import logging
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from webhooks.github.event_names import EVENT_NAME
@@ -29,7 +29,8 @@ from webhooks.github.payload import (
 from webhooks.github.signature import fingerprint, matching_secret
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import JobToPublish, NewDelivery, store
-from webhooks.receiver.body_length import LengthError, announced_length
+from webhooks.receiver.body_length import Announced, announced_body
+from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.subscriptions.subscription import Subscriptions
 
 RETRY_AFTER_SECONDS = 5
@@ -68,92 +69,64 @@ class Rules:
     max_body_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A status and a small JSON object."""
-
-    status: int
-    body: Mapping[str, Any]
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-def refusal(status: int, sentence: str, **headers: str) -> Answer:
-    return Answer(status, {"error": sentence}, headers)
-
-
-def refuse_unread(method: str, source: str, headers: Mapping[str, str], rules: Rules) -> Answer | None:
-    """Return the answer to a request that can be refused before its body is read, or None.
+def check_head(method: str, source: str, headers: Mapping[str, str], rules: Rules) -> Announced:
+    """Return what body will follow, or raise RefusedError if the request can be refused before its body is read.
 
     `headers` finds names in any case.
     """
     if source not in rules.secrets:
-        return refusal(404, "No such source.")
+        raise RefusedError(404, "No such source.")
     if method != "POST":
-        return refusal(405, "Only POST is answered here.", Allow="POST")
+        raise RefusedError(405, "Only POST is answered here.", Allow="POST")
     if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
-        return refusal(411, "A Content-Length header is required, or a chunked body.")
-    if media_type(headers.get("Content-Type", "")) not in (JSON, FORM):
-        return refusal(415, f"The content type must be {JSON} or {FORM}.")
-    return refuse_length(headers, body_limit(headers, rules)) or _refuse_headers(headers)
+        raise RefusedError(411, "A Content-Length header is required, or a chunked body.")
+    content_type = media_type(headers.get("Content-Type", ""))
+    if content_type not in (JSON, FORM):
+        raise RefusedError(415, f"The content type must be {JSON} or {FORM}.")
+    growth = FORM_GROWTH if content_type == FORM else 1
+    announced = announced_body(headers, limit=rules.max_body_bytes * growth)
+    _check_github_headers(headers)
+    return announced
 
 
-def refuse_length(headers: Mapping[str, str], limit: int) -> Answer | None:
-    """Return the answer to a body whose announced length is over the limit or cannot be understood, or None."""
-    try:
-        length = announced_length(headers)
-    except LengthError as error:
-        return refusal(400, str(error))
-    if length is not None and length > limit:
-        return refusal(413, f"The body is over the limit of {limit:,} bytes.")
-    return None
-
-
-def body_limit(headers: Mapping[str, str], rules: Rules) -> int:
-    """Return how many bytes a delivery's body may have. Written as a form, its payload grows."""
-    is_form = media_type(headers.get("Content-Type", "")) == FORM
-    return rules.max_body_bytes * (FORM_GROWTH if is_form else 1)
-
-
-def _refuse_headers(headers: Mapping[str, str]) -> Answer | None:
+def _check_github_headers(headers: Mapping[str, str]) -> None:
     if not EVENT_NAME.fullmatch(headers.get("X-GitHub-Event", "")):
-        return refusal(400, "X-GitHub-Event is missing or not an event's name.")
+        raise RefusedError(400, "X-GitHub-Event is missing or not an event's name.")
     if _guid(headers.get("X-GitHub-Delivery", "")) is None:
-        return refusal(400, "X-GitHub-Delivery is missing or not a GUID.")
+        raise RefusedError(400, "X-GitHub-Delivery is missing or not a GUID.")
     hook_id = headers.get("X-GitHub-Hook-ID", "0")
     if not _NUMBER.fullmatch(hook_id) or int(hook_id) > LARGEST_ID:
-        return refusal(400, "X-GitHub-Hook-ID is not a number.")
+        raise RefusedError(400, "X-GitHub-Hook-ID is not a number.")
     if "X-Hub-Signature-256" not in headers:
-        return refusal(401, "X-Hub-Signature-256 is missing; a SHA-1 signature is not enough.")
-    return None
+        raise RefusedError(401, "X-Hub-Signature-256 is missing; a SHA-1 signature is not enough.")
 
 
 def receive(
     source: str, headers: Mapping[str, str], body: bytes, *, rules: Rules, committer: Committer, publisher: Offers
-) -> Answer:
-    """Verify, parse, match, store and publish a delivery that `refuse_unread` let pass; return the answer."""
+) -> Reply:
+    """Verify, parse, match, store and publish a delivery that `check_head` let pass, or raise RefusedError."""
     secret = matching_secret(body, headers.get("X-Hub-Signature-256"), rules.secrets[source])
     if secret is None:
-        return refusal(401, "X-Hub-Signature-256 matches none of this source's secrets.")
+        raise RefusedError(401, "X-Hub-Signature-256 matches none of this source's secrets.")
     try:
-        payload = parse(
-            body, content_type=media_type(headers.get("Content-Type", "")), limit_bytes=rules.max_body_bytes
-        )
+        payload = parse(body, content_type=headers.get("Content-Type", ""), limit_bytes=rules.max_body_bytes)
     except PayloadTooLargeError as error:
-        return refusal(413, str(error))
+        raise RefusedError(413, str(error)) from None
     except PayloadError as error:
-        return refusal(400, str(error))
+        raise RefusedError(400, str(error)) from None
     new = _new_delivery(source, headers, body, payload=payload, rules=rules, secret=secret)
     try:
         stored = committer.run(lambda: store(new), stored_bytes=len(body))
     except InboxUnavailableError:
-        return refusal(503, "The inbox is not available; try again later.", **{"Retry-After": str(RETRY_AFTER_SECONDS)})
+        again = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+        raise RefusedError(503, "The inbox is not available; try again later.", **again) from None
     publisher.offer(stored.to_publish)
     logger.info(
         "delivery repeated" if stored.is_duplicate else "delivery stored",
         extra={"delivery": stored.delivery_id, "event": new.event, "guid": new.guid, "jobs": stored.job_count},
     )
-    answer: dict[str, Any] = {"delivery": stored.delivery_id, "jobs": stored.job_count}
-    return Answer(200, {**answer, "duplicate": True}) if stored.is_duplicate else Answer(202, answer)
+    body_of_reply: dict[str, Any] = {"delivery": stored.delivery_id, "jobs": stored.job_count}
+    return Reply(200, {**body_of_reply, "duplicate": True}) if stored.is_duplicate else Reply(202, body_of_reply)
 
 
 def _new_delivery(

@@ -5,8 +5,7 @@ from collections.abc import Callable, Iterable
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest
 from django.urls import resolve
 
-PROBES = frozenset({"/livez", "/readyz", "/startupz", "/metrics"})
-WEBHOOKS = "/webhooks/"
+from webhooks.paths import PROBES, WEBHOOKS
 
 
 def machine_path(path: str) -> str:

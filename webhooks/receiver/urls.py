@@ -3,13 +3,14 @@
 from django.urls import path
 from django.views.generic import RedirectView
 
+from webhooks.paths import LIVEZ, METRICS, READYZ, STARTUPZ, WEBHOOKS
 from webhooks.receiver import views
 
 urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
-    path("webhooks/<slug:source>", views.webhook, name="webhook"),
-    path("livez", views.livez),
-    path("readyz", views.readyz),
-    path("startupz", views.startupz),
-    path("metrics", views.metrics),
+    path(f"{WEBHOOKS[1:]}<slug:source>", views.webhook, name="webhook"),
+    path(LIVEZ[1:], views.livez),
+    path(READYZ[1:], views.readyz),
+    path(STARTUPZ[1:], views.startupz),
+    path(METRICS[1:], views.metrics),
 ]

@@ -13,7 +13,8 @@ from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import try_to_store
 from webhooks.publishing.publisher import Publisher
 from webhooks.receiver import readiness
-from webhooks.receiver.intake import Answer, Rules, receive, refusal, refuse_unread
+from webhooks.receiver.intake import Rules, check_head, receive
+from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.subscriptions.installed import installed_subscriptions
 
 DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the last try on the database succeeded.")
@@ -52,17 +53,18 @@ def publisher() -> Publisher:
 def webhook(request: HttpRequest, source: str) -> HttpResponse:
     """Receive one delivery."""
     try:
-        return _response(_answer(request, source))
+        return _response(_reply(request, source))
+    except RefusedError as refused:
+        return _response(refused.reply)
     except Exception:
         # Whoever sent it reads JSON, and is to send it again: nothing is acknowledged.
         logger.exception("delivery failed", extra={"guid": request.headers.get("X-GitHub-Delivery", "")})
-        return _response(refusal(500, "The delivery could not be received; the receiver's log says why."))
+        return _response(RefusedError(500, "The delivery could not be received; the receiver's log says why.").reply)
 
 
-def _answer(request: HttpRequest, source: str) -> Answer:
-    refused = refuse_unread(request.method or "", source, request.headers, rules())
-    if refused is not None:
-        return refused
+def _reply(request: HttpRequest, source: str) -> Reply:
+    # The front has checked it too, to read no body in vain. But nothing makes whoever calls this view be the front.
+    check_head(request.method or "", source, request.headers, rules())
     return receive(source, request.headers, request.body, rules=rules(), committer=committer(), publisher=publisher())
 
 
@@ -127,5 +129,5 @@ def _in_words(is_available: bool) -> str:
     return "available" if is_available else "unavailable"
 
 
-def _response(answer: Answer) -> HttpResponse:
-    return JsonResponse(dict(answer.body), status=answer.status, headers=dict(answer.headers))
+def _response(reply: Reply) -> HttpResponse:
+    return JsonResponse(dict(reply.body), status=reply.status, headers=dict(reply.headers))

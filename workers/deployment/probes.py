@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from webhooks.paths import LIVEZ, READYZ, STARTUPZ
 from workers.deployment.deployed import Fleet, Rule, value
 from workers.deployment.manifests import Probe, Workload
 
@@ -11,7 +12,7 @@ PORTS = {
     "worker": "HOOKLINE_PROBE_PORT",
     "flower": "HOOKLINE_FLOWER_PORT",
 }
-PATHS = {"startupProbe": "/startupz", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
+PATHS = {"startupProbe": STARTUPZ, "livenessProbe": LIVEZ, "readinessProbe": READYZ}
 FLOWER_PATH = "/healthcheck"
 
 LEAST_PATIENCE_SECONDS = 20.0

@@ -2,11 +2,9 @@
 
 from collections.abc import Iterator
 
+from webhooks.source_secrets import listed_name
 from workers.deployment.deployed import Fleet, Rule
 from workers.deployment.manifests import Workload
-
-SOURCES = "GITHUB_WEBHOOK_SECRETS"
-"""Each further source has a variable of its own that begins so."""
 
 
 def unneeded_secrets(fleet: Fleet) -> Iterator[str]:
@@ -14,7 +12,7 @@ def unneeded_secrets(fleet: Fleet) -> Iterator[str]:
     for workload in fleet.workloads:
         withheld = fleet.around.withheld[workload.role]
         for name in sorted(names):
-            if (SOURCES if name.startswith(f"{SOURCES}_") else name) in withheld and _is_given(fleet, workload, name):
+            if listed_name(name) in withheld and _is_given(fleet, workload, name):
                 yield (
                     f"{workload}: it is given {name}, which a {workload.role} does not use, and what runs there could "
                     f"give it away; leave it out of its variables, and out of the items of the Secrets that it mounts."

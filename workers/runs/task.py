@@ -20,7 +20,7 @@ from celery import Celery, Task
 from django.conf import settings
 from django.db import Error, connections
 
-from webhooks.github.payload import media_type, parse
+from webhooks.github.payload import parse
 from webhooks.inbox import database, transitions
 from webhooks.inbox.engine import payload_of
 from webhooks.inbox.outcomes import Outcome
@@ -160,7 +160,7 @@ def event_of(job: ClaimedJob) -> Event:
     return Event(
         name=job.event,
         action=job.action,
-        payload=parse(_body_of(job), content_type=media_type(job.content_type or "")),
+        payload=parse(_body_of(job), content_type=job.content_type or ""),
         delivery=str(job.guid),
         source=job.source,
         hook_id=job.hook_id,

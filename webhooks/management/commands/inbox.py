@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error, connection
+from django.core.management.base import BaseCommand, CommandParser
 
 from webhooks.durations import relative, rough
-from webhooks.inbox import database
 from webhooks.inbox.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
+from webhooks.management.migrated import on_migrated_database
 from webhooks.states import JobState
 
 WIDTH = 100
@@ -46,29 +45,12 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["text", "json"], default="text", help="Default text.")
 
     def handle(self, *, format: str, **options: Any) -> None:
-        counts = _count()
+        counts = on_migrated_database(count_inbox)
         if format == "json":
             self.stdout.write(json.dumps(as_json(counts), indent=2))
             return
         for line in as_text(counts):
             self.stdout.write(line)
-
-
-def _count() -> Counts:
-    try:
-        if database.is_migrated():
-            return count_inbox()
-    except Error as error:
-        raise CommandError(f"The database {database.reason(error)}; {_place()}.") from None
-    raise CommandError(f"The database {database.NOT_MIGRATED}.")
-
-
-def _place() -> str:
-    """Say which database it is, without its user and password."""
-    told = connection.settings_dict
-    if connection.vendor == "sqlite":
-        return f"it is the file {told['NAME']}"
-    return f"it is {told['NAME']} at {told['HOST'] or 'localhost'}:{told['PORT'] or 5432}"
 
 
 def as_json(counts: Counts) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from webhooks.inbox import database
 from webhooks.inbox.retention import Limits, Pruned, current_limits, prune
+from webhooks.management.migrated import on_migrated_database
 
 
 class Command(BaseCommand):
@@ -27,7 +28,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="Remove nothing; say what would be removed.")
 
     def handle(self, *, dry_run: bool, **options: Any) -> None:
-        limits = _limits()
+        limits = on_migrated_database(current_limits)
         if limits is None:
             self.stdout.write("Nothing was ever received.")
             return
@@ -40,15 +41,6 @@ class Command(BaseCommand):
             raise CommandError(f"The database {database.reason(failure)}; the next pass goes on.")
         if stop.is_set():
             self.stdout.write("Stopped before the end; the next pass goes on.")
-
-
-def _limits() -> Limits | None:
-    try:
-        if database.is_migrated():
-            return current_limits()
-    except Error as error:
-        raise CommandError(f"The database {database.reason(error)}.") from None
-    raise CommandError(f"The database {database.NOT_MIGRATED}.")
 
 
 def _prune(limits: Limits, stop: Event, *, is_trial: bool) -> tuple[Pruned, Error | None]:

@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from webhooks.management.commands.receiver import STOP_MARGIN_SECONDS
+from webhooks.receiver.server import STOP_MARGIN_SECONDS
 from webhooks.subscriptions.installed import installed_subscriptions
 from workers.deployment import mismatches, notes
 from workers.deployment.deployed import Fleet, Surroundings

@@ -1,0 +1,29 @@
+"""Asks the database for a command of a person, who gets one sentence where it does not answer or is not migrated."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.core.management.base import CommandError
+from django.db import Error, connection
+
+from webhooks.inbox import database
+
+Result = TypeVar("Result")
+
+
+def on_migrated_database(work: Callable[[], Result]) -> Result:
+    """Return what the work returns. Raises CommandError."""
+    try:
+        if database.is_migrated():
+            return work()
+    except Error as error:
+        raise CommandError(f"The database {database.reason(error)}; {_which()}.") from None
+    raise CommandError(f"The database {database.NOT_MIGRATED}.")
+
+
+def _which() -> str:
+    """Say which database it is, without its user and password."""
+    given = connection.settings_dict
+    if connection.vendor == "sqlite":
+        return f"it is the file {given['NAME']}"
+    return f"it is {given['NAME']} at {given['HOST'] or 'localhost'}:{given['PORT'] or 5432}"
