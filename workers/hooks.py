@@ -6,20 +6,15 @@ import resource
 import signal
 from typing import Any
 
-from celery import Celery, signals
+from celery import signals
 from celery.concurrency.prefork import TaskPool
 from django.conf import settings
 
-from webhooks.publishing.broker import job_queue
-from webhooks.subscriptions.installed import installed_subscriptions
-from webhooks.subscriptions.subscription import Subscriptions
 from workers.memory import keep_loaded_shared
 from workers.processes.descendants import let_handlers_have_processes
 from workers.processes.recycling import count_growth, warn_of_little_room
-from workers.runs.task import register
+from workers.runs.registration import configure
 from workers.stopping.flag import is_stopping, mark_stopping
-
-VISIBILITY_MARGIN_SECONDS = 60.0
 
 
 def connect() -> None:
@@ -37,41 +32,20 @@ def connect() -> None:
     signals.worker_process_shutdown.connect(_leave_at_once, weak=False)
 
 
-def configure(app: Celery) -> None:
-    """Register a task for each subscription, and declare the queues they use."""
-    subscriptions = installed_subscriptions()
-    names = {app.conf.task_default_queue, *subscriptions.queues}
-    app.conf.task_queues = [job_queue(name) for name in sorted(names)]
-    app.conf.task_create_missing_queues = False
-    if app.conf.broker_url.startswith("redis"):
-        options = app.conf.broker_transport_options
-        app.conf.broker_transport_options = {**options, "visibility_timeout": visibility_seconds(subscriptions)}
-    register(app, subscriptions)
-
-
-def visibility_seconds(subscriptions: Subscriptions) -> float:
-    """Return how long Redis leaves a message to a worker that has not acknowledged it.
-
-    It is acknowledged as its run starts. Until then it waits in the worker for a child to be free: for one run of the
-    longest time limit at most, and as much again for safety.
-    """
-    return 2 * max((subscription.time_limit for subscription in subscriptions), default=0.0) + VISIBILITY_MARGIN_SECONDS
-
-
 def _prepare(instance: Any = None, **_options: Any) -> None:
     # Celery's own worker comes with these, which no other process needs.
-    from workers.probes.step import Probes
+    from workers.probes.step import ProbeStep
     from workers.processes.orphans import Orphans
-    from workers.runs.ended import Watch
+    from workers.runs.ended_processes import Watch
     from workers.runs.inbox_check import InboxCheck
-    from workers.stopping import control  # noqa: F401  Importing it registers the commands.
+    from workers.stopping import remote_commands  # noqa: F401  Importing it registers the commands.
     from workers.stopping.grace import Grace
     from workers.stopping.lifetime import Lifetime
-    from workers.stopping.waits import shorten_waits
+    from workers.stopping.short_waits import shorten_waits
 
     shorten_waits()
     configure(instance.app)
-    for step in (Watch, Orphans, Probes, InboxCheck, Grace, Lifetime):
+    for step in (Watch, Orphans, ProbeStep, InboxCheck, Grace, Lifetime):
         instance.app.steps["worker"].add(step)
 
 

@@ -13,13 +13,13 @@ from tests.support.deployments import (
     Manifests,
     around,
     both,
+    config,
     container,
     found,
     pod,
     scaler,
     sound,
     subscription,
-    told,
     with_arguments,
     with_grace,
     with_hook,
@@ -32,7 +32,7 @@ from tests.support.deployments import (
 from tests.support.kubernetes import needs_kubectl, renderings
 from tests.support.processes import manage
 from workers.deployment import mismatches, notes
-from workers.deployment.deployed import DEFAULTS, Fleet
+from workers.deployment.deployed import DEFAULTS, Deployed
 from workers.deployment.manifests import Manifest, UnreadableManifestError, quantity
 
 pytestmark = pytest.mark.timeout(900)  # The first test that needs them renders all combinations.
@@ -53,26 +53,26 @@ WORKER, RECEIVER = "rendered.yaml: Deployment worker: ", "rendered.yaml: Deploym
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (told("HOOKLINE_GRACE_SECONDS", "ninety"), "HOOKLINE_GRACE_SECONDS is 'ninety', which is no number"),
-        (told("HOOKLINE_GRACE_SECONDS", "inf"), "HOOKLINE_GRACE_SECONDS is 'inf', which is no number"),
+        (config("HOOKLINE_GRACE_SECONDS", "ninety"), "HOOKLINE_GRACE_SECONDS is 'ninety', which is no number"),
+        (config("HOOKLINE_GRACE_SECONDS", "inf"), "HOOKLINE_GRACE_SECONDS is 'inf', which is no number"),
         (with_own("worker", "HOOKLINE_GARCE_SECONDS", "9"), "no setting of Hookline is named HOOKLINE_GARCE_SECONDS"),
         (with_own("worker", "HOOKLINE_TIME_LIMIT", "50"), "HOOKLINE_TIME_LIMIT is not the same in all of receiver"),
-        (told("HOOKLINE_APPS", "acme_bot.apps.AcmeConfig"), "HOOKLINE_APPS names acme_bot.apps.AcmeConfig, which"),
+        (config("HOOKLINE_APPS", "acme_bot.apps.AcmeConfig"), "HOOKLINE_APPS names acme_bot.apps.AcmeConfig, which"),
         (with_arguments("--queues", "default,bulk"), WORKER + "no handler uses the queue 'bulk'"),
         (with_hook("worker", {"exec": {"command": ["/drain"]}}), "how long its preStop hook takes cannot be told"),
         (with_grace("worker", 94), WORKER + "SIGKILL comes 94 s after the stop began"),
         (with_hook("worker", {"sleep": {"seconds": 6}}), "to 101 or more (its preStop hook takes 6 of them)"),
         (with_hook("worker", {"exec": {"command": ["sh", "-c", "sleep 20"]}}), "to 115 or more"),
         (lambda manifests: pod(manifests, "worker").pop("terminationGracePeriodSeconds"), "SIGKILL comes 30 s after"),
-        (told("HOOKLINE_TIME_LIMIT", "86"), "greet may run for 86 s, and a worker that stops interrupts it after 85 s"),
-        (told("HOOKLINE_WORKER_MAX_SECONDS", "600"), "with HOOKLINE_WORKER_MAX_SECONDS=600 Kubernetes takes"),
+        (config("HOOKLINE_TIME_LIMIT", "86"), "greet may run for 86 s, and a worker that stops interrupts it after"),
+        (config("HOOKLINE_WORKER_MAX_SECONDS", "600"), "with HOOKLINE_WORKER_MAX_SECONDS=600 Kubernetes takes"),
         (with_grace("receiver", 34), RECEIVER + "SIGKILL comes 34 s after the stop began"),
-        (told("HOOKLINE_DRAIN_SECONDS", "9"), RECEIVER + "it stops listening 9 s after the stop began, while its"),
+        (config("HOOKLINE_DRAIN_SECONDS", "9"), RECEIVER + "it stops listening 9 s after the stop began, while its"),
         (with_probe("receiver", "readinessProbe", failureThreshold=3), "set HOOKLINE_DRAIN_SECONDS to 20 or more"),
         (lambda manifests: container(manifests, "relay").pop("livenessProbe"), "its livenessProbe is missing"),
         (with_probe("worker", "readinessProbe", httpGet={"path": "/ready", "port": 8001}), "asks /ready; ask /readyz"),
         (with_probe("worker", "livenessProbe", httpGet=None, exec={"command": ["x"]}), "asks nothing by HTTP; ask /li"),
-        (told("SECRET_KEY", ""), WORKER + "it is given SECRET_KEY, which a worker does not use"),
+        (config("SECRET_KEY", ""), WORKER + "it is given SECRET_KEY, which a worker does not use"),
         (with_own("relay", "GITHUB_WEBHOOK_SECRETS_GHES", ""), "given GITHUB_WEBHOOK_SECRETS_GHES, which a relay"),
         (with_own("flower", "DATABASE_URL", ""), "it is given DATABASE_URL, which a flower does not use"),
         (both(KEY_IN_A_SECRET, with_secret("worker", "all")), WORKER + "it is given SECRET_KEY, which a worker"),
@@ -84,13 +84,13 @@ WORKER, RECEIVER = "rendered.yaml: Deployment worker: ", "rendered.yaml: Deploym
             both(KEY_IN_A_SECRET, lambda m: container(m, "relay")["envFrom"].append({"secretRef": {"name": "all"}})),
             "Deployment relay: it is given SECRET_KEY",
         ),
-        (told("FLOWER_URL_PREFIX", "/flower/"), "asks /healthcheck; ask /flower/healthcheck,"),
-        (told("HOOKLINE_PROBE_PORT", "9000"), WORKER + "its startupProbe asks port 8001, and the program answers on 9"),
+        (config("FLOWER_URL_PREFIX", "/flower/"), "asks /healthcheck; ask /flower/healthcheck,"),
+        (config("HOOKLINE_PROBE_PORT", "9000"), WORKER + "its startupProbe asks port 8001, and the program answers"),
         (with_probe("worker", "livenessProbe", timeoutSeconds=11), "waits 11 s for an answer and is sent every 10 s"),
         (with_probe("worker", "livenessProbe", failureThreshold=1), "restarts it after 10 s without an answer"),
         (with_probe("worker", "livenessProbe", failureThreshold=7), "no more than HOOKLINE_STALLED_SECONDS (60)"),
         (with_probe("worker", "startupProbe", failureThreshold=5), "its startupProbe gives it 50 s to start"),
-        (told("HOOKLINE_WORKER_CONCURRENCY", "12"), "open 120 connections to the database (78 of them worker)"),
+        (config("HOOKLINE_WORKER_CONCURRENCY", "12"), "open 120 connections to the database (78 of them worker)"),
         (with_arguments("--concurrency=12"), "open 120 connections to the database (78 of them worker)"),
         (with_memory("limits", "1Gi"), WORKER + "its memory limit is 1,024 Mi, and 4 children of which one takes"),
         (with_memory("requests", "64Mi"), WORKER + "it requests 64 Mi of memory, and 4 children take about"),
@@ -113,14 +113,14 @@ def test_a_mismatch_is_named_in_a_sentence(change: Change, sentence: str) -> Non
     [
         with_grace("worker", 95),
         with_grace("receiver", 35),
-        both(told("HOOKLINE_TIME_LIMIT", "86"), told("HOOKLINE_GRACE_SECONDS", "91"), with_grace("worker", 96)),
+        both(config("HOOKLINE_TIME_LIMIT", "86"), config("HOOKLINE_GRACE_SECONDS", "91"), with_grace("worker", 96)),
         both(with_hook("worker", {"sleep": {"seconds": 5}}), with_grace("worker", 100)),
-        both(told("HOOKLINE_DRAIN_SECONDS", "5"), with_hook("receiver", {"exec": {"command": ["sleep", "5"]}})),
-        told("HOOKLINE_WORKER_MAX_SECONDS", "0"),
-        told("HOOKLINE_APPS", "quiet_bot"),
-        told("HOOKLINE_APPS", "quiet_bot\nquiet_bot"),
-        told("HOOKLINE_BROKER_CA_FILE", "/run/authority/ca.pem"),
-        told("HOOKLINE_DRAIN_SECONDS", "10"),
+        both(config("HOOKLINE_DRAIN_SECONDS", "5"), with_hook("receiver", {"exec": {"command": ["sleep", "5"]}})),
+        config("HOOKLINE_WORKER_MAX_SECONDS", "0"),
+        config("HOOKLINE_APPS", "quiet_bot"),
+        config("HOOKLINE_APPS", "quiet_bot\nquiet_bot"),
+        config("HOOKLINE_BROKER_CA_FILE", "/run/authority/ca.pem"),
+        config("HOOKLINE_DRAIN_SECONDS", "10"),
         with_arguments("--queues", "default"),
         with_spec("receiver", strategy={}),
         both(with_own("worker", "HOOKLINE_CHILD_MAX_MB", "400"), with_memory("limits", "600M")),
@@ -155,7 +155,7 @@ def test_a_queue_that_no_pool_consumes_is_named() -> None:
 
 
 def test_rabbitmqs_consumer_timeout_is_held_against_the_longest_limit() -> None:
-    grace = both(told("HOOKLINE_GRACE_SECONDS", "4000"), with_grace("worker", 4010))
+    grace = both(config("HOOKLINE_GRACE_SECONDS", "4000"), with_grace("worker", 4010))
     slow = subscription("report", time_limit=1790)
     [sentence] = found(grace, slow)
     assert "report to end, 1790 s, before it is acknowledged, and RabbitMQ ends consumers after 1800 s" in sentence
@@ -164,7 +164,7 @@ def test_rabbitmqs_consumer_timeout_is_held_against_the_longest_limit() -> None:
 
 def test_two_pools_with_different_limits_must_not_take_back_each_others_messages_on_redis() -> None:
     def split(manifests: Manifests) -> None:
-        told("BROKER_URL", "redis://redis/0")(manifests)
+        config("BROKER_URL", "redis://redis/0")(manifests)
         manifests["slow"] = copy.deepcopy(manifests["worker"])
         manifests["slow"]["metadata"]["name"] = "slow"
         manifests["slow"]["spec"]["replicas"] = 1
@@ -179,7 +179,7 @@ def test_two_pools_with_different_limits_must_not_take_back_each_others_messages
 
 
 def test_connections_are_counted_against_what_the_database_has() -> None:
-    wide = told("HOOKLINE_WORKER_CONCURRENCY", "12")
+    wide = config("HOOKLINE_WORKER_CONCURRENCY", "12")
     assert found(wide, max_connections=123) == []
     assert found(wide, max_connections=122) != []
 
@@ -215,7 +215,7 @@ def test_every_combination_of_components_passes_the_check() -> None:
     surroundings = around(subscription(), subscription("report", queue="bulk"), max_connections=600)
     for name, documents in renderings().items():
         manifests = [Manifest("rendered.yaml", document) for document in documents]
-        assert list(mismatches(Fleet.of(manifests, surroundings))) == [], name
+        assert list(mismatches(Deployed.of(manifests, surroundings))) == [], name
 
 
 def test_quantities_are_those_of_kubernetes() -> None:
@@ -253,21 +253,21 @@ def test_a_migration_whose_name_changes_with_it_is_no_mismatch(name: str) -> Non
     ],
 )
 def test_a_migrations_name_that_kubernetes_would_refuse_is_named(name: str, sentence: str) -> None:
-    [told] = found(migration(name))
-    assert told.startswith(f"rendered.yaml: Job {name}: ")
-    assert sentence in told
+    [mismatch] = found(migration(name))
+    assert mismatch.startswith(f"rendered.yaml: Job {name}: ")
+    assert sentence in mismatch
 
 
 def test_a_migration_must_know_the_apps_that_the_workers_know() -> None:
-    [sentence] = found(both(told("HOOKLINE_APPS", "quiet_bot"), migration("migrate-1")))
+    [sentence] = found(both(config("HOOKLINE_APPS", "quiet_bot"), migration("migrate-1")))
     assert "its HOOKLINE_APPS lacks quiet_bot, which the workers have" in sentence
-    assert found(both(told("HOOKLINE_APPS", "quiet_bot"), migration("migrate-1", HOOKLINE_APPS="quiet_bot"))) == []
+    assert found(both(config("HOOKLINE_APPS", "quiet_bot"), migration("migrate-1", HOOKLINE_APPS="quiet_bot"))) == []
 
 
 def remarks(change: Change) -> list[str]:
     manifests = sound()
     change(manifests)
-    return list(notes(Fleet.of((Manifest("rendered.yaml", one) for one in manifests.values()), around())))
+    return list(notes(Deployed.of((Manifest("rendered.yaml", one) for one in manifests.values()), around())))
 
 
 def test_an_autoscaler_that_an_apply_would_leave_in_the_cluster_is_a_note() -> None:

@@ -35,7 +35,7 @@ from webhooks.models import Job
 from webhooks.paths import PROBES, WEBHOOKS
 from webhooks.states import AttemptOutcome, JobState
 from workers.deployment import notes
-from workers.deployment.deployed import Fleet
+from workers.deployment.deployed import Deployed
 from workers.deployment.manifests import Manifest, Workload, workloads
 from workers.probes.run_reports import ERROR
 
@@ -287,7 +287,7 @@ def test_what_removes_the_autoscaler_says_that_an_apply_leaves_the_old_one(name:
     command = "kubectl -n hookline delete hpa worker --ignore-not-found"
     assert command in (COMPONENTS / name / "README.md").read_text()
     assert command in (KUBERNETES.parent / "README.md").read_text()
-    [note] = notes(Fleet.of([Manifest("rendered", one) for one in parsed(combination((name,)))], around()))
+    [note] = notes(Deployed.of([Manifest("rendered", one) for one in parsed(combination((name,)))], around()))
     assert note.endswith(command)
 
 

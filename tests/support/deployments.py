@@ -8,9 +8,9 @@ from django.conf import settings
 from webhooks.subscriptions.event import Event
 from webhooks.subscriptions.subscription import Backoff, Subscription, Subscriptions
 from workers.deployment import mismatches
-from workers.deployment.deployed import Fleet, Surroundings
+from workers.deployment.deployed import Deployed, Surroundings
 from workers.deployment.manifests import Manifest
-from workers.hooks import visibility_seconds
+from workers.runs.registration import visibility_seconds
 
 Manifests = dict[str, Any]
 Change = Callable[[Manifests], object]
@@ -72,7 +72,7 @@ def container(manifests: Manifests, name: str) -> dict[str, Any]:
     return found
 
 
-def told(name: str, value: str) -> Change:
+def config(name: str, value: str) -> Change:
     """Return a change of the ConfigMap."""
     return lambda manifests: manifests["config"]["data"].update({name: value})
 
@@ -166,4 +166,4 @@ def found(change: Change | None = None, *subscriptions: Subscription, max_connec
     if change:
         change(manifests)
     documents = (Manifest("rendered.yaml", one) for one in manifests.values())
-    return list(mismatches(Fleet.of(documents, around(*subscriptions, max_connections=max_connections))))
+    return list(mismatches(Deployed.of(documents, around(*subscriptions, max_connections=max_connections))))

@@ -16,7 +16,7 @@ from kombu.transport import TRANSPORT_ALIASES
 import project.redis
 from tests.support.celery_app import celery_on
 from webhooks.subscriptions.installed import installed_subscriptions
-from workers.hooks import configure
+from workers.runs.registration import configure
 
 
 def test_a_worker_that_is_asked_for_its_configuration_tells_no_secret() -> None:

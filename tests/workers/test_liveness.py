@@ -1,4 +1,4 @@
-"""How a worker's probes come to their verdict: what is doubted, what is asked, and what their own failures come to."""
+"""A worker's probes: what makes them ask broker and inbox, what they decide, and what failures of their own come to."""
 
 import errno
 import logging
@@ -28,16 +28,16 @@ from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscriptions
 from workers.probes import liveness
 from workers.probes import step as probes
-from workers.probes.liveness import Answers, Doubt, Liveness
-from workers.probes.process import Doubts
-from workers.probes.questions import Questions
+from workers.probes.liveness import Answers, Check, Liveness
+from workers.probes.process import LivenessCheck
+from workers.probes.queue_check import QueueCheck
 from workers.probes.vital_signs import SharedSigns, VitalSigns
 
 database = [pytest.mark.django_db, pytest.mark.both_databases]
 QUEUE = "verdict"
 
 CALM = VitalSigns(
-    seen_at=100, beat_at=100, is_consuming=True, is_connected=True, has_consumed=True, processes=2, progress_at=100
+    seen_at=100, heartbeat_at=100, is_consuming=True, is_connected=True, has_consumed=True, processes=2, progress_at=100
 )
 UNCONNECTED = {"is_connected": False, "is_consuming": False, "has_consumed": False}
 TAKEN = Answers(broker_messages=3, has_due_jobs=True)
@@ -47,44 +47,44 @@ def signs(**changed: Any) -> VitalSigns:
     return VitalSigns(**{name: getattr(CALM, name) for name in CALM.__slots__} | changed)
 
 
-def doubt(now: float, *, is_stopping: bool = False, **changed: Any) -> Doubt:
-    return liveness.doubt(signs(**changed), now=now, is_stopping=is_stopping, stalled_seconds=60)
+def needed_check(now: float, *, is_stopping: bool = False, **changed: Any) -> Check:
+    return liveness.needed_check(signs(**changed), now=now, is_stopping=is_stopping, stalled_seconds=60)
 
 
 @pytest.mark.parametrize(
     ("expected", "now", "changed"),
     [
-        (Doubt.NONE, 160, {}),
-        (Doubt.LOOP, 161, {}),
-        (Doubt.LOOP, 161, {"busy": 2}),
-        (Doubt.NONE, 161, {"busy": 2, "seen_at": 161}),
-        (Doubt.PROGRESS, 161, {"beat_at": 161}),
-        (Doubt.NONE, 161, {"beat_at": 161, "busy": 2}),
-        (Doubt.NONE, 161, {"beat_at": 161, "is_consuming": False}),
-        (Doubt.NONE, 105, UNCONNECTED),
-        (Doubt.START, 106, UNCONNECTED),
-        (Doubt.NONE, 106, UNCONNECTED | {"beat_at": 106}),
-        (Doubt.LOOP, 161, UNCONNECTED),
-        (Doubt.NONE, 900, {"is_ending": True}),
-        (Doubt.NONE, 900, {"is_stopping": True}),
+        (Check.NONE, 160, {}),
+        (Check.LOOP, 161, {}),
+        (Check.LOOP, 161, {"busy": 2}),
+        (Check.NONE, 161, {"busy": 2, "seen_at": 161}),
+        (Check.PROGRESS, 161, {"heartbeat_at": 161}),
+        (Check.NONE, 161, {"heartbeat_at": 161, "busy": 2}),
+        (Check.NONE, 161, {"heartbeat_at": 161, "is_consuming": False}),
+        (Check.NONE, 105, UNCONNECTED),
+        (Check.START, 106, UNCONNECTED),
+        (Check.NONE, 106, UNCONNECTED | {"heartbeat_at": 106}),
+        (Check.LOOP, 161, UNCONNECTED),
+        (Check.NONE, 900, {"is_ending": True}),
+        (Check.NONE, 900, {"is_stopping": True}),
     ],
 )
-def test_only_a_loop_that_stands_still_or_a_free_process_without_work_gives_doubt(
-    expected: Doubt, now: float, changed: dict[str, Any]
+def test_only_a_loop_that_stands_still_or_a_free_process_without_work_gives_a_reason_to_ask(
+    expected: Check, now: float, changed: dict[str, Any]
 ) -> None:
-    assert doubt(now, **changed) is expected
+    assert needed_check(now, **changed) is expected
 
 
-def verdict(reason: Doubt, answers: Answers, *, times: int = 2, seconds: float = 5, **changed: Any) -> list[str]:
+def verdict(reason: Check, answers: Answers, *, times: int = 2, seconds: float = 5, **changed: Any) -> list[str]:
     judge = Liveness()
     for turn in range(times):
-        judge.weigh(reason, signs(**changed), answers, now=200 + turn * seconds)
+        judge.decide(reason, signs(**changed), answers, now=200 + turn * seconds)
     return judge.faults
 
 
 def test_one_answer_alone_is_not_believed() -> None:
-    assert verdict(Doubt.PROGRESS, TAKEN, times=1) == []
-    assert verdict(Doubt.PROGRESS, TAKEN, times=2) != []
+    assert verdict(Check.PROGRESS, TAKEN, times=1) == []
+    assert verdict(Check.PROGRESS, TAKEN, times=2) != []
 
 
 @pytest.mark.parametrize(
@@ -97,18 +97,18 @@ def test_one_answer_alone_is_not_believed() -> None:
     ],
 )
 def test_a_want_of_work_or_of_an_answer_is_no_reason_for_a_restart(answers: Answers) -> None:
-    assert verdict(Doubt.PROGRESS, answers) == []
+    assert verdict(Check.PROGRESS, answers) == []
 
 
 def test_messages_that_no_process_begins_count_as_work() -> None:
-    assert verdict(Doubt.PROGRESS, Answers(broker_messages=0, has_due_jobs=True), unstarted=1) != []
+    assert verdict(Check.PROGRESS, Answers(broker_messages=0, has_due_jobs=True), unstarted=1) != []
 
 
 def test_a_lost_connection_has_a_minute_to_come_back_once_the_broker_answers() -> None:
     answers = Answers(broker_messages=0, has_due_jobs=None)
-    assert verdict(Doubt.LOOP, answers) != []
-    assert verdict(Doubt.LOOP, answers, is_connected=False, times=12) == []
-    assert verdict(Doubt.LOOP, answers, is_connected=False, times=15) != []
+    assert verdict(Check.LOOP, answers) != []
+    assert verdict(Check.LOOP, answers, is_connected=False, times=12) == []
+    assert verdict(Check.LOOP, answers, is_connected=False, times=15) != []
 
 
 def test_a_record_that_its_writer_left_half_done_is_not_read() -> None:
@@ -123,10 +123,10 @@ def test_a_record_that_its_writer_left_half_done_is_not_read() -> None:
 # --- The start --------------------------------------------------------------------------------------------------------
 
 
-def new_doubts(*, stalled_seconds: float, **changed: Any) -> Doubts:
+def new_check(*, stalled_seconds: float, **changed: Any) -> LivenessCheck:
     shared = SharedSigns()
     shared.write(signs(**changed))
-    return Doubts(shared, stalled_seconds=stalled_seconds)
+    return LivenessCheck(shared, stalled_seconds=stalled_seconds)
 
 
 @pytest.mark.parametrize(
@@ -136,15 +136,15 @@ def new_doubts(*, stalled_seconds: float, **changed: Any) -> Doubts:
 def test_a_start_is_forgiven_while_the_broker_is_silent_however_long_a_stall_may_last(
     broker: str, faults: list[str]
 ) -> None:
-    doubts = new_doubts(stalled_seconds=86_400, queues=(QUEUE,), **UNCONNECTED)
+    check = new_check(stalled_seconds=86_400, queues=(QUEUE,), **UNCONNECTED)
     with celery_on(broker.format(port=free_port())):
-        doubts.look(now=110)
-    assert doubts.started() == faults
-    assert doubts.live() == []
+        check.look(now=110)
+    assert check.started() == faults
+    assert check.live() == []
 
 
 def test_a_start_in_vain_is_never_a_reason_of_the_liveness_probe() -> None:
-    assert verdict(Doubt.START, Answers(broker_messages=3, has_due_jobs=None), times=30) == []
+    assert verdict(Check.START, Answers(broker_messages=3, has_due_jobs=None), times=30) == []
 
 
 # --- What is asked ----------------------------------------------------------------------------------------------------
@@ -198,13 +198,13 @@ def test_a_question_that_fails_in_an_unforeseen_way_has_no_answer(
         raise AttributeError("client")
 
     monkeypatch.setattr("webhooks.publishing.broker.Connection.ensure_connection", fail)
-    answers = Questions().ask(Doubt.LOOP, [QUEUE], unstarted=1)
+    answers = QueueCheck().ask(Check.LOOP, [QUEUE], unstarted=1)
     assert answers == Answers(broker_messages=None, has_due_jobs=None)
     assert "question failed" in caplog.messages
 
 
 def test_a_broker_that_there_is_no_queue_to_ask_for_does_not_count_as_one_that_answers() -> None:
-    assert Questions().ask(Doubt.LOOP, [], unstarted=0).broker_messages is None
+    assert QueueCheck().ask(Check.LOOP, [], unstarted=0).broker_messages is None
 
 
 # --- The probe process ------------------------------------------------------------------------------------------------
@@ -233,7 +233,7 @@ class Parent:
         monkeypatch.setattr(
             "workers.probes.step.atexit.register", lambda end, parent: setattr(self, "end", lambda: end(parent))
         )
-        step = probes.Probes(worker)
+        step = probes.ProbeStep(worker)
         step.create(worker)
         step.start(worker)
 

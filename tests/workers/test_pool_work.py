@@ -10,8 +10,8 @@ from django.db import connection
 from kombu.asynchronous.semaphore import LaxBoundedSemaphore
 
 from webhooks.states import AttemptOutcome
-from workers.runs import ended, inbox_check, pool_work
-from workers.runs.ended import EndedRun, Watch
+from workers.runs import ended_processes, inbox_check, pool_work
+from workers.runs.ended_processes import EndedRun, Watch
 from workers.runs.inbox_check import InboxCheck, inbox_fault
 from workers.runs.pool_work import do_in_child
 
@@ -94,8 +94,8 @@ def test_a_worker_that_stops_gives_its_children_nothing_more(monkeypatch: pytest
 
 
 def test_the_record_of_ended_runs_takes_a_place_each_time_it_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ended, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(ended, "_watch", None)
+    monkeypatch.setattr(ended_processes, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(ended_processes, "_watch", None)
     worker = Worker(2)
     worker.timer = SimpleNamespace(call_repeatedly=lambda *_args: None)
     watch = Watch(worker)

@@ -22,7 +22,7 @@ from tests.support.stack import Stack, running_stack
 from webhooks.models import Attempt, Job
 from webhooks.states import JobState
 from workers.stopping.flag import STAY_DOWN
-from workers.stopping.fleet import SILENT_ROUNDS, Fleet
+from workers.stopping.remote_stop import SILENT_ROUNDS, RemoteStop
 
 BROKERS = [
     "filesystem",
@@ -110,14 +110,14 @@ class Round:
     """A fleet whose workers answer what a test has them answer."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *, queue: str = "") -> None:
-        self.fleet = Fleet(Celery("test", broker="memory://", set_as_current=False), queue=queue)
+        self.stop = RemoteStop(Celery("test", broker="memory://", set_as_current=False), queue=queue)
         self.clock = 100.0
-        self.fleet._started = self.clock
+        self.stop._started = self.clock
         self.stopped: list[str] = []
         self.answers: list[dict[str, Any]] = []
         self.last_words: list[dict[str, Any]] = []
-        monkeypatch.setattr("workers.stopping.fleet.time.monotonic", lambda: self.clock)
-        monkeypatch.setattr(self.fleet.app.control, "broadcast", self.broadcast)
+        monkeypatch.setattr("workers.stopping.remote_stop.time.monotonic", lambda: self.clock)
+        monkeypatch.setattr(self.stop.app.control, "broadcast", self.broadcast)
 
     def broadcast(self, command: str, arguments: dict[str, Any] | None = None, **_options: Any) -> Any:
         if command == "hookline_stop" and arguments:
@@ -130,7 +130,7 @@ class Round:
         self.stopped = []
         self.clock += 1
         self.answers = [answer(node, instance, age) for node, instance, age in answers]
-        self.fleet.go_round()
+        self.stop.run_round()
         return self.stopped
 
 
@@ -160,18 +160,18 @@ def test_a_worker_has_heard_by_its_last_words_or_a_long_silence_and_not_by_one_r
     fleet.go(("one@a", "1", 50.0))
     for _ in range(SILENT_ROUNDS - 1):
         assert fleet.go() == ["1"]
-        assert not fleet.fleet.all_stop()
+        assert not fleet.stop.all_stop()
     assert fleet.go(("one@a", "1", 53.0)) == ["1"], "it was a blip"
-    assert not fleet.fleet.all_stop()
+    assert not fleet.stop.all_stop()
     fleet.last_words = [answer("one@a", "1", 54.0, is_stopping=True)]
     fleet.go(("one@a", "1", 54.0))
-    assert fleet.fleet.all_stop()
+    assert fleet.stop.all_stop()
     assert fleet.go() == []
 
     silent = Round(monkeypatch)
     silent.go(("two@a", "2", 50.0))
     assert [silent.go() for _ in range(SILENT_ROUNDS)] == [["2"], ["2"], []]
-    assert silent.fleet.all_stop()
+    assert silent.stop.all_stop()
 
 
 def test_a_worker_that_was_stopping_already_is_there_until_its_jobs_end_or_another_answers_by_its_name(
@@ -181,20 +181,20 @@ def test_a_worker_that_was_stopping_already_is_there_until_its_jobs_end_or_anoth
     slow, replaced = running_on("slow@a"), running_on("replaced@a")
     running_on("one@a")
     fleet.go(("one@a", "1", 50.0))
-    assert fleet.fleet.find_unheard() == {"replaced@a": 1, "slow@a": 1}
-    assert fleet.fleet.remaining() == {"one@a": 1, "replaced@a": 1, "slow@a": 1}
+    assert fleet.stop.find_unreached() == {"replaced@a": 1, "slow@a": 1}
+    assert fleet.stop.remaining() == {"one@a": 1, "replaced@a": 1, "slow@a": 1}
     assert fleet.go(("one@a", "1", 51.0), ("replaced@a", "2", 0.5)) == ["1"]
-    assert fleet.fleet.remaining() == {"one@a": 1, "slow@a": 1}
+    assert fleet.stop.remaining() == {"one@a": 1, "slow@a": 1}
     Job.objects.filter(pk__in=[slow.pk, replaced.pk]).update(state=JobState.SUCCEEDED)
-    assert fleet.fleet.remaining() == {"one@a": 1}
+    assert fleet.stop.remaining() == {"one@a": 1}
 
 
 def test_of_those_that_do_not_answer_only_who_runs_jobs_of_the_queue_is_meant(
     monkeypatch: pytest.MonkeyPatch, db: None
 ) -> None:
     running_on("one@a", queue="bulk")
-    assert Round(monkeypatch, queue="bulk").fleet.find_unheard() == {"one@a": 1}
-    assert Round(monkeypatch, queue="default").fleet.find_unheard() == {}
+    assert Round(monkeypatch, queue="bulk").stop.find_unreached() == {"one@a": 1}
+    assert Round(monkeypatch, queue="default").stop.find_unreached() == {}
 
 
 def told_by_command(monkeypatch: pytest.MonkeyPatch, *arguments: str, answers: list[dict[str, Any]]) -> list[str]:
@@ -250,9 +250,9 @@ def test_the_command_waits_although_all_of_the_workers_were_stopping_already(
 def test_a_worker_is_gone_as_soon_as_another_of_its_name_answers(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
     fleet = Round(monkeypatch)
     fleet.go(("one@a", "1", 50.0))
-    assert fleet.fleet.remaining() == {"one@a": 0}
+    assert fleet.stop.remaining() == {"one@a": 0}
     assert fleet.go(("one@a", "2", 0.5)) == []
-    assert fleet.fleet.remaining() == {}
+    assert fleet.stop.remaining() == {}
 
 
 def test_only_workers_that_take_jobs_from_the_queue_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,9 +262,9 @@ def test_only_workers_that_take_jobs_from_the_queue_are_told(monkeypatch: pytest
 
 def test_an_answer_of_another_release_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     fleet = Round(monkeypatch)
-    monkeypatch.setattr(fleet.fleet.app.control, "broadcast", lambda *_a, **_k: [{"old@a": {"error": "unknown"}}])
-    fleet.fleet.go_round()
-    assert fleet.fleet.told == {}
+    monkeypatch.setattr(fleet.stop.app.control, "broadcast", lambda *_a, **_k: [{"old@a": {"error": "unknown"}}])
+    fleet.stop.run_round()
+    assert fleet.stop.asked == {}
 
 
 # --- Supervisors -----------------------------------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from webhooks.subscriptions.subscription import Defaults, Subscription, Subscrip
 from workers.processes import recycling
 from workers.runs import task
 from workers.runs.handler import HandlerWindow
+from workers.runs.registration import register
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -201,7 +202,7 @@ def test_a_message_of_an_unknown_version_runs_nothing() -> None:
 
 def task_of(subscription: Subscription) -> task.HandlerTask:
     app = Celery("trial", set_as_current=False)
-    task.register(app, Subscriptions([subscription]))
+    register(app, Subscriptions([subscription]))
     registered = app.tasks[subscription.name]
     assert isinstance(registered, task.HandlerTask)
     return registered

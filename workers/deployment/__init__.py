@@ -1,7 +1,7 @@
 """What a deployment on Kubernetes must hold to: rules over rendered manifests. Values in, sentences out.
 
     manifests   reads the files: workloads, their variables, probes and times
-    fleet       what rules look at, with what the manifests cannot say
+    deployed    what rules look at, with what the manifests cannot say
     names       what the manifests are called
     variables   what the programs are told
     secrets     which secrets they are given
@@ -16,16 +16,16 @@ may be wrong there, whatever the manifests say, is a note.
 from collections.abc import Iterator
 
 from workers.deployment import capacity, names, probes, secrets, times, variables
-from workers.deployment.deployed import Fleet
+from workers.deployment.deployed import Deployed
 
 
-def mismatches(fleet: Fleet) -> Iterator[str]:
+def mismatches(deployed: Deployed) -> Iterator[str]:
     """Yield every mismatch, in one sentence each."""
     for rule in (*names.RULES, *variables.RULES, *secrets.RULES, *times.RULES, *probes.RULES, *capacity.RULES):
-        yield from rule(fleet)
+        yield from rule(deployed)
 
 
-def notes(fleet: Fleet) -> Iterator[str]:
+def notes(deployed: Deployed) -> Iterator[str]:
     """Yield what is to be looked at in the cluster, in one sentence each."""
     for note in capacity.NOTES:
-        yield from note(fleet)
+        yield from note(deployed)

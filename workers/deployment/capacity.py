@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator
 
-from workers.deployment.deployed import Fleet, Rule, value
+from workers.deployment.deployed import Deployed, Rule, value
 from workers.deployment.manifests import AUTOSCALERS, PODS_ANNOTATION, UnreadableManifestError, Workload
 
 MAX_CONNECTIONS = 100
@@ -43,12 +43,12 @@ def concurrency(workload: Workload) -> int:
     return int(given) if given.isdigit() else int(value(workload, "HOOKLINE_WORKER_CONCURRENCY"))
 
 
-def database_connections(fleet: Fleet) -> Iterator[str]:
+def database_connections(deployed: Deployed) -> Iterator[str]:
     needed: Counter[str] = Counter()
-    for workload in fleet.workloads:
+    for workload in deployed.workloads:
         # A rollout's pods come on top of those that they replace.
         needed[workload.manifest.name] += (workload.most_replicas + workload.surge) * connections(workload)
-    most = max_connections(fleet) - RESERVED_CONNECTIONS
+    most = max_connections(deployed) - RESERVED_CONNECTIONS
     if needed.total() > most:
         largest, its = needed.most_common(1)[0]
         yield (
@@ -59,8 +59,8 @@ def database_connections(fleet: Fleet) -> Iterator[str]:
         )
 
 
-def unknown_replicas(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.workloads:
+def unknown_replicas(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.workloads:
         if workload.manifest.kind == "DaemonSet" and workload.manifest.annotation(PODS_ANNOTATION) is None:
             yield (
                 f"{workload}: how many pods it has is for the cluster's nodes to say, and here it counts as one; tell "
@@ -68,11 +68,11 @@ def unknown_replicas(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def max_connections(fleet: Fleet) -> int:
+def max_connections(deployed: Deployed) -> int:
     """Return the database's max_connections: as told on the command line, by the manifests, or its default."""
-    if fleet.around.max_connections is not None:
-        return fleet.around.max_connections
-    told = (one.annotation(MAX_CONNECTIONS_ANNOTATION) for one in fleet.manifests if one.kind == "ConfigMap")
+    if deployed.around.max_connections is not None:
+        return deployed.around.max_connections
+    told = (one.annotation(MAX_CONNECTIONS_ANNOTATION) for one in deployed.manifests if one.kind == "ConfigMap")
     for given in filter(None, told):
         if not given.isdigit():
             raise UnreadableManifestError(f"The annotation {MAX_CONNECTIONS_ANNOTATION} is {given!r}, no number.")
@@ -80,8 +80,8 @@ def max_connections(fleet: Fleet) -> int:
     return MAX_CONNECTIONS
 
 
-def memory_limit(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("worker"):
+def memory_limit(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("worker"):
         limit, one_child = workload.memory_mb("limits"), value(workload, "HOOKLINE_CHILD_MAX_MB")
         needed = working_mb(workload) + one_child
         if limit is not None and limit < needed:
@@ -92,8 +92,8 @@ def memory_limit(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def memory_request(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("worker"):
+def memory_request(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("worker"):
         request, needed = workload.memory_mb("requests"), working_mb(workload)
         if request is None or request < needed:
             yield (
@@ -107,8 +107,8 @@ def working_mb(workload: Workload) -> float:
     return PARENT_MB + CHILD_MB * concurrency(workload)
 
 
-def autoscaled_replicas(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.workloads:
+def autoscaled_replicas(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.workloads:
         names = [f"{scaler.kind} {scaler.name}" for scaler in workload.autoscalers]
         if len(names) > 1:
             yield f"{workload}: {' and '.join(names)} both say how many there are; keep one."
@@ -119,16 +119,16 @@ def autoscaled_replicas(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def missing_targets(fleet: Fleet) -> Iterator[str]:
-    there = {(one.kind, one.name) for one in fleet.manifests}
-    for scaler in fleet.manifests:
+def missing_targets(deployed: Deployed) -> Iterator[str]:
+    there = {(one.kind, one.name) for one in deployed.manifests}
+    for scaler in deployed.manifests:
         target = scaler.spec.get("scaleTargetRef") or {}
         if scaler.kind in AUTOSCALERS and (target.get("kind", "Deployment"), target.get("name")) not in there:
             yield f"{scaler}: it scales {target.get('name')}, which is not in these files; correct its scaleTargetRef."
 
 
-def leftover_autoscalers(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("worker"):
+def leftover_autoscalers(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("worker"):
         if not any(scaler.kind == "HorizontalPodAutoscaler" for scaler in workload.autoscalers):
             name, namespace = workload.manifest.name, workload.manifest.namespace or "default"
             yield (
@@ -137,8 +137,8 @@ def leftover_autoscalers(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def single_flower(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("flower"):
+def single_flower(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("flower"):
         if workload.most_replicas + workload.surge > 1:
             yield (
                 f"{workload}: more than one Flower may run, and each would show a part of what happened; set replicas "
@@ -146,8 +146,8 @@ def single_flower(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def receiver_rollout(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("receiver"):
+def receiver_rollout(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("receiver"):
         if workload.most_replicas <= workload.unavailable:
             yield (
                 f"{workload}: a rollout may leave no receiver at all, and GitHub does not send again; set the "
@@ -155,8 +155,8 @@ def receiver_rollout(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def service_links(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.workloads:
+def service_links(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.workloads:
         if workload.pod.get("enableServiceLinks", True):
             yield (
                 f"{workload}: Kubernetes gives it variables for each Service, and one named hookline or flower would "

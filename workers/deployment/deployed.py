@@ -39,14 +39,14 @@ class Surroundings:
     withheld: Mapping[str, frozenset[str]]
     """What each role does not use, and is not to be given."""
     visibility_seconds: Callable[[Subscriptions], float]
-    """How long Redis leaves a message to a worker (workers/hooks.py)."""
+    """How long Redis leaves a message to a worker (workers/runs/registration.py)."""
     receiver_margin_seconds: float
     max_connections: int | None
     consumer_timeout_seconds: float
 
 
 @dataclass(frozen=True, slots=True)
-class Fleet:
+class Deployed:
     """The manifests, what of Hookline they run, and what surrounds them."""
 
     manifests: tuple[Manifest, ...]
@@ -54,7 +54,7 @@ class Fleet:
     around: Surroundings
 
     @classmethod
-    def of(cls, manifests: Iterable[Manifest], around: Surroundings) -> "Fleet":
+    def of(cls, manifests: Iterable[Manifest], around: Surroundings) -> "Deployed":
         every = tuple(manifests)
         return cls(every, tuple(workloads(every)), around)
 
@@ -78,7 +78,7 @@ class Fleet:
         return max(limits, key=lambda limit: limit[1], default=("", 0.0))
 
 
-Rule = Callable[[Fleet], Iterator[str]]
+Rule = Callable[[Deployed], Iterator[str]]
 
 
 def value(workload: Workload, name: str) -> float:

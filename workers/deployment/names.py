@@ -3,15 +3,15 @@
 import re
 from collections.abc import Iterator
 
-from workers.deployment.deployed import Fleet, Rule
+from workers.deployment.deployed import Deployed, Rule
 from workers.deployment.manifests import WORKLOADS
 
 LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 """A DNS label: the names of pods, and the values of their labels, are made of their workload's name."""
 
 
-def impossible_names(fleet: Fleet) -> Iterator[str]:
-    for manifest in fleet.manifests:
+def impossible_names(deployed: Deployed) -> Iterator[str]:
+    for manifest in deployed.manifests:
         if manifest.kind in (*WORKLOADS, "Service", "Namespace") and not LABEL.fullmatch(manifest.name):
             yield (
                 f"{manifest}: {manifest.name!r} is no name for it; use lower-case letters, digits and hyphens, 63 at "
@@ -19,8 +19,8 @@ def impossible_names(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def unchanging_migrations(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("migrate"):
+def unchanging_migrations(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("migrate"):
         if workload.manifest.kind == "Job" and workload.manifest.name.rpartition("-")[2] == workload.role:
             yield (
                 f"{workload}: a Job cannot be changed once it is there, and the next image's would have the same name; "

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from webhooks.paths import LIVEZ, READYZ, STARTUPZ
-from workers.deployment.deployed import Fleet, Rule, value
+from workers.deployment.deployed import Deployed, Rule, value
 from workers.deployment.manifests import Probe, Workload
 
 PORTS = {
@@ -20,8 +20,8 @@ LEAST_PATIENCE_SECONDS = 20.0
 LEAST_START_SECONDS = 60.0
 
 
-def probes(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running(*PORTS):
+def probes(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running(*PORTS):
         for kind, path in PATHS.items():
             probe = workload.probe(kind)
             wanted = _flower_path(workload) if workload.role == "flower" else path

@@ -3,27 +3,27 @@
 from collections.abc import Iterator
 
 from webhooks.source_secrets import listed_name
-from workers.deployment.deployed import Fleet, Rule
+from workers.deployment.deployed import Deployed, Rule
 from workers.deployment.manifests import Workload
 
 
-def unneeded_secrets(fleet: Fleet) -> Iterator[str]:
-    names = {name.removesuffix("_FILE") for workload in fleet.workloads for name in workload.variables}
-    for workload in fleet.workloads:
-        withheld = fleet.around.withheld[workload.role]
+def unneeded_secrets(deployed: Deployed) -> Iterator[str]:
+    names = {name.removesuffix("_FILE") for workload in deployed.workloads for name in workload.variables}
+    for workload in deployed.workloads:
+        withheld = deployed.around.withheld[workload.role]
         for name in sorted(names):
-            if listed_name(name) in withheld and _is_given(fleet, workload, name):
+            if listed_name(name) in withheld and _is_given(deployed, workload, name):
                 yield (
                     f"{workload}: it is given {name}, which a {workload.role} does not use, and what runs there could "
                     f"give it away; leave it out of its variables, and out of the items of the Secrets that it mounts."
                 )
 
 
-def _is_given(fleet: Fleet, workload: Workload, name: str) -> bool:
+def _is_given(deployed: Deployed, workload: Workload, name: str) -> bool:
     """Tell whether a variable's value is in the pod: among its variables, or in a Secret that holds it elsewhere."""
     if name in workload.variables:
         return True
-    paths = ((other, other.variables.get(f"{name}_FILE", "")) for other in fleet.workloads)
+    paths = ((other, other.variables.get(f"{name}_FILE", "")) for other in deployed.workloads)
     holds = {place for other, path in paths if path for place in _places(other, path)}
     whole = {source.get("secretRef", {}).get("name") for source in workload.container.get("envFrom") or ()}
     return any(secret in whole or _mounts(workload, secret, key) for secret, key in holds)

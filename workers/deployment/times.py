@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from webhooks.subscriptions.subscription import Subscriptions
-from workers.deployment.deployed import Fleet, Rule, value
+from workers.deployment.deployed import Deployed, Rule, value
 from workers.deployment.manifests import Workload
 from workers.stopping.times import LONGEST_MARGIN_SECONDS, SHORTEST_LIFETIME_SECONDS, margin_seconds
 
@@ -15,8 +15,8 @@ PROPAGATION_SECONDS = 5.0
 CONSUMER_MARGIN_SECONDS = 60.0
 
 
-def untold_hooks(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.workloads:
+def unknown_hook_times(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.workloads:
         if workload.pre_stop_seconds is None:
             yield (
                 f"{workload}: how long its preStop hook takes cannot be told, and SIGTERM waits for it; make it a "
@@ -24,25 +24,25 @@ def untold_hooks(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def worker_grace(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("worker"):
+def worker_grace(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("worker"):
         grace, before = value(workload, "HOOKLINE_GRACE_SECONDS"), workload.pre_stop_seconds or 0.0
         needed = before + grace + KILL_MARGIN_SECONDS
         if workload.grace_seconds < needed:
             yield (
                 f"{workload}: SIGKILL comes {workload.grace_seconds:g} s after the stop began, before a worker with "
                 f"HOOKLINE_GRACE_SECONDS={grace:g} has handed back its jobs; set terminationGracePeriodSeconds to "
-                f"{needed:g} or more{_told(before)}."
+                f"{needed:g} or more{_part_of_hook(before)}."
             )
 
 
-def _told(before: float) -> str:
+def _part_of_hook(before: float) -> str:
     return f" (its preStop hook takes {before:g} of them)" if before else ""
 
 
-def handler_limits(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("worker"):
-        name, limit = fleet.longest(workload)
+def handler_limits(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("worker"):
+        name, limit = deployed.longest(workload)
         grace = value(workload, "HOOKLINE_GRACE_SECONDS")
         waits = grace - margin_seconds(grace)
         if limit > waits:
@@ -53,8 +53,8 @@ def handler_limits(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def worker_lifetime(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("worker"):
+def worker_lifetime(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("worker"):
         seconds = value(workload, "HOOKLINE_WORKER_MAX_SECONDS")
         if 0 < seconds < SHORTEST_LIFETIME_SECONDS:
             yield (
@@ -63,21 +63,21 @@ def worker_lifetime(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def receiver_grace(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("receiver"):
+def receiver_grace(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("receiver"):
         drain, body = value(workload, "HOOKLINE_DRAIN_SECONDS"), value(workload, "HOOKLINE_BODY_SECONDS")
         before = workload.pre_stop_seconds or 0.0
-        needed = before + drain + body + fleet.around.receiver_margin_seconds + KILL_MARGIN_SECONDS
+        needed = before + drain + body + deployed.around.receiver_margin_seconds + KILL_MARGIN_SECONDS
         if workload.grace_seconds < needed:
             yield (
                 f"{workload}: SIGKILL comes {workload.grace_seconds:g} s after the stop began, when a receiver may "
                 f"still be draining ({drain:g} s) or reading a body ({body:g} s); set terminationGracePeriodSeconds to "
-                f"{needed:g} or more{_told(before)}."
+                f"{needed:g} or more{_part_of_hook(before)}."
             )
 
 
-def receiver_drain(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("receiver"):
+def receiver_drain(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("receiver"):
         drain, before = value(workload, "HOOKLINE_DRAIN_SECONDS"), workload.pre_stop_seconds or 0.0
         probe = workload.probe("readinessProbe")
         if probe is None:
@@ -91,10 +91,10 @@ def receiver_drain(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def consumer_timeout(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("worker"):
-        name, limit = fleet.longest(workload)
-        timeout = fleet.around.consumer_timeout_seconds
+def consumer_timeout(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("worker"):
+        name, limit = deployed.longest(workload)
+        timeout = deployed.around.consumer_timeout_seconds
         if not _may_use(workload, "amqp") or limit + CONSUMER_MARGIN_SECONDS <= timeout:
             continue
         yield (
@@ -104,14 +104,14 @@ def consumer_timeout(fleet: Fleet) -> Iterator[str]:
         )
 
 
-def visibility_timeout(fleet: Fleet) -> Iterator[str]:
-    pools = [workload for workload in fleet.running("worker") if _may_use(workload, "redis")]
-    limits = [(*fleet.longest(workload), workload) for workload in pools]
+def visibility_timeout(deployed: Deployed) -> Iterator[str]:
+    pools = [workload for workload in deployed.running("worker") if _may_use(workload, "redis")]
+    limits = [(*deployed.longest(workload), workload) for workload in pools]
     if not limits:
         return
     name, longest, slowest = max(limits, key=lambda limit: limit[1])
     for workload in pools:
-        seconds = fleet.around.visibility_seconds(_under(fleet, workload))
+        seconds = deployed.around.visibility_seconds(_under(deployed, workload))
         if seconds <= longest:
             yield (
                 f"{workload}: on Redis it takes back what another worker has held for {seconds:g} s, and {name} may "
@@ -119,8 +119,10 @@ def visibility_timeout(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def _under(fleet: Fleet, workload: Workload) -> Subscriptions:
-    return Subscriptions(replace(one, time_limit=fleet.limit(one, workload)) for one in fleet.around.subscriptions)
+def _under(deployed: Deployed, workload: Workload) -> Subscriptions:
+    return Subscriptions(
+        replace(one, time_limit=deployed.limit(one, workload)) for one in deployed.around.subscriptions
+    )
 
 
 def _may_use(workload: Workload, scheme: str) -> bool:
@@ -130,7 +132,7 @@ def _may_use(workload: Workload, scheme: str) -> bool:
 
 
 RULES: tuple[Rule, ...] = (
-    untold_hooks,
+    unknown_hook_times,
     worker_grace,
     handler_limits,
     worker_lifetime,

@@ -3,38 +3,38 @@
 import re
 from collections.abc import Iterator
 
-from workers.deployment.deployed import DEFAULTS, Fleet, Rule, number
+from workers.deployment.deployed import DEFAULTS, Deployed, Rule, number
 from workers.deployment.manifests import ROLES, Workload, of_no_role
 
 OF_ALL_ROLES = ("HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TIME_LIMIT")
 """Variables that must be the same everywhere: one role writes down what another one does."""
 
 
-def unknown_programs(fleet: Fleet) -> Iterator[str]:
-    for manifest, name in of_no_role(fleet.manifests):
+def unknown_programs(deployed: Deployed) -> Iterator[str]:
+    for manifest, name in of_no_role(deployed.manifests):
         yield (
             f"{manifest}: its container {name} has Hookline's image, and nothing of it is checked, for its command and "
             f"args name none of {', '.join(ROLES)} after manage.py; write them so, without a shell."
         )
 
 
-def unreadable_values(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.workloads:
+def unreadable_values(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.workloads:
         for name in sorted(DEFAULTS.keys() & workload.variables.keys()):
             if number(workload.variables[name]) is None:
                 yield f"{workload}: {name} is {workload.variables[name]!r}, which is no number; correct it."
 
 
-def unknown_variables(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.workloads:
+def unknown_variables(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.workloads:
         for name in sorted(name for name in workload.variables if name.startswith("HOOKLINE_")):
-            if not {name, name.removesuffix("_FILE")} & fleet.around.variables:
+            if not {name, name.removesuffix("_FILE")} & deployed.around.variables:
                 yield f"{workload}: no setting of Hookline is named {name}; README.md lists those that are."
 
 
-def differing_variables(fleet: Fleet) -> Iterator[str]:
+def differing_variables(deployed: Deployed) -> Iterator[str]:
     for name in OF_ALL_ROLES:
-        given = {workload.variables.get(name, "") for workload in fleet.running("receiver", "relay", "worker")}
+        given = {workload.variables.get(name, "") for workload in deployed.running("receiver", "relay", "worker")}
         if len(given) > 1:
             yield (
                 f"{name} is not the same in all of receiver, relay and worker, and each tells the others what jobs are "
@@ -42,9 +42,9 @@ def differing_variables(fleet: Fleet) -> Iterator[str]:
             )
 
 
-def unmigrated_apps(fleet: Fleet) -> Iterator[str]:
-    workers = {app for workload in fleet.running("worker") for app in _apps(workload)}
-    for workload in fleet.running("migrate"):
+def unmigrated_apps(deployed: Deployed) -> Iterator[str]:
+    workers = {app for workload in deployed.running("worker") for app in _apps(workload)}
+    for workload in deployed.running("migrate"):
         for app in sorted(workers - _apps(workload)):
             yield (
                 f"{workload}: its HOOKLINE_APPS lacks {app}, which the workers have, so that the tables of its models "
@@ -56,28 +56,28 @@ def _apps(workload: Workload) -> set[str]:
     return {name.strip() for name in re.split(r"[,\n]", workload.variables.get("HOOKLINE_APPS", ""))} - {""}
 
 
-def unseen_apps(fleet: Fleet) -> Iterator[str]:
-    for workload in fleet.running("worker"):
-        for app in sorted(_apps(workload) - fleet.around.apps):
+def unseen_apps(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("worker"):
+        for app in sorted(_apps(workload) - deployed.around.apps):
             yield (
                 f"{workload}: HOOKLINE_APPS names {app}, which is not installed here, so that the limits of its "
                 f"handlers are not known; run this check with the same HOOKLINE_APPS."
             )
 
 
-def unknown_queues(fleet: Fleet) -> Iterator[str]:
-    known = {fleet.around.default_queue, *(one.queue for one in fleet.around.subscriptions)}
-    for workload in fleet.running("worker"):
+def unknown_queues(deployed: Deployed) -> Iterator[str]:
+    known = {deployed.around.default_queue, *(one.queue for one in deployed.around.subscriptions)}
+    for workload in deployed.running("worker"):
         for queue in sorted((workload.queues or frozenset()) - known):
             yield f"{workload}: no handler uses the queue {queue!r}, so that its workers refuse to start; drop it."
 
 
-def unserved_queues(fleet: Fleet) -> Iterator[str]:
-    pools = [workload.queues for workload in fleet.running("worker")]
+def unserved_queues(deployed: Deployed) -> Iterator[str]:
+    pools = [workload.queues for workload in deployed.running("worker")]
     if not pools or None in pools:
         return
     served = frozenset().union(*(queues for queues in pools if queues))
-    for queue in sorted({one.queue for one in fleet.around.subscriptions} - served):
+    for queue in sorted({one.queue for one in deployed.around.subscriptions} - served):
         yield f"No worker consumes the queue {queue!r}, whose jobs would wait for ever; add it to some pool's --queues."
 
 

@@ -28,7 +28,7 @@ CONFIRMATIONS = 2
 NOT_CONNECTED = "not connected to the broker"
 
 
-class Doubt(Enum):
+class Check(Enum):
     """What gives reason to ask further."""
 
     NONE = "none"
@@ -54,21 +54,21 @@ def unready(signs: VitalSigns | None, *, now: float, is_stopping: bool) -> list[
     if signs is None or not signs.is_connected:
         return [NOT_CONNECTED]
     if _stands_still(signs, now=now, for_seconds=FRESH_SECONDS):
-        return [f"its loop has not turned for {now - signs.beat_at:.0f} s"]
+        return [f"its loop has not turned for {now - signs.heartbeat_at:.0f} s"]
     return [] if signs.is_consuming else ["not consuming from all of its queues"]
 
 
-def doubt(signs: VitalSigns | None, *, now: float, is_stopping: bool, stalled_seconds: float) -> Doubt:
+def needed_check(signs: VitalSigns | None, *, now: float, is_stopping: bool, stalled_seconds: float) -> Check:
     """Return whether there is a reason to ask broker and inbox, and of what kind."""
     if signs is None or is_stopping or signs.is_ending:
-        return Doubt.NONE
+        return Check.NONE
     if _stands_still(signs, now=now, for_seconds=stalled_seconds):
-        return Doubt.LOOP
+        return Check.LOOP
     if not signs.has_consumed and _stands_still(signs, now=now, for_seconds=FRESH_SECONDS):
-        return Doubt.START
+        return Check.START
     if signs.is_consuming and signs.busy < signs.processes and now - signs.progress_at > stalled_seconds:
-        return Doubt.PROGRESS
-    return Doubt.NONE
+        return Check.PROGRESS
+    return Check.NONE
 
 
 def _stands_still(signs: VitalSigns, *, now: float, for_seconds: float) -> bool:
@@ -77,7 +77,7 @@ def _stands_still(signs: VitalSigns, *, now: float, for_seconds: float) -> bool:
     On filesystem:// it waits where no child is free, while a thread goes on to say what is seen.
     """
     waits_for_a_child = now - signs.seen_at <= for_seconds and signs.busy >= signs.processes > 0
-    return now - signs.beat_at > for_seconds and not waits_for_a_child
+    return now - signs.heartbeat_at > for_seconds and not waits_for_a_child
 
 
 class Liveness:
@@ -96,7 +96,7 @@ class Liveness:
         self._found, self._broker_answers_since, self.faults = 0, None, []
         self.is_broker_silent = False
 
-    def weigh(self, reason: Doubt, signs: VitalSigns, answers: Answers, *, now: float) -> None:
+    def decide(self, reason: Check, signs: VitalSigns, answers: Answers, *, now: float) -> None:
         """Take what was answered into account."""
         if answers.broker_messages is None:
             self.clear()
@@ -105,11 +105,11 @@ class Liveness:
         self.is_broker_silent = False
         if self._broker_answers_since is None:
             self._broker_answers_since = now
-        if reason is Doubt.LOOP:
+        if reason is Check.LOOP:
             since = now - self._broker_answers_since
             is_found = signs.is_connected or since > RECONNECT_SECONDS
-            fault = f"its loop has not turned for {now - signs.beat_at:.0f} s, and the broker answers"
-        elif reason is Doubt.START:
+            fault = f"its loop has not turned for {now - signs.heartbeat_at:.0f} s, and the broker answers"
+        elif reason is Check.START:
             is_found, fault = False, ""  # The startup probe's own patience ends it.
         else:
             is_found = bool(answers.has_due_jobs) and answers.broker_messages + signs.unstarted > 0

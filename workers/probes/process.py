@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from webhooks.probe_server import Probes, ProbeServer
 from webhooks.threads import start_thread
 from workers.probes import liveness
-from workers.probes.liveness import Doubt, Liveness
-from workers.probes.questions import Questions
+from workers.probes.liveness import Check, Liveness
+from workers.probes.queue_check import QueueCheck
 from workers.probes.run_reports import DROPPED, read_reports
 from workers.probes.vital_signs import SharedSigns, VitalSigns
 from workers.stopping.flag import is_stopping
@@ -27,21 +27,21 @@ def serve(server: ProbeServer, shared: SharedSigns, reports: int, *, started_at_
     """Serve until this process is killed."""
     registry = CollectorRegistry()
     registry.register(Gauges(shared, started_at_seconds=started_at_seconds))
-    doubts = Doubts(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS)
+    check = LivenessCheck(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS)
     # Without the one the counts would stand still, without the other /livez would keep its last verdict for ever.
     start_thread("runs", partial(count_runs, reports, registry))
-    start_thread("doubts", doubts.run)
-    server.probes = Probes(live=doubts.live, ready=doubts.ready, started=doubts.started, registry=registry)
+    start_thread("liveness", check.run)
+    server.probes = Probes(live=check.live, ready=check.ready, started=check.started, registry=registry)
     server.serve_forever()
 
 
-class Doubts:
+class LivenessCheck:
     """Looks at the parent's vital signs, asks where there is doubt, and keeps the verdict for the probes."""
 
-    def __init__(self, shared: SharedSigns, *, stalled_seconds: float, questions: Questions | None = None) -> None:
+    def __init__(self, shared: SharedSigns, *, stalled_seconds: float, queue_check: QueueCheck | None = None) -> None:
         self._shared = shared
         self._stalled_seconds = stalled_seconds
-        self._questions = questions or Questions()
+        self._queue_check = queue_check or QueueCheck()
         self._liveness = Liveness()
         self._asked_at = 0.0
         self._signs: VitalSigns | None = None
@@ -54,12 +54,12 @@ class Doubts:
     def look(self, *, now: float) -> None:
         """Ask if there is a doubt and the last question is some time ago."""
         signs = self._last_signs()
-        reason = liveness.doubt(signs, now=now, is_stopping=is_stopping(), stalled_seconds=self._stalled_seconds)
-        if signs is None or reason is Doubt.NONE:
+        reason = liveness.needed_check(signs, now=now, is_stopping=is_stopping(), stalled_seconds=self._stalled_seconds)
+        if signs is None or reason is Check.NONE:
             self._liveness.clear()
         elif now - self._asked_at >= ASK_SECONDS:
-            answers = self._questions.ask(reason, signs.queues, unstarted=signs.unstarted)
-            self._liveness.weigh(reason, signs, answers, now=now)
+            answers = self._queue_check.ask(reason, signs.queues, unstarted=signs.unstarted)
+            self._liveness.decide(reason, signs, answers, now=now)
             self._asked_at = time.monotonic()
 
     def live(self) -> list[str]:
@@ -68,7 +68,7 @@ class Doubts:
 
     def ready(self) -> list[str]:
         faults = liveness.unready(self._last_signs(), now=time.monotonic(), is_stopping=is_stopping())
-        reason = self._questions.broker_reason
+        reason = self._queue_check.broker_reason
         return [*faults, f"the broker {reason}"] if faults == [liveness.NOT_CONNECTED] and reason else faults
 
     def started(self) -> list[str]:
@@ -96,7 +96,7 @@ class Gauges(Collector):
         yield _gauge("started_at_seconds", "When it started, in epoch seconds.", self._started_at_seconds)
         signs = self._shared.read()
         if signs is not None:
-            age_seconds = time.monotonic() - signs.beat_at
+            age_seconds = time.monotonic() - signs.heartbeat_at
             yield _gauge(
                 "stops_at_seconds", "When its life ends, in epoch seconds; 0 for never.", signs.stops_at_seconds
             )

@@ -5,7 +5,7 @@ holds at that moment stays locked in the child for ever, be it of libpq, of the 
 hangs. So nothing is served or asked on a thread of the parent. It forks the probe process before all others, while it
 has neither a connection nor a thread, and writes once a second, from the consumer's own loop, what it knows of itself
 into memory that both share (vital_signs.py). The probe process serves HTTP from that, asks broker and inbox
-over connections of its own (questions.py), and judges (liveness.py); it can do so too when the parent
+over connections of its own (queue_check.py), and judges (liveness.py); it can do so too when the parent
 stands still. It keeps none of the parent's files open, ends with the parent, and is started again if it ends alone.
 
 It costs about as much memory as one child does: 22 MB (PSS) beside eight of them.
@@ -32,14 +32,14 @@ from workers.probes.vital_signs import SharedSigns, VitalSigns
 from workers.processes.orphans import spare
 from workers.stopping.lifetime import stops_at
 
-BEAT_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 RUNNING = 1
 """The state of a blueprint, in Celery's numbers."""
 
 logger = logging.getLogger(__name__)
 
 
-class Probes(bootsteps.StartStopStep):
+class ProbeStep(bootsteps.StartStopStep):
     """Writes the parent's vital signs, and keeps the probe process going."""
 
     requires = ("celery.worker.components:Timer",)
@@ -49,9 +49,9 @@ class Probes(bootsteps.StartStopStep):
         self._started_at_seconds = time.time()
         self._signs = SharedSigns()
         self._accepted = 0
-        self._beat_at = self._progress_at = time.monotonic()
+        self._heartbeat_at = self._progress_at = time.monotonic()
         self._has_consumed = False
-        self._is_beat_asked_for = False
+        self._is_heartbeat_due = False
         self._ports: range = settings.HOOKLINE_PROBE_PORTS
         self._pid = 0
         """Of the probe process; 0 while there is none."""
@@ -66,7 +66,9 @@ class Probes(bootsteps.StartStopStep):
         _step = self
         worker.app.steps["consumer"].add(Connection)
         # With the queues, for this is all it says until its loop turns, which is after its first connection.
-        self._signs.write(VitalSigns(seen_at=self._beat_at, beat_at=self._beat_at, queues=self._queues()))
+        self._signs.write(
+            VitalSigns(seen_at=self._heartbeat_at, heartbeat_at=self._heartbeat_at, queues=self._queues())
+        )
         self._reports = open_reports()
         try:
             self._fork()
@@ -76,7 +78,7 @@ class Probes(bootsteps.StartStopStep):
         atexit.register(self._end, os.getpid())
 
     def start(self, worker: Any) -> None:
-        worker.timer.call_repeatedly(BEAT_SECONDS, self._tick)
+        worker.timer.call_repeatedly(HEARTBEAT_SECONDS, self._tick)
 
     def close(self, worker: Any) -> None:
         """Note that the loop has ended: from here on it does not beat, and is not expected to."""
@@ -94,10 +96,10 @@ class Probes(bootsteps.StartStopStep):
     def _tick(self) -> None:
         self._keep_going()
         if self._worker.hub is not None:  # The timer is the loop's own.
-            self._beat()
-        elif not self._is_beat_asked_for:  # It has a thread, and the beat must be the loop's.
-            self._is_beat_asked_for = True
-            self._worker.consumer.call_soon(self._beat)
+            self._note_heartbeat()
+        elif not self._is_heartbeat_due:  # It has a thread, and the beat must be the loop's.
+            self._is_heartbeat_due = True
+            self._worker.consumer.call_soon(self._note_heartbeat)
         self._signs.write(self._look())
 
     def _keep_going(self) -> None:
@@ -115,9 +117,9 @@ class Probes(bootsteps.StartStopStep):
         except OSError as error:
             self._failures.failed(str(error.strerror))
 
-    def _beat(self) -> None:
-        self._is_beat_asked_for = False
-        self._beat_at = time.monotonic()
+    def _note_heartbeat(self) -> None:
+        self._is_heartbeat_due = False
+        self._heartbeat_at = time.monotonic()
 
     def _look(self, **known: bool) -> VitalSigns:
         """Return what the parent knows of itself."""
@@ -132,7 +134,7 @@ class Probes(bootsteps.StartStopStep):
         self._has_consumed |= is_consuming
         return VitalSigns(
             seen_at=now,
-            beat_at=self._beat_at,
+            heartbeat_at=self._heartbeat_at,
             is_consuming=is_consuming,
             has_consumed=self._has_consumed,
             stops_at_seconds=stops_at(),
@@ -188,7 +190,7 @@ class Probes(bootsteps.StartStopStep):
             os.kill(self._pid, signal.SIGTERM)
 
 
-_step: Probes | None = None
+_step: ProbeStep | None = None
 
 
 class Connection(bootsteps.StartStopStep):

@@ -21,7 +21,7 @@ class VitalSigns:
 
     seen_at: float
     """When all of this was seen."""
-    beat_at: float
+    heartbeat_at: float
     """When the consumer's loop last turned."""
     is_consuming: bool = False
     """Connected, and consuming from each of its queues."""

@@ -16,7 +16,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from celery import Celery, Task
+from celery import Task
 from django.conf import settings
 from django.db import Error, connections
 
@@ -29,7 +29,7 @@ from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import MESSAGE_VERSION
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
-from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from webhooks.subscriptions.subscription import Subscription
 from workers.processes.descendants import end_processes, retire
 from workers.processes.recycling import count_job
 from workers.runs.handler import HandlerWindow, run_handler
@@ -52,7 +52,7 @@ class HandlerTask(Task[[int], str]):
     abstract = True
     typing = False
     ignore_result = True
-    Request = "workers.runs.ended:RunRequest"
+    Request = "workers.runs.ended_processes:RunRequest"
     subscription: Subscription
 
     def run(self, job_id: int) -> str:
@@ -86,24 +86,6 @@ def under_limits(subscription: Subscription, limits: Sequence[float | None] | No
         time_limit=hard or subscription.time_limit,
         soft_time_limit=soft or subscription.soft_time_limit,
     )
-
-
-def register(app: Celery, subscriptions: Subscriptions) -> None:
-    """Register one task for each subscription."""
-    for subscription in subscriptions:
-        task_class = type(
-            "HandlerTask",
-            (HandlerTask,),
-            {
-                "name": subscription.name,
-                "subscription": subscription,
-                "time_limit": subscription.time_limit,
-                "soft_time_limit": subscription.soft_time_limit,
-                "__doc__": subscription.handler.__doc__,
-                "__module__": subscription.handler.__module__,
-            },
-        )
-        app.register_task(task_class())
 
 
 def perform(subscription: Subscription, job_id: int, *, worker: str, window: HandlerWindow) -> str:

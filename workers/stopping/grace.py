@@ -29,6 +29,7 @@ from workers.processes.descendants import kill_descendants
 from workers.processes.orphans import end_orphans
 from workers.stopping.checks import check_times
 from workers.stopping.flag import PLANNED, begin_stop, is_stopping, mark_stopping, open_bell, stopping_since
+from workers.stopping.short_waits import ShortWaits
 from workers.stopping.times import margin_seconds
 
 LOOK_SECONDS = 0.2
@@ -150,17 +151,3 @@ def hand_back(requests: set[Any]) -> None:
         request.reject(requeue=True)
     if requests:
         logger.info("prefetched messages handed back", extra={"messages": len(requests)})
-
-
-class ShortWaits(StartStopStep):
-    """Where the broker has no event loop, has the consumer look up often enough to see that it is to stop.
-
-    A step of Celery's consumer. Its own waits are of two seconds, and a signal does not end them.
-    """
-
-    requires = ("celery.worker.consumer.connection:Connection",)
-
-    def start(self, consumer: Any) -> None:
-        if consumer.hub is None:
-            drain_events = consumer.connection.drain_events
-            consumer.connection.drain_events = lambda timeout=None: drain_events(timeout=LOOK_SECONDS)

@@ -11,9 +11,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from webhooks.receiver.server import STOP_MARGIN_SECONDS
 from webhooks.subscriptions.installed import installed_subscriptions
 from workers.deployment import mismatches, notes
-from workers.deployment.deployed import Fleet, Surroundings
+from workers.deployment.deployed import Deployed, Surroundings
 from workers.deployment.manifests import Manifest, UnreadableManifestError, read_manifests
-from workers.hooks import visibility_seconds
+from workers.runs.registration import visibility_seconds
 
 RABBITMQ_CONSUMER_TIMEOUT_SECONDS = 1800.0
 """RabbitMQ's own default."""
@@ -55,15 +55,15 @@ class Command(BaseCommand):
         around = _surroundings(max_connections, consumer_timeout)
         try:
             manifests = [manifest for file in files for manifest in _read(file)]
-            fleet = Fleet.of(manifests, around)
-            found = list(mismatches(fleet))
+            deployed = Deployed.of(manifests, around)
+            found = list(mismatches(deployed))
         except UnreadableManifestError as error:
             raise CommandError(str(error)) from None
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise CommandError(f"Kubernetes would refuse these manifests: {error}.") from error
-        if not fleet.workloads:
+        if not deployed.workloads:
             raise CommandError(f"None of {len(manifests)} manifests runs a program of Hookline; are they rendered?")
-        for sentence in [*(f"Note: {note}" for note in notes(fleet)), *found]:
+        for sentence in [*(f"Note: {note}" for note in notes(deployed)), *found]:
             self.stdout.write(sentence)
         if found:
             raise CommandError(f"{len(manifests)} manifests, {len(found)} mismatch{'es' if len(found) > 1 else ''}")

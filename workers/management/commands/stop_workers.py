@@ -12,7 +12,7 @@ from kombu.exceptions import OperationalError
 from webhooks.inbox import database
 from webhooks.publishing import reasons
 from webhooks.subscriptions.installed import installed_subscriptions
-from workers.stopping.fleet import Fleet
+from workers.stopping.remote_stop import RemoteStop
 
 EXTRA_SECONDS = 30.0
 """How much longer than a worker's own grace the command waits, unless told otherwise."""
@@ -44,44 +44,46 @@ class Command(BaseCommand):
         known = {settings.CELERY_TASK_DEFAULT_QUEUE, *installed_subscriptions().queues}
         if queue and queue not in known:
             raise CommandError(f"No handler uses the queue {queue!r}; there are {', '.join(sorted(known))}.")
-        fleet = Fleet(current_app, queue=queue, stay_down=stay_down)
+        stop = RemoteStop(current_app, queue=queue, stay_down=stay_down)
         deadline = time.monotonic() + timeout
         try:
-            self._tell(fleet, deadline)
-            unheard = self._find_unheard(fleet, is_awaited=wait)
-            if wait and (fleet.told or unheard):
-                self._wait(fleet, deadline)
+            self._ask_all(stop, deadline)
+            unreached = self._find_unreached(stop, is_awaited=wait)
+            if wait and (stop.asked or unreached):
+                self._wait(stop, deadline)
         except OperationalError as error:
             raise CommandError(f"The broker {reasons.reason(error)}. Its address is BROKER_URL.") from None
         except Error as error:
             raise CommandError(f"The database {database.reason(error)}.") from None
-        if unheard and stay_down:
-            names = ", ".join(unheard)
+        if unreached and stay_down:
+            names = ", ".join(unreached)
             raise CommandError(f"Not told to stay down, and may be started again: {names}. Then say it once more.")
 
-    def _tell(self, fleet: Fleet, deadline: float) -> None:
-        while not fleet.all_stop() and time.monotonic() < deadline:
-            fleet.go_round()
-        if deaf := sorted(told.node for told in fleet.told.values() if not told.stops()):
-            raise CommandError(f"Told, and not stopping yet at the timeout: {', '.join(deaf)}.")
-        if fleet.told:
-            self.stdout.write(f"{workers(len(fleet.told))} told to stop after the current jobs.")
+    def _ask_all(self, stop: RemoteStop, deadline: float) -> None:
+        while not stop.all_stop() and time.monotonic() < deadline:
+            stop.run_round()
+        if deaf := sorted(asked.node for asked in stop.asked.values() if not asked.stops()):
+            raise CommandError(f"Asked to stop, and not stopping yet at the timeout: {', '.join(deaf)}.")
+        if stop.asked:
+            self.stdout.write(f"{workers(len(stop.asked))} told to stop after the current jobs.")
 
-    def _find_unheard(self, fleet: Fleet, *, is_awaited: bool) -> dict[str, int]:
-        unheard = fleet.find_unheard()
-        whose = f" that takes jobs from {fleet.queue}" if fleet.queue else ""
-        if not fleet.told and not unheard:
+    def _find_unreached(self, stop: RemoteStop, *, is_awaited: bool) -> dict[str, int]:
+        unreached = stop.find_unreached()
+        whose = f" that takes jobs from {stop.queue}" if stop.queue else ""
+        if not stop.asked and not unreached:
             self.stdout.write(f"No worker{whose} answers; none was told to stop.")
-        elif not fleet.told and not is_awaited:
-            raise CommandError(f"No worker{whose} answers; by the inbox jobs run on {', '.join(unheard)}.")
-        elif unheard:
-            count = workers(len(unheard))
-            self.stdout.write(f"{count} not told, for want of an answer; stopping already, or lost: {listed(unheard)}.")
-        return unheard
+        elif not stop.asked and not is_awaited:
+            raise CommandError(f"No worker{whose} answers; by the inbox jobs run on {', '.join(unreached)}.")
+        elif unreached:
+            count = workers(len(unreached))
+            self.stdout.write(
+                f"{count} not told, for want of an answer; stopping already, or lost: {listed(unreached)}."
+            )
+        return unreached
 
-    def _wait(self, fleet: Fleet, deadline: float) -> None:
+    def _wait(self, stop: RemoteStop, deadline: float) -> None:
         shown = ""
-        while remaining := fleet.remaining():
+        while remaining := stop.remaining():
             line = f"{workers(len(remaining))} still there: {listed(remaining)}"
             if time.monotonic() >= deadline:
                 raise CommandError(f"Not all are gone at the timeout. {line}.")
@@ -89,7 +91,7 @@ class Command(BaseCommand):
                 self.stdout.write(line)
                 self.stdout.flush()
                 shown = line
-            fleet.go_round()
+            stop.run_round()
         self.stdout.write("All of them are gone.")
 
 

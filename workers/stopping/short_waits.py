@@ -12,11 +12,13 @@ import time
 from typing import Any
 
 from billiard import pool
+from celery.bootsteps import StartStopStep
 from celery.concurrency import asynpool, prefork
 
 from workers.stopping.flag import is_stopping
 
 LOOK_SECONDS = 0.05
+DRAIN_SECONDS = 0.2
 READ_TRIES = 5
 """How often a child of a worker that stops looks whether its last result was read, a tenth of a second apart."""
 
@@ -48,3 +50,17 @@ def shorten_waits() -> None:
         return True
 
     pool.Worker._ensure_messages_consumed = wait_briefly  # type: ignore[attr-defined]
+
+
+class ShortWaits(StartStopStep):
+    """Where the broker has no event loop, has the consumer look up often enough to see that it is to stop.
+
+    A step of Celery's consumer. Its own waits are of two seconds, and a signal does not end them.
+    """
+
+    requires = ("celery.worker.consumer.connection:Connection",)
+
+    def start(self, consumer: Any) -> None:
+        if consumer.hub is None:
+            drain_events = consumer.connection.drain_events
+            consumer.connection.drain_events = lambda timeout=None: drain_events(timeout=DRAIN_SECONDS)

@@ -1,6 +1,6 @@
 """Stops every worker of the fleet once: asks who is there, tells those who are to stop, watches them go.
 
-Over Celery's remote control, which each of the brokers carries; `control.py` is the other end. Every round asks
+Over Celery's remote control, which each of the brokers carries; `remote_commands.py` is the other end. Every round asks
 again, so that a worker which was just connecting hears it too. Clocks are not compared: a worker tells its age, and is
 meant if it was there before the command. One that stops no longer answers; what it still runs is in the inbox, and only
 there can one be seen that was stopping before anybody asked.
@@ -27,8 +27,8 @@ SILENT_ROUNDS = 3
 
 
 @dataclass(slots=True)
-class Told:
-    """A worker that has been told to stop."""
+class AskedWorker:
+    """A worker that has been asked to stop."""
 
     node: str
     silent_rounds: int = 0
@@ -44,15 +44,15 @@ class Told:
 
 
 @dataclass(slots=True)
-class Fleet:
+class RemoteStop:
     """The workers that consume from `queue`, or all of them, as far as they have answered."""
 
     app: Celery
     queue: str = ""
     stay_down: bool = False
-    told: dict[str, Told] = field(default_factory=dict)
+    asked: dict[str, AskedWorker] = field(default_factory=dict)
     """By the worker's instance."""
-    unheard: set[str] = field(default_factory=set)
+    unreached: set[str] = field(default_factory=set)
     """Nodes that run jobs and have never answered: they were stopping already, or are lost."""
     _answered: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
@@ -62,19 +62,19 @@ class Fleet:
     def __post_init__(self) -> None:
         self._nodes = Nodes(self.app)
 
-    def go_round(self) -> None:
+    def run_round(self) -> None:
         """Ask who is there, and tell those that are meant and do not stop yet. Raises kombu's OperationalError."""
         with broker_errors(), self._nodes.connect(seconds=math.inf) as connection:
             answers = self._ask(connection, "hookline_worker")
             self._rounds += 1
-            for told in self.told.values():
-                told.silent_rounds += 1
-            self._hear(answers)
-            if waiting := {instance: told.node for instance, told in self.told.items() if not told.stops()}:
+            for asked in self.asked.values():
+                asked.silent_rounds += 1
+            self._take(answers)
+            if waiting := {instance: asked.node for instance, asked in self.asked.items() if not asked.stops()}:
                 arguments = {"instances": sorted(waiting), "stay_down": self.stay_down}
-                # Whoever hears this says so with its last words, and whoever does not is told again.
+                # Whoever hears this says so with its last words, and whoever does not is asked again.
                 nodes = sorted(set(waiting.values()))
-                self._hear(self._ask(connection, "hookline_stop", arguments=arguments, destination=nodes))
+                self._take(self._ask(connection, "hookline_stop", arguments=arguments, destination=nodes))
 
     def _ask(self, connection: Connection, command: str, **options: Any) -> list[tuple[str, dict[str, Any]]]:
         replies = self.app.control.broadcast(
@@ -88,19 +88,19 @@ class Fleet:
             if isinstance(answer, dict) and "instance" in answer
         ]
 
-    def _hear(self, answers: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
+    def _take(self, answers: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
         for node, answer in answers:
             self._answered.add(node)
-            self.unheard.discard(node)
-            for instance, told in self.told.items():
-                told.is_replaced |= told.node == node and instance != answer["instance"]
+            self.unreached.discard(node)
+            for instance, asked in self.asked.items():
+                asked.is_replaced |= asked.node == node and instance != answer["instance"]
             if self._is_meant(answer):
-                told = self.told.setdefault(answer["instance"], Told(node))
-                told.silent_rounds = 0
-                told.is_stopping = answer["is_stopping"]
+                asked = self.asked.setdefault(answer["instance"], AskedWorker(node))
+                asked.silent_rounds = 0
+                asked.is_stopping = answer["is_stopping"]
 
     def _is_meant(self, answer: Mapping[str, Any]) -> bool:
-        if answer["instance"] in self.told:
+        if answer["instance"] in self.asked:
             return True
         if self.queue and self.queue not in answer["queues"]:
             return False
@@ -108,20 +108,20 @@ class Fleet:
         return self._rounds == 1 or answer["age_seconds"] >= time.monotonic() - self._started
 
     def all_stop(self) -> bool:
-        """Whether enough rounds have been made to know, and everybody who was told has heard."""
-        return self._rounds >= SILENT_ROUNDS and all(told.stops() for told in self.told.values())
+        """Whether enough rounds have been made to know, and everybody who was asked has heard."""
+        return self._rounds >= SILENT_ROUNDS and all(asked.stops() for asked in self.asked.values())
 
-    def find_unheard(self) -> dict[str, int]:
+    def find_unreached(self) -> dict[str, int]:
         """Look in the inbox for workers that no round has reached; return them with how many jobs they run."""
         running = running_jobs(queue=self.queue)
-        self.unheard = running.keys() - self._answered
-        return {node: running[node] for node in sorted(self.unheard)}
+        self.unreached = running.keys() - self._answered
+        return {node: running[node] for node in sorted(self.unreached)}
 
     def remaining(self) -> dict[str, int]:
         """Return the workers that are not gone yet, each with how many jobs it runs by the inbox."""
-        running = running_jobs([*(told.node for told in self.told.values()), *self.unheard])
-        left = {told.node for told in self.told.values() if not told.is_gone(running)}
-        left |= self.unheard & running.keys()
+        running = running_jobs([*(asked.node for asked in self.asked.values()), *self.unreached])
+        left = {asked.node for asked in self.asked.values() if not asked.is_gone(running)}
+        left |= self.unreached & running.keys()
         return {node: running.get(node, 0) for node in sorted(left)}
 
 

@@ -9,12 +9,12 @@ from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.due import has_due_jobs
 from webhooks.publishing.broker import Broker
 from webhooks.threads import place_of
-from workers.probes.liveness import Answers, Doubt
+from workers.probes.liveness import Answers, Check
 
 logger = logging.getLogger(__name__)
 
 
-class Questions:
+class QueueCheck:
     """The connections that the questions need, opened with the first."""
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Questions:
         self.broker_reason = ""
         """What was wrong with the broker when it was asked last, in words that follow on "the broker"."""
 
-    def ask(self, reason: Doubt, queues: Sequence[str], *, unstarted: int) -> Answers:
+    def ask(self, reason: Check, queues: Sequence[str], *, unstarted: int) -> Answers:
         """Ask the broker; and the inbox too, if it is the progress that is in doubt and a message is there to take.
 
         Any failure is the want of an answer, which is no reason for a restart: an outage may well raise what nobody has
@@ -32,7 +32,7 @@ class Questions:
         """
         try:
             messages = self._messages(queues)
-            needs_inbox = reason is Doubt.PROGRESS and messages is not None and messages + unstarted > 0
+            needs_inbox = reason is Check.PROGRESS and messages is not None and messages + unstarted > 0
             return Answers(broker_messages=messages, has_due_jobs=self._has_due_jobs(queues) if needs_inbox else None)
         except Exception as error:
             logger.error("question failed", extra={"error": place_of(error)})

@@ -1,6 +1,6 @@
 """What a worker answers to over Celery's remote control: who it is, and that it is to stop.
 
-Imported in a worker's parent process, where Celery finds the commands by their registration. `fleet.py` asks.
+Imported in a worker's parent process, where Celery finds the commands by their registration. `remote_stop.py` asks.
 """
 
 import logging

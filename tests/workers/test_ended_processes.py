@@ -15,8 +15,8 @@ from tests.support.inbox_rows import make_job
 from webhooks.inbox import transitions
 from webhooks.models import Attempt, Job
 from webhooks.states import AttemptOutcome, JobState
-from workers.runs import ended
-from workers.runs.ended import EndedRun, Watch, record_ended, told_by
+from workers.runs import ended_processes
+from workers.runs.ended_processes import EndedRun, Watch, record_ended, told_by
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -60,8 +60,8 @@ def watch_over(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Watch:
     timer = SimpleNamespace(call_repeatedly=lambda *_args: None)
     worker = SimpleNamespace(pool=pool, hostname=WORKER, timer=timer, semaphore=None)
     watch = Watch(worker)
-    monkeypatch.setattr(ended, "SETTLE_SECONDS", 0.0)
-    monkeypatch.setattr(ended, "_watch", None)
+    monkeypatch.setattr(ended_processes, "SETTLE_SECONDS", 0.0)
+    monkeypatch.setattr(ended_processes, "_watch", None)
     watch.start(worker)
     return watch
 
@@ -175,8 +175,8 @@ def test_a_record_that_no_child_outlives_is_left_to_the_lease(monkeypatch: pytes
     pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
     watch.saw(ended_run())
-    pool.failures = ended.RECORD_TRIES
-    for _ in range(ended.RECORD_TRIES + 1):
+    pool.failures = ended_processes.RECORD_TRIES
+    for _ in range(ended_processes.RECORD_TRIES + 1):
         watch.tick()
     assert (pool.failures, pool.told) == (0, [])
 
@@ -185,8 +185,8 @@ def test_children_that_were_killed_one_after_the_other_were_not_killed_at_once(m
     pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
     pool.ends(1)
-    later = time.monotonic() + ended.AT_ONCE_SECONDS + 1
-    monkeypatch.setattr("workers.runs.ended.time.monotonic", lambda: later)
+    later = time.monotonic() + ended_processes.AT_ONCE_SECONDS + 1
+    monkeypatch.setattr("workers.runs.ended_processes.time.monotonic", lambda: later)
     watch.saw(ended_run(reason=KILLED))
     pool.ends(0)
     watch.tick()
@@ -198,7 +198,7 @@ def test_while_the_worker_stops_what_ended_is_left_to_the_lease(
 ) -> None:
     pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
-    monkeypatch.setattr(ended, "is_stopping", lambda: True)
+    monkeypatch.setattr(ended_processes, "is_stopping", lambda: True)
     watch.saw(ended_run())
     watch.tick()
     assert pool.told == []
@@ -227,7 +227,7 @@ def test_an_only_child_cannot_be_told_from_all_children_and_has_crashed(monkeypa
 def test_nothing_is_told_before_the_others_have_had_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
     pool = Pool(2)
     watch = watch_over(pool, monkeypatch)
-    monkeypatch.setattr(ended, "SETTLE_SECONDS", 60.0)
+    monkeypatch.setattr(ended_processes, "SETTLE_SECONDS", 60.0)
     watch.saw(ended_run())
     watch.tick()
     assert pool.told == []

@@ -1,0 +1,49 @@
+"""Makes Celery's tasks and queues of the installed subscriptions, for a worker."""
+
+from celery import Celery
+
+from webhooks.publishing.broker import job_queue
+from webhooks.subscriptions.installed import installed_subscriptions
+from webhooks.subscriptions.subscription import Subscriptions
+from workers.runs.task import HandlerTask
+
+VISIBILITY_MARGIN_SECONDS = 60.0
+
+
+def configure(app: Celery) -> None:
+    """Register a task for each subscription, and declare the queues they use."""
+    subscriptions = installed_subscriptions()
+    names = {app.conf.task_default_queue, *subscriptions.queues}
+    app.conf.task_queues = [job_queue(name) for name in sorted(names)]
+    app.conf.task_create_missing_queues = False
+    if app.conf.broker_url.startswith("redis"):
+        options = app.conf.broker_transport_options
+        app.conf.broker_transport_options = {**options, "visibility_timeout": visibility_seconds(subscriptions)}
+    register(app, subscriptions)
+
+
+def register(app: Celery, subscriptions: Subscriptions) -> None:
+    """Register one task for each subscription."""
+    for subscription in subscriptions:
+        task_class = type(
+            "HandlerTask",
+            (HandlerTask,),
+            {
+                "name": subscription.name,
+                "subscription": subscription,
+                "time_limit": subscription.time_limit,
+                "soft_time_limit": subscription.soft_time_limit,
+                "__doc__": subscription.handler.__doc__,
+                "__module__": subscription.handler.__module__,
+            },
+        )
+        app.register_task(task_class())
+
+
+def visibility_seconds(subscriptions: Subscriptions) -> float:
+    """Return how long Redis leaves a message to a worker that has not acknowledged it.
+
+    It is acknowledged as its run starts. Until then it waits in the worker for a child to be free: for one run of the
+    longest time limit at most, and as much again for safety.
+    """
+    return 2 * max((subscription.time_limit for subscription in subscriptions), default=0.0) + VISIBILITY_MARGIN_SECONDS
