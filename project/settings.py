@@ -101,8 +101,9 @@ HOOKLINE_STALLED_SECONDS = env.number("HOOKLINE_STALLED_SECONDS", 60.0, lowest=1
 HOOKLINE_QUEUE_WINDOW = env.whole_number("HOOKLINE_QUEUE_WINDOW", 2000, lowest=1, highest=1_000_000)
 HOOKLINE_WORKER_CONCURRENCY = env.whole_number("HOOKLINE_WORKER_CONCURRENCY", 4, lowest=1, highest=1_000)
 HOOKLINE_CHILD_MAX_JOBS = env.whole_number("HOOKLINE_CHILD_MAX_JOBS", 1000, lowest=1, highest=1_000_000_000)
-HOOKLINE_CHILD_RECYCLE_MB = env.whole_number("HOOKLINE_CHILD_RECYCLE_MB", 300, lowest=100, highest=1_000_000)
-HOOKLINE_CHILD_MAX_MB = env.whole_number("HOOKLINE_CHILD_MAX_MB", 1024, lowest=101, highest=1_048_576)
+HOOKLINE_CHILD_RECYCLE_MB = env.whole_number("HOOKLINE_CHILD_RECYCLE_MB", 300, lowest=1, highest=1_000_000)
+HOOKLINE_CHILD_MAX_MB = env.whole_number("HOOKLINE_CHILD_MAX_MB", 1024, lowest=100, highest=1_048_576)
+HOOKLINE_IMMORTAL = env.bool("HOOKLINE_IMMORTAL", True)
 HOOKLINE_TIME_LIMIT = env.number("HOOKLINE_TIME_LIMIT", 60.0, lowest=1, highest=86_400)
 HOOKLINE_MAX_ATTEMPTS = env.whole_number("HOOKLINE_MAX_ATTEMPTS", 5, lowest=1, highest=1_000)
 HOOKLINE_MAX_AGE_HOURS = env.number("HOOKLINE_MAX_AGE_HOURS", 24.0, lowest=0.01, highest=8_760)
@@ -129,8 +130,6 @@ if not HOOKLINE_KEEP_PAYLOADS_DAYS <= HOOKLINE_KEEP_DAYS <= HOOKLINE_KEEP_DEAD_D
 HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))
 if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS and uses(HOOKLINE_ROLE, "BROKER_URL"):
     raise ImproperlyConfigured("HOOKLINE_BROKER_CA_FILE: BROKER_URL is without TLS; use amqps:// or rediss://.")
-if HOOKLINE_CHILD_MAX_MB <= HOOKLINE_CHILD_RECYCLE_MB:
-    raise ImproperlyConfigured("HOOKLINE_CHILD_MAX_MB: must be above HOOKLINE_CHILD_RECYCLE_MB.")
 HOOKLINE_VARIABLES = sorted(env.dump())
 """The name of every variable that was read; a test holds the README's table against it."""
 HOOKLINE_WITHHELD = {role: GUARDED - used for role, used in USED.items()}

@@ -13,6 +13,7 @@ import logging
 from typing import Any
 from uuid import uuid4
 
+from django.conf import settings
 from django.db import Error, connection, transaction
 
 from webhooks.github.payload import JSON
@@ -38,7 +39,8 @@ def keep_loaded_shared(**_options: Any) -> None:
     """Rehearse, free what is garbage, and have nobody write to the rest, neither the collector nor who refers to it."""
     rehearse()
     gc.collect()
-    make_immortal()
+    if settings.HOOKLINE_IMMORTAL:
+        make_immortal()
     gc.freeze()
 
 

@@ -38,6 +38,7 @@ GOOD = {
     "HOOKLINE_FLOWER_PORT": "5656",
     "HOOKLINE_GRACE_SECONDS": "1e2",
     "HOOKLINE_HOST": "127.0.0.2",
+    "HOOKLINE_IMMORTAL": "off",
     "HOOKLINE_KEEP_ALIVE_SECONDS": "77",
     "HOOKLINE_KEEP_DAYS": "31",
     "HOOKLINE_KEEP_DEAD_DAYS": "91",
@@ -365,3 +366,12 @@ def test_a_home_directory_may_be_written_as_a_shell_would_read_it(
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     assert loaded(monkeypatch, HOOKLINE_DATA_DIR="~/hookline")["HOOKLINE_DATA_DIR"] == tmp_path / "hookline"
+
+
+def test_a_child_may_be_replaced_for_any_growth_and_its_two_limits_are_not_compared(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # One counts what the child has come to hold, the other all of its data. A worker says at its start if they clash.
+    settings = loaded(monkeypatch, HOOKLINE_CHILD_RECYCLE_MB=20, HOOKLINE_CHILD_MAX_MB=500)
+    assert (settings["HOOKLINE_CHILD_RECYCLE_MB"], settings["HOOKLINE_CHILD_MAX_MB"]) == (20, 500)
+    assert loaded(monkeypatch, HOOKLINE_CHILD_RECYCLE_MB=500, HOOKLINE_CHILD_MAX_MB=500)["HOOKLINE_CHILD_MAX_MB"] == 500

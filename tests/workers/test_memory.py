@@ -3,6 +3,7 @@
 import gc
 import json
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -66,6 +67,18 @@ def test_what_a_worker_has_loaded_is_frozen_in_its_children(told: list[dict[str,
 
 def test_what_a_worker_has_loaded_is_immortal_in_its_children_where_python_has_that(told: list[dict[str, Any]]) -> None:
     assert [one["immortal"] for one in told] == [can_be_immortal()] * len(told)
+
+
+@pytest.mark.parametrize("is_wanted", [True, False])
+def test_what_is_loaded_is_made_immortal_unless_a_variable_says_no(
+    is_wanted: bool, monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    done: list[str] = []
+    for name in ("rehearse", "make_immortal", "gc.freeze"):
+        monkeypatch.setattr(f"workers.memory.{name}", partial(done.append, name))
+    settings.HOOKLINE_IMMORTAL = is_wanted
+    memory.keep_loaded_shared()
+    assert done == ["rehearse", *(["make_immortal"] if is_wanted else []), "gc.freeze"]
 
 
 def test_a_child_that_takes_anothers_place_starts_with_the_same(told: list[dict[str, Any]]) -> None:
