@@ -5,6 +5,7 @@ Each case changes the smallest manifests that fit in one way.
 
 import copy
 import json
+from typing import Any
 
 import pytest
 
@@ -119,7 +120,7 @@ def test_a_mismatch_is_named_in_a_sentence(change: Change, sentence: str) -> Non
         config("HOOKLINE_WORKER_MAX_SECONDS", "0"),
         config("HOOKLINE_APPS", "quiet_bot"),
         config("HOOKLINE_APPS", "quiet_bot\nquiet_bot"),
-        config("HOOKLINE_BROKER_CA_FILE", "/run/authority/ca.pem"),
+        config("HOOKLINE_BROKER_CA_FILE", "/etc/ssl/certs/ca-certificates.crt"),
         config("HOOKLINE_DRAIN_SECONDS", "10"),
         with_arguments("--queues", "default"),
         with_spec("receiver", strategy={}),
@@ -129,6 +130,70 @@ def test_a_mismatch_is_named_in_a_sentence(change: Change, sentence: str) -> Non
 )  # fmt: skip
 def test_what_just_fits_is_no_mismatch(change: Change) -> None:
     assert found(change) == []
+
+
+AUTHORITY = with_own("relay", "HOOKLINE_BROKER_CA_FILE", "/run/authority/ca.pem")
+
+
+def with_volume(at: str, *, sub_path: str = "", **volume: Any) -> Change:
+    """Return a change by which the relay is told of an authority, and mounts a volume."""
+
+    def change(manifests: Manifests) -> None:
+        AUTHORITY(manifests)
+        pod(manifests, "relay")["volumes"] = [{"name": "authority", **volume}]
+        mount = {"name": "authority", "mountPath": at, **({"subPath": sub_path} if sub_path else {})}
+        container(manifests, "relay")["volumeMounts"] = [mount]
+
+    return change
+
+
+def with_authority(**data: str) -> Change:
+    """Return a change by which the relay mounts a ConfigMap that these files hold, with these keys."""
+
+    def change(manifests: Manifests) -> None:
+        with_volume("/run/authority", configMap={"name": "authority"})(manifests)
+        manifests["authority"] = {"kind": "ConfigMap", "metadata": {"name": "authority"}, "data": data}
+
+    return change
+
+
+RENAMED = {"name": "authority", "items": [{"key": "tls.crt", "path": "ca.pem"}]}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        AUTHORITY,
+        with_volume("/run/other", configMap={"name": "authority"}),
+        with_volume("/run/authority", configMap={"name": "authority", "items": [{"key": "ca.pem", "path": "ca.crt"}]}),
+        with_volume("/run/authority/ca.pem", sub_path="ca.crt", configMap=RENAMED),
+        with_authority(**{"ca.crt": "…"}),
+        config("BROKER_URL_FILE", "/run/hookline/BROKER_URL"),
+        config("HOOKLINE_BROKER_CA_FILE", "/run/authority/ca.pem"),
+    ],
+)
+def test_a_file_that_a_program_reads_and_no_volume_has_is_named(change: Change) -> None:
+    sentences = found(change)
+    assert any("_FILE is /run/" in one and "Deployment relay: " in one for one in sentences), sentences
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_volume("/run/authority", configMap={"name": "authority"}),
+        with_volume("/run", sub_path="of/broker", persistentVolumeClaim={"claimName": "authorities"}),
+        with_volume("/run/authority", secret={"secretName": "authority"}),
+        with_volume("/run/authority", configMap=RENAMED),
+        with_volume("/run/authority/ca.pem", sub_path="ca.pem", configMap=RENAMED),
+        with_volume("/run/authority", projected={"sources": [{"configMap": RENAMED}, {"secret": {"name": "other"}}]}),
+        with_authority(**{"ca.pem": "…"}),
+        # Named for all in the ConfigMap, and used by those that mount it.
+        both(config("SECRET_KEY_FILE", "/run/hookline/SECRET_KEY"), with_secret("receiver", "all")),
+        both(config("GITHUB_WEBHOOK_SECRETS_GHES_FILE", "/run/hookline/GHES"), with_secret("receiver", "all")),
+    ],
+)
+def test_a_file_that_a_volume_has_or_that_a_role_does_not_read_is_not(change: Change) -> None:
+    assert not [one for one in found(change) if "no volume of its container" in one]
 
 
 def test_a_handlers_own_limit_is_held_against_the_grace_of_the_pool_that_runs_it() -> None:

@@ -279,30 +279,6 @@ def test_hookline_starts_with_what_production_tells_it(role: str, tmp_path: Path
     assert ended.returncode == 0, ended.stderr
 
 
-def is_mounted(path: str, program: Workload) -> bool:
-    """Tell whether a path is a file of a Secret that the program's container mounts."""
-    secrets = {one["name"]: one["secret"] for one in program.pod["volumes"] if "secret" in one}
-    return any(
-        mount["mountPath"] == str(Path(path).parent)
-        and Path(path).name
-        in {item["path"] for item in secrets[mount["name"]].get("items", [{"path": Path(path).name}])}
-        for mount in program.container["volumeMounts"]
-        if mount["name"] in secrets
-    )
-
-
-def test_every_file_that_a_program_is_told_of_is_mounted_there() -> None:
-    for name, documents in renderings().items():
-        for program in programs(documents):
-            own = {one["name"]: one["value"] for one in program.container.get("env", []) if "value" in one}
-            # The ConfigMap names for all what most of them use; a program forgets what is not its own.
-            used = {f"{variable}_FILE" for variable in USED[program.role]}
-            told = own | {variable: path for variable, path in program.variables.items() if variable in used}
-            paths = {path for variable, path in told.items() if variable.endswith("_FILE")}
-            assert paths, f"{name}: {program}"
-            assert {path for path in paths if not is_mounted(path, program)} == set(), f"{name}: {program}"
-
-
 WHOLE = {"receiver": "hookline-secrets", "flower": "hookline-flower"}
 """The Secrets that a role mounts with all their keys."""
 

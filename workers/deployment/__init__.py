@@ -5,6 +5,7 @@
     names       what the manifests are called
     variables   what the programs are told
     secrets     which secrets they are given
+    volumes     which files they find
     times       graces, drains, limits and the broker's timeouts
     probes      probes
     capacity    replicas, connections, memory
@@ -15,14 +16,15 @@ may be wrong there, whatever the manifests say, is a note.
 
 from collections.abc import Iterator
 
-from workers.deployment import capacity, names, probes, secrets, times, variables
+from workers.deployment import capacity, names, probes, secrets, times, variables, volumes
 from workers.deployment.deployed import Deployed
 
 
 def mismatches(deployed: Deployed) -> Iterator[str]:
     """Yield every mismatch, in one sentence each."""
-    for rule in (*names.RULES, *variables.RULES, *secrets.RULES, *times.RULES, *probes.RULES, *capacity.RULES):
-        yield from rule(deployed)
+    for module in (names, variables, secrets, volumes, times, probes, capacity):
+        for rule in module.RULES:
+            yield from rule(deployed)
 
 
 def notes(deployed: Deployed) -> Iterator[str]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from webhooks.source_secrets import listed_name
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
 from workers.deployment.manifests import Manifest, Workload, workloads
 
@@ -60,6 +61,10 @@ class Deployed:
 
     def running(self, *roles: str) -> Iterator[Workload]:
         return (workload for workload in self.workloads if workload.role in roles)
+
+    def withholds(self, workload: Workload, name: str) -> bool:
+        """Tell whether a variable is one that the workload's role does not use, and is not to be given."""
+        return listed_name(name) in self.around.withheld[workload.role]
 
     def subscriptions(self, worker: Workload) -> list[Subscription]:
         """Return the subscriptions that a pool of workers runs."""
