@@ -6,15 +6,23 @@ import resource
 import signal
 from typing import Any
 
+import billiard
 from celery import signals
 from celery.concurrency.prefork import TaskPool
 from django.conf import settings
 
 from workers.memory import keep_loaded_shared
-from workers.processes.descendants import let_handlers_have_processes
+from workers.processes.descendants import IS_LINUX, let_handlers_have_processes
 from workers.processes.recycling import count_growth, warn_of_little_room
 from workers.runs.registration import configure
 from workers.stopping.flag import is_stopping, mark_stopping
+
+NOT_ON_LINUX = (
+    "the worker is not on Linux: a child's memory has no limit (HOOKLINE_CHILD_MAX_MB), and processes that a handler "
+    "has started may outlive it; fine for writing handlers, but in production use Linux"
+)
+
+logger = logging.getLogger(__name__)
 
 
 def connect() -> None:
@@ -43,6 +51,11 @@ def _prepare(instance: Any = None, **_options: Any) -> None:
     from workers.stopping.lifetime import Lifetime
     from workers.stopping.short_waits import shorten_waits
 
+    # On macOS billiard would start new interpreters instead. They would have none of what the parent has prepared: not
+    # the tasks, and not the memory by which a child learns that the worker stops.
+    billiard.set_start_method("fork", force=True)
+    if not IS_LINUX:
+        logger.warning(NOT_ON_LINUX)
     shorten_waits()
     configure(instance.app)
     for step in (Watch, Orphans, ProbeStep, InboxCheck, Grace, Lifetime):
@@ -61,7 +74,12 @@ def _mark_stopping(**_options: Any) -> None:
 
 
 def _limit_memory(**_options: Any) -> None:
-    """Let a wild allocation fail in its own job: in a container one that succeeds has the kernel kill all children."""
+    """Let a wild allocation fail in its own job: in a container one that succeeds has the kernel kill all children.
+
+    Elsewhere than on Linux, this limit does not count what is allocated today, by mmap.
+    """
+    if not IS_LINUX:
+        return
     most = settings.HOOKLINE_CHILD_MAX_MB * 1024 * 1024
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))

@@ -18,7 +18,6 @@ import signal
 import time
 from typing import Any, NoReturn
 
-from billiard.util import set_pdeathsig  # type: ignore[attr-defined]  # The stubs lack it.
 from celery import bootsteps
 from celery.worker import state
 from django.conf import settings
@@ -26,13 +25,17 @@ from kombu.asynchronous import set_event_loop
 
 from webhooks.listening import in_words
 from webhooks.outage_log import OutageLog
+from webhooks.parent import signal_at_parents_end
 from webhooks.probe_server import ProbeServer
 from workers.probes.run_reports import open_reports
 from workers.probes.vital_signs import SharedSigns, VitalSigns
+from workers.processes.descendants import IS_LINUX, watch_parent
 from workers.processes.orphans import spare
 from workers.stopping.lifetime import stops_at
 
 HEARTBEAT_SECONDS = 1.0
+MOST_FILES = 2**20
+"""macOS may allow any number, which `closerange` does not take."""
 RUNNING = 1
 """The state of a blueprint, in Celery's numbers."""
 
@@ -221,13 +224,15 @@ def _live_apart(parent: int, *, keep: tuple[int, ...]) -> None:
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The parent may hold back signals while it starts.
-    set_pdeathsig(signal.SIGTERM)
+    signal_at_parents_end(signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(0)
+    if not IS_LINUX:
+        watch_parent(parent)
     set_event_loop(None)
     # The connections and pipes of the parent, whose other ends must see its end and not ours.
     first = 3
     for descriptor in sorted(keep):
         os.closerange(first, descriptor)
         first = descriptor + 1
-    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(first, min(os.sysconf("SC_OPEN_MAX"), MOST_FILES))

@@ -23,8 +23,10 @@ from typing import Any
 
 from billiard import process as billiard_process
 from billiard.pool import EX_RECYCLE
-from billiard.util import set_pdeathsig  # type: ignore[attr-defined]  # The stubs lack it.
 from django.db import connections
+
+from webhooks.parent import signal_at_parents_end
+from webhooks.threads import start_thread
 
 IS_LINUX = sys.platform.startswith("linux")
 PR_SET_CHILD_SUBREAPER = 36
@@ -33,6 +35,7 @@ ENDING_SECONDS = 0.2
 KILLED_SECONDS = 2.0
 """How long killed processes have to be gone. One that another user owns cannot be killed, and is given up."""
 LOOK_SECONDS = 0.005
+PARENT_SECONDS = 1.0
 OURS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)
 """The signals for which a child has handlers of its own."""
 
@@ -102,6 +105,7 @@ def _end_with(parent: int) -> None:
     through keeps the child until it returns.
     """
     if not IS_LINUX:
+        watch_parent(parent)
         return
 
     def die_with_the_parent(_number: int = 0, _frame: FrameType | None = None) -> None:
@@ -113,8 +117,19 @@ def _end_with(parent: int) -> None:
 
     # One that nobody sends, and that billiard does not take for itself after this.
     signal.signal(signal.SIGURG, die_with_the_parent)
-    set_pdeathsig(signal.SIGURG)
+    signal_at_parents_end(signal.SIGURG)
     die_with_the_parent()
+
+
+def watch_parent(parent: int) -> None:
+    """Have a thread end this process once its parent has ended: for where the kernel sends no signal then."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(PARENT_SECONDS)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    start_thread("parent", watch)
 
 
 def _helpers() -> Iterator[tuple[int, Any]]:

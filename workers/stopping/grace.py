@@ -129,16 +129,18 @@ def living_children(worker: Any) -> list[int]:
     processes = list(pool._pool) if pool is not None else []
     # One that is just being started is in the list, and has no id yet.
     pids = [process.pid for process in processes]
-    return [pid for pid in pids if pid is not None and _is_alive(pid)]
+    return [pid for pid in pids if pid is not None and not _has_ended(pid)]
 
 
-def _is_alive(pid: int) -> bool:
-    """Ask without waiting for it: the main thread may be doing so, and only one of two is told."""
+def _has_ended(pid: int) -> bool:
+    """Tell without waiting for it: the main thread may do that, and the system answers only one of two."""
+    if not hasattr(os, "waitid"):  # On macOS before Python 3.13. There a signal to one that has ended does nothing.
+        return False
     try:
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
     except OSError:
-        return False
-    return status is None
+        return True
+    return status is not None
 
 
 def prefetched() -> set[Any]:

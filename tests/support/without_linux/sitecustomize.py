@@ -28,6 +28,7 @@ MISSING: dict[Any, tuple[str, ...]] = {
         "sched_getaffinity",
         "sched_setaffinity",
         "setresuid",
+        "waitid",  # macOS has it from Python 3.13 on.
     ),
     select: ("epoll",),
     signal: ("SIGPWR", "SIGRTMAX", "SIGRTMIN", "SIGSTKFLT", "pidfd_send_signal", "sigtimedwait", "sigwaitinfo"),

@@ -42,4 +42,7 @@ class Command(BaseCommand):
         ]
         if wanted:
             command += ["--queues", ",".join(sorted(wanted))]
+        if sys.platform == "darwin":
+            # Else the system's own libraries end a forked child that uses them, a handler that asks for a proxy, say.
+            os.environ.setdefault("OBJC_DISABLE_INITIALIZE_FORK_SAFETY", "YES")
         os.execv(sys.executable, command)  # noqa: S606  No shell is what we want.
