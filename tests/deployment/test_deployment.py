@@ -305,22 +305,10 @@ def test_a_migration_whose_name_changes_with_it_is_no_mismatch(name: str) -> Non
     assert found(migration(name)) == []
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("migrate", "a Job cannot be changed once it is there"),
-        ("acme-migrate", "a Job cannot be changed once it is there"),
-        ("migrate-5000/hookline", "'migrate-5000/hookline' is no name for it"),
-        ("migrate-Release", "is no name for it"),
-        ("migrate-a_b", "is no name for it"),
-        ("migrate-0.1.0", "is no name for it"),
-        (f"migrate-{'0' * 56}", "63 at most"),
-    ],
-)
-def test_a_migrations_name_that_kubernetes_would_refuse_is_named(name: str, sentence: str) -> None:
+@pytest.mark.parametrize("name", ["migrate", "acme-migrate"])
+def test_a_migration_that_would_have_the_same_name_for_the_next_image_is_named(name: str) -> None:
     [mismatch] = found(migration(name))
-    assert mismatch.startswith(f"rendered.yaml: Job {name}: ")
-    assert sentence in mismatch
+    assert mismatch.startswith(f"rendered.yaml: Job {name}: a Job cannot be changed once it is there")
 
 
 def test_a_migration_must_know_the_apps_that_the_workers_know() -> None:

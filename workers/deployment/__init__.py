@@ -2,7 +2,7 @@
 
     manifests   reads the files: workloads, their variables, probes and times
     deployed    what rules look at, with what the manifests cannot say
-    names       what the manifests are called
+    names       what a migration is called
     variables   what the programs are told
     secrets     which secrets they are given
     volumes     which files they find
