@@ -18,13 +18,13 @@ from django.db import Error, connection, transaction
 
 from webhooks.github.payload import JSON
 from webhooks.inbox import database
+from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.transitions import claim, record
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.subscription import Backoff
 from workers.processes.immortal import make_immortal
-from workers.runs.task import event_of
 
 REHEARSED_RUNS = 20
 """Python fits a function's code to what it meets, in its first runs. With five, children hold 1 % more."""

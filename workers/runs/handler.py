@@ -5,23 +5,21 @@ the end of a stop. Both may interrupt the handler, and nothing else of the run: 
 outcome that is already known.
 """
 
-import inspect
 import os
 import signal
 import time
-import traceback
 from collections.abc import Callable
 from types import FrameType
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from webhooks.inbox.outcomes import Outcome, fingerprint
+from webhooks.inbox.calls import call, failure, outcome_of
+from webhooks.inbox.outcomes import Outcome
 from webhooks.states import AttemptOutcome
-from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
+from webhooks.subscriptions.event import Event, Run
 from webhooks.subscriptions.subscription import Subscription
 from workers.stopping.flag import is_stopping
 
-LONGEST_TRACEBACK = 20_000
 LIMIT_TOLERANCE = 0.95
 """A limit's signal that comes before this share of the limit was meant for the run before."""
 
@@ -86,19 +84,12 @@ def run_handler(subscription: Subscription, event: Callable[[], Event], run: Run
     """Make the event and call the handler with it, inside the window; return how it ended, whatever it raised."""
     try:
         with window:
-            given = (event(), run) if subscription.takes_run else (event(),)
-            result = subscription.handler(*given)
-            if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
-                raise TypeError(f"The handler returned {type(result).__name__}: nothing of it has run.")
-            message = "" if result is None else str(result)
-    except RetryLater as later:
-        return Outcome(kind=AttemptOutcome.RETRY_LATER, message=str(later), after_seconds=later.after_seconds)
+            return call(subscription, event(), run)
     except Terminated as error:
         return _terminated(subscription, error, window)
     except BaseException as error:
         # BaseException: a handler may call sys.exit() or run out of memory, and has its outcome all the same.
-        return _failure(subscription, error)
-    return Outcome(kind=AttemptOutcome.SUCCEEDED, message=message)
+        return outcome_of(subscription, error)
 
 
 def _terminated(subscription: Subscription, error: Terminated, window: HandlerWindow) -> Outcome:
@@ -106,41 +97,4 @@ def _terminated(subscription: Subscription, error: Terminated, window: HandlerWi
     limit = subscription.time_limit
     if window.elapsed_seconds < limit * LIMIT_TOLERANCE:
         return Outcome(kind=AttemptOutcome.HANDED_BACK, message="The worker stopped before the handler was done.")
-    return _told(subscription, error, AttemptOutcome.HARD_LIMIT, f"The hard time limit of {limit:g} s was reached.")
-
-
-def _failure(subscription: Subscription, error: BaseException) -> Outcome:
-    if isinstance(error, SoftTimeLimitExceeded):
-        limit = f"The soft time limit of {subscription.soft_time_limit:g} s was reached."
-        return _told(subscription, error, AttemptOutcome.SOFT_LIMIT, limit)
-    text = "".join(traceback.format_exception_only(error)).strip()
-    kind = AttemptOutcome.GAVE_UP if isinstance(error, GiveUp) else AttemptOutcome.FAILED
-    return _told(subscription, error, kind, str(error) if kind is AttemptOutcome.GAVE_UP else text)
-
-
-def _told(subscription: Subscription, error: BaseException, kind: AttemptOutcome, message: str) -> Outcome:
-    return Outcome(
-        kind=kind,
-        message=message,
-        traceback=_formatted(error),
-        fingerprint=fingerprint(subscription.name, type(error).__name__, _place(subscription, error)),
-    )
-
-
-def _place(subscription: Subscription, error: BaseException) -> str:
-    """Return the function of the handler's own module that was left last; libraries below it vary more."""
-    try:
-        file = inspect.getsourcefile(inspect.unwrap(subscription.handler))
-    except TypeError:  # A handler that is no plain function.
-        return ""
-    own = [frame.name for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return own[-1] if own else ""
-
-
-def _formatted(error: BaseException) -> str:
-    text = "".join(traceback.format_exception(error))
-    return (
-        text
-        if len(text) <= LONGEST_TRACEBACK
-        else f"{text[: LONGEST_TRACEBACK // 2]}\n…\n{text[-LONGEST_TRACEBACK // 2 :]}"
-    )
+    return failure(subscription, error, AttemptOutcome.HARD_LIMIT, f"The hard time limit of {limit:g} s was reached.")

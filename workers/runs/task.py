@@ -20,15 +20,14 @@ from celery import Task
 from django.conf import settings
 from django.db import Error, connections
 
-from webhooks.github.payload import parse
 from webhooks.inbox import database, transitions
-from webhooks.inbox.engine import payload_of
+from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.transitions import ClaimedJob
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import MESSAGE_VERSION
 from webhooks.states import AttemptOutcome
-from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
+from webhooks.subscriptions.event import Run
 from webhooks.subscriptions.subscription import Subscription
 from workers.processes.descendants import end_processes, retire
 from workers.processes.recycling import count_job
@@ -37,7 +36,6 @@ from workers.stopping.flag import is_stopping
 
 PAUSE_SECONDS = 1.0
 """A child that finds no database waits so long: then it asks again, or takes the next message."""
-PAYLOAD_AGAIN_SECONDS = 2.0
 INTERRUPTED = (AttemptOutcome.HARD_LIMIT, AttemptOutcome.HANDED_BACK)
 """Outcomes after which the parent leaves the child a moment to record them, and then kills it."""
 
@@ -135,37 +133,6 @@ def _end_what_it_started(job: ClaimedJob, *, at_once: bool) -> None:
         extra = {"job": job.pk, "handler": job.handler, "processes": left}
         logger.warning("processes killed that the handler had left; this child ends too", extra=extra)
         retire()
-
-
-def event_of(job: ClaimedJob) -> Event:
-    """Return what the handler of a claimed job is given. Raises what ends the run where there is nothing to give."""
-    return Event(
-        name=job.event,
-        action=job.action,
-        payload=parse(_body_of(job), content_type=job.content_type or ""),
-        delivery=str(job.guid),
-        source=job.source,
-        hook_id=job.hook_id,
-        repository=job.repository,
-        installation_id=job.installation_id,
-        sender=job.sender,
-        received_at=job.received_at,
-        idempotency_key=job.once_key or f"{job.source}:{job.hook_id}:{job.guid}:{job.handler}",
-    )
-
-
-def _body_of(job: ClaimedJob) -> bytes:
-    try:
-        body = database.run(partial(payload_of, job.delivery_id))
-    except Error as error:
-        if not database.is_outage(error):
-            raise
-        if "out of memory" in str(error) and not database.sqlstate(error):  # So libpq says it of this process.
-            raise MemoryError("The payload takes more memory than the process may have.") from None
-        raise RetryLater("The database was away as the payload was read.", after=PAYLOAD_AGAIN_SECONDS) from None
-    if body is None:
-        raise GiveUp("The payload has been pruned.")
-    return body
 
 
 def close_spoilt_connections() -> bool:

@@ -1,0 +1,67 @@
+"""Calls a handler, and says which outcome its end is. No I/O of its own.
+
+The worker's runs and `webhooks.testing` both end here, so that a test sees what production would record.
+"""
+
+import inspect
+import traceback
+
+from billiard.exceptions import SoftTimeLimitExceeded
+
+from webhooks.inbox.outcomes import Outcome, fingerprint
+from webhooks.states import AttemptOutcome
+from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
+from webhooks.subscriptions.subscription import Subscription
+
+LONGEST_TRACEBACK = 20_000
+
+
+def call(subscription: Subscription, event: Event, run: Run) -> Outcome:
+    """Call the handler and return that it succeeded, with its result. Raises whatever the handler raises."""
+    given = (event, run) if subscription.takes_run else (event,)
+    result = subscription.handler(*given)
+    if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
+        raise TypeError(f"The handler returned {type(result).__name__}: nothing of it has run.")
+    return Outcome(kind=AttemptOutcome.SUCCEEDED, message="" if result is None else str(result))
+
+
+def outcome_of(subscription: Subscription, error: BaseException) -> Outcome:
+    """Return how a run ended whose handler raised this error."""
+    if isinstance(error, RetryLater):
+        return Outcome(kind=AttemptOutcome.RETRY_LATER, message=str(error), after_seconds=error.after_seconds)
+    if isinstance(error, SoftTimeLimitExceeded):
+        limit = f"The soft time limit of {subscription.soft_time_limit:g} s was reached."
+        return failure(subscription, error, AttemptOutcome.SOFT_LIMIT, limit)
+    if isinstance(error, GiveUp):
+        return failure(subscription, error, AttemptOutcome.GAVE_UP, str(error))
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return failure(subscription, error, AttemptOutcome.FAILED, text)
+
+
+def failure(subscription: Subscription, error: BaseException, kind: AttemptOutcome, message: str) -> Outcome:
+    """Return an outcome with the error's traceback, and the fingerprint that groups it with others like it."""
+    return Outcome(
+        kind=kind,
+        message=message,
+        traceback=_formatted(error),
+        fingerprint=fingerprint(subscription.name, type(error).__name__, _place(subscription, error)),
+    )
+
+
+def _place(subscription: Subscription, error: BaseException) -> str:
+    """Return the function of the handler's own module that was left last; libraries below it vary more."""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(subscription.handler))
+    except TypeError:  # A handler that is no plain function.
+        return ""
+    own = [frame.name for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return own[-1] if own else ""
+
+
+def _formatted(error: BaseException) -> str:
+    text = "".join(traceback.format_exception(error))
+    return (
+        text
+        if len(text) <= LONGEST_TRACEBACK
+        else f"{text[: LONGEST_TRACEBACK // 2]}\n…\n{text[-LONGEST_TRACEBACK // 2 :]}"
+    )

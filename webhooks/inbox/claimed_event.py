@@ -1,0 +1,44 @@
+"""Makes the Event that the handler of a claimed job is given, from the job's delivery and its payload."""
+
+from functools import partial
+
+from django.db import Error
+
+from webhooks.github.payload import parse
+from webhooks.inbox import database
+from webhooks.inbox.engine import payload_of
+from webhooks.inbox.transitions import ClaimedJob
+from webhooks.subscriptions.event import Event, GiveUp, RetryLater
+
+PAYLOAD_AGAIN_SECONDS = 2.0
+
+
+def event_of(job: ClaimedJob) -> Event:
+    """Return what the handler of a claimed job is given. Raises what ends the run where there is nothing to give."""
+    return Event(
+        name=job.event,
+        action=job.action,
+        payload=parse(_body_of(job), content_type=job.content_type or ""),
+        delivery=str(job.guid),
+        source=job.source,
+        hook_id=job.hook_id,
+        repository=job.repository,
+        installation_id=job.installation_id,
+        sender=job.sender,
+        received_at=job.received_at,
+        idempotency_key=job.once_key or f"{job.source}:{job.hook_id}:{job.guid}:{job.handler}",
+    )
+
+
+def _body_of(job: ClaimedJob) -> bytes:
+    try:
+        body = database.run(partial(payload_of, job.delivery_id))
+    except Error as error:
+        if not database.is_outage(error):
+            raise
+        if "out of memory" in str(error) and not database.sqlstate(error):  # So libpq says it of this process.
+            raise MemoryError("The payload takes more memory than the process may have.") from None
+        raise RetryLater("The database was away as the payload was read.", after=PAYLOAD_AGAIN_SECONDS) from None
+    if body is None:
+        raise GiveUp("The payload has been pruned.")
+    return body
