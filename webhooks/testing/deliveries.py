@@ -1,0 +1,99 @@
+"""Posts signed webhooks to the receiver in this process, and runs the jobs that they make. Needs Django and a database.
+
+The delivery takes the receiver's own way, from the view to the rows of the inbox, and each job is claimed, run and
+recorded there. Left out are the threads, the broker and the worker's processes: no time limit is kept.
+"""
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.test import Client
+
+from webhooks.github.payload import JSON
+from webhooks.github.sender import SAMPLE_HOOK_ID, Message
+from webhooks.inbox import transitions
+from webhooks.inbox.claimed_event import event_of
+from webhooks.inbox.outcomes import Outcome
+from webhooks.inbox.store import JobToPublish
+from webhooks.models import Job
+from webhooks.receiver import views
+from webhooks.subscriptions.event import Run
+from webhooks.subscriptions.installed import installed_subscriptions
+from webhooks.subscriptions.subscription import Subscription
+from webhooks.testing.events import payload_of
+from webhooks.testing.running import ended
+
+LEASE_SECONDS = 3600.0
+
+T = TypeVar("T")
+
+
+def deliver(
+    name: str, /, *, guid: str | None = None, payload: Mapping[str, Any] | None = None, **overrides: Any
+) -> dict[str, Outcome]:
+    """Post a signed webhook, made as `event` makes one, and run its jobs; return each handler's outcome by its name.
+
+    A handler that the event does not match has no job, and so no outcome. The same `guid` again is a redelivery.
+    Raises AssertionError if the receiver answers anything but 2xx.
+    """
+    source = settings.HOOKLINE_SOURCES[0]
+    body = json.dumps(payload_of(name, payload, overrides)).encode()
+    message = Message.signed(name, body, secret=settings.HOOKLINE_SECRETS[source][0])
+    headers = message.headers(hook_id=SAMPLE_HOOK_ID, guid=guid)
+    answer = Client().post(f"/webhooks/{source}", body, content_type=JSON, headers=headers, secure=True)
+    if not 200 <= answer.status_code < 300:
+        raise AssertionError(f"The receiver answered {answer.status_code}: {answer.content.decode()}")
+    jobs = Job.objects.filter(delivery_id=answer.json()["delivery"]).order_by("id")
+    outcomes = {job.handler: _run(job.pk, job.handler) for job in jobs}
+    return {handler: outcome for handler, outcome in outcomes.items() if outcome is not None}
+
+
+def _run(job_id: int, handler: str) -> Outcome | None:
+    """Claim a job, run its handler and record the outcome; None if the job is not to be run now."""
+    subscription = _subscription(handler)
+    job = transitions.claim(job_id, worker="webhooks.testing", pid=os.getpid(), lease_seconds=LEASE_SECONDS)
+    if job is None:
+        return None
+    outcome = ended(subscription, lambda: event_of(job), Run(attempt=job.attempt, stopping=lambda: False))
+    transitions.record(job, outcome, age_seconds=0.0, backoff=subscription.backoff)
+    return outcome
+
+
+def _subscription(handler: str) -> Subscription:
+    found = installed_subscriptions().get(handler)
+    assert found is not None, "The receiver has just made its job."
+    return found
+
+
+@contextmanager
+def receiver_in_this_thread() -> Iterator[None]:
+    """Let the receiver's views write to the database from the test's own thread, and publish nothing."""
+    replaced: dict[str, Any] = {"committer": _Committer, "publisher": _Publisher}
+    before = {name: getattr(views, name) for name in replaced}
+    views.rules.cache_clear()  # The settings may be this test's own.
+    for name, replacement in replaced.items():
+        setattr(views, name, replacement)
+    try:
+        yield
+    finally:
+        for name, original in before.items():
+            setattr(views, name, original)
+        views.rules.cache_clear()
+
+
+class _Committer:
+    """Runs the receiver's transaction at once, where the receiver's own has threads."""
+
+    def run(self, work: Callable[[], T], *, stored_bytes: int = 0) -> T:
+        return work()
+
+
+class _Publisher:
+    """Takes the jobs and does nothing: `deliver` runs them itself."""
+
+    def offer(self, jobs: tuple[JobToPublish, ...]) -> None:
+        pass

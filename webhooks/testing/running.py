@@ -1,0 +1,51 @@
+"""Runs one handler in this process, and returns the outcome that a worker would record. No inbox, no broker."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from webhooks.inbox.calls import call, outcome_of
+from webhooks.inbox.outcomes import Outcome
+from webhooks.subscriptions.event import Event, Run
+from webhooks.subscriptions.subscription import Defaults, Subscription, discover
+
+DEFAULTS = Defaults(queue="default", time_limit=60.0, max_attempts=5)
+
+
+def run_handler(
+    handler: Callable[..., Any], event: Event, /, *, attempt: int = 1, stopping: Callable[[], bool] = lambda: False
+) -> Outcome:
+    """Run the handler with the event; return how it ended: `kind`, `message`, `traceback`, `after_seconds`.
+
+    `kind` is "succeeded", "retry_later", "gave_up", "failed" or "soft_limit" (the handler let SoftTimeLimitExceeded
+    pass; no clock runs here). Raises ValueError if the handler is not subscribed to this event.
+    """
+    for subscription in _subscriptions_of(handler):
+        if subscription.matches(event.name, event.action, event.payload):
+            return ended(subscription, lambda: event, Run(attempt=attempt, stopping=stopping))
+    raise ValueError(
+        f"{handler!r} is not subscribed to this event ({event.name}, {event.action or 'without an action'}): "
+        "a worker would not run it. Compare its `@on(...)`, `actions` and `where`."
+    )
+
+
+def is_subscribed(handler: Callable[..., Any], event: Event, /) -> bool:
+    """Tell whether a delivery of this event would have the handler run."""
+    return any(one.matches(event.name, event.action, event.payload) for one in _subscriptions_of(handler))
+
+
+def ended(subscription: Subscription, event: Callable[[], Event], run: Run) -> Outcome:
+    """Make the event, call the handler with it and return how it ended."""
+    try:
+        return call(subscription, event(), run)
+    except (Exception, SystemExit) as error:  # Ctrl-C, and pytest's own, are the test's.
+        return outcome_of(subscription, error)
+
+
+def _subscriptions_of(handler: Callable[..., Any]) -> list[Subscription]:
+    module = ModuleType(handler.__module__)
+    vars(module)["handler"] = handler
+    package = handler.__module__.rpartition(".")[0]
+    if found := list(discover([(package.rpartition(".")[2], module)], defaults=DEFAULTS)):
+        return found
+    raise ValueError(f"{handler!r} is not declared as a handler: put `@on(...)` above it.")
