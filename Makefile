@@ -19,14 +19,24 @@ WHOLLY_COVERED := webhooks/github/signature.py,webhooks/subscriptions/matching.p
 EVENT ?= all
 ARGS ?=
 
+# Your own apps: their names, separated by commas, and the folder that holds them (else ../<this folder>-apps).
+APPS ?=
+DIR ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help run test runtime-test faults drain fuzz lint format types contracts check lock send inbox clean
+.PHONY: help run app app-test send inbox test runtime-test faults drain fuzz lint format types contracts check lock clean
 
 help: ## Say what there is
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-run: $(RUN) ## Start everything on the embedded default, send samples, say where to look; Ctrl-C stops it
-	@$(VENV)/bin/python -m deploy.quickstart
+run: $(RUN) ## Start everything on the embedded default, send samples, say where to look; APPS=acme is yours
+	@$(VENV)/bin/python -m deploy.quickstart "$(APPS)" "$(DIR)"
+
+app: $(RUN) ## Lay out an app of your own with a handler and its tests, NAME=acme; DIR=folder to put it into
+	@$(VENV)/bin/python -m deploy.new_app "$(NAME)" "$(DIR)"
+
+app-test: $(DEV) ## Run the tests of your own apps, APPS=acme; DIR=folder that holds them
+	@$(VENV)/bin/python -m deploy.app_tests "$(APPS)" "$(DIR)" $(ARGS)
 
 send: $(RUN) ## Send signed samples to what `make run` started; EVENT=push, ARGS="--count 100"
 	@$(VENV)/bin/python manage.py send_webhook $(EVENT) $(ARGS)

@@ -48,9 +48,12 @@ def _set_up() -> None:
         if "--traceback" in sys.argv or not settings.HOOKLINE_APPS:
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
+        file, line, said = place.filename, place.lineno, str(error)
+        if isinstance(error, SyntaxError):  # Raised by the importer: where it is stands in the error itself.
+            file, line, said = error.filename or file, error.lineno, error.msg
         sys.exit(
-            f"hookline: HOOKLINE_APPS: importing the apps fails with {type(error).__name__}: {error}"
-            f" ({place.filename}:{place.lineno}); mend that app, or correct its name; --traceback shows more"
+            f"hookline: HOOKLINE_APPS: importing the apps fails with {type(error).__name__}: {said}"
+            f" ({file}:{line}); mend that app, or correct its name; --traceback shows more"
         )
 
 

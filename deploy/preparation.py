@@ -4,9 +4,12 @@ import errno
 import fcntl
 import io
 import math
+import subprocess
+import sys
 from pathlib import Path
 from typing import IO
 
+from django.apps import apps
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ImproperlyConfigured
@@ -16,6 +19,7 @@ from django.core.management.base import SystemCheckError
 from deploy.leftovers import remove_leftovers
 from project.celery import app
 from project.embedded import generated_secrets
+from webhooks import local_run
 from webhooks.listening import in_words, try_port
 from webhooks.subscriptions.installed import installed_subscriptions
 
@@ -45,7 +49,7 @@ def load_settings() -> None:
 
 def lock_data_directory(directory: Path) -> IO[str]:
     """Return the open lock file, which holds the process id of the supervisor that runs there."""
-    lock = (directory / "run.lock").open("a+")
+    lock = (directory / local_run.LOCK).open("a+")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -102,6 +106,23 @@ def _create_operator() -> bool:
         return False
     users.create_superuser(settings.HOOKLINE_OPERATOR_USER, password=settings.HOOKLINE_OPERATOR_PASSWORD)
     return True
+
+
+def refusal_of_changes() -> str:
+    """Check and migrate in a process of its own, which has the apps as they are now; return what is wrong, or ""."""
+    for command in (["check"], ["migrate", "--no-input", "-v0"]):
+        done = subprocess.run(  # noqa: S603
+            [sys.executable, "manage.py", *command], capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            return done.stderr.strip() or done.stdout.strip()
+    return ""
+
+
+def own_folders() -> list[Path]:
+    """Return the folders of the apps that HOOKLINE_APPS names."""
+    configs = list(apps.get_app_configs())
+    return [Path(config.path) for config in configs[len(configs) - len(settings.HOOKLINE_APPS) :]]
 
 
 def password_is_generated() -> bool:

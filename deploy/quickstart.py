@@ -1,13 +1,19 @@
-"""`python -m deploy.quickstart`: `make run` once the environment exists. The work is in `deploy/startup.py`."""
+"""`python -m deploy.quickstart [APPS] [DIR]`: `make run` once the environment exists. See deploy/startup.py."""
 
 import sys
 
+from deploy.own_apps import OwnAppsError, folder_of, use
 from deploy.terminal import StopRequests, own_process_group
 
 
-def main() -> int:
+def main(apps: str = "", folder: str = "") -> int:
     with own_process_group():
         requests = StopRequests()
+        try:
+            use(apps, folder_of(folder))
+        except OwnAppsError as error:
+            sys.stdout.write(f"hookline: {error}\n")
+            return 1
         # From here on Ctrl-C is a request, also while the imports take their half second.
         from deploy.startup import run
 
@@ -15,4 +21,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:3]))

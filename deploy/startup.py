@@ -12,14 +12,18 @@ from django.conf import settings
 from django.db import connections
 
 from deploy import preparation, samples
+from deploy.changes import Changes
 from deploy.preparation import QuickstartError, shown
 from deploy.supervision import Exit, Supervisor
 from deploy.terminal import StopRequests
+from webhooks import local_run
 from webhooks.listening import url_of
+from webhooks.local_run import LocalRun
 
 START_SECONDS = 60
 SAMPLE_SECONDS = 30
 POLL_SECONDS = 0.2
+WITH_HANDLERS = ("receiver", "relay", "worker")
 EXITS_AT_START = 2
 """How often a program that has never stayed up may end before the start counts as failed."""
 
@@ -45,7 +49,11 @@ def run(requests: StopRequests) -> int:
                 data_directory=settings.HOOKLINE_DATA_DIR, stop_seconds=preparation.stop_seconds(), lock=lock
             )
             preparation.note_process(lock, supervisor.pid)
-            return Session(supervisor, requests).accompany(is_new=is_new)
+            local_run.note(settings.HOOKLINE_DATA_DIR, LocalRun(receiver=receiver_url(), flower=flower_url()))
+            try:
+                return Session(supervisor, requests).accompany(is_new=is_new)
+            finally:
+                local_run.forget(settings.HOOKLINE_DATA_DIR)
     except QuickstartError as error:
         say(f"hookline: {error}")
         return 1
@@ -63,6 +71,7 @@ class Session:
         self.requests = requests
         self.early_exits: Counter[str] = Counter()
         self.heard = 0
+        self.changes = Changes(preparation.own_folders())
 
     def accompany(self, *, is_new: bool) -> int:
         try:
@@ -72,6 +81,8 @@ class Session:
                     say(
                         f"{exited.program} ended ({exited.how}) and is started again; see {self.log_of(exited.program)}"
                     )
+                if self.changes.are_complete():
+                    self.take_up_changes()
         except _Ended:
             return self.end()
         except QuickstartError as error:
@@ -92,6 +103,17 @@ class Session:
             self.pause()
         say(summary(sent, is_new=is_new))
         connections.close_all()
+
+    def take_up_changes(self) -> None:
+        """Start again what runs the team's handlers, unless the changed code cannot be used."""
+        if fault := preparation.refusal_of_changes():
+            say(f"{','.join(settings.HOOKLINE_APPS)} has changed, and is not taken up:\n{indented(fault)}")
+            return
+        say(f"{','.join(settings.HOOKLINE_APPS)} has changed: {', '.join(WITH_HANDLERS)} start again")
+        self.supervisor.restart(*WITH_HANDLERS)
+        self.wait_until(lambda: "receiver" not in self.supervisor.restarting, "it did not stop", program="receiver")
+        self.wait_until(samples.receiver_is_ready, "the receiver did not become ready", program="receiver")
+        say("taken up")
 
     def wait_until(self, is_so: Callable[[], bool], otherwise: str, *, program: str) -> None:
         deadline = time.monotonic() + START_SECONDS
@@ -115,8 +137,8 @@ class Session:
         return exits
 
     def failure(self, sentence: str, program: str) -> QuickstartError:
-        lines = [f"    {line}" for line in self.supervisor.last_lines(program)]
-        return QuickstartError("\n".join([f"{sentence}. The end of {self.log_of(program)}:", *lines]))
+        lines = "\n".join(self.supervisor.last_lines(program))
+        return QuickstartError(f"{sentence}. The end of {self.log_of(program)}:\n{indented(lines)}")
 
     def log_of(self, program: str) -> str:
         return shown(self.supervisor.logs / f"{program}.log")
@@ -144,22 +166,35 @@ class Session:
 
 def summary(sent: samples.Samples, *, is_new: bool) -> str:
     """Return what happened and where to look, aligned."""
-    url = url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_PORT)
+    url = receiver_url()
     rows = [
         ("Samples", sent.told(SAMPLE_SECONDS)),
         ("", ""),
         ("Webhooks", f"{url}/webhooks/{settings.HOOKLINE_SOURCES[0]}"),
         ("Admin", f"{url}/admin/"),
-        ("Flower", f"{url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_FLOWER_PORT)}{samples.flower_path()}"),
+        ("Flower", flower_url()),
         ("User", settings.HOOKLINE_OPERATOR_USER),
         ("Password", _password(is_new=is_new)),
         ("Logs", f"{shown(settings.HOOKLINE_DATA_DIR / 'logs')}/"),
         ("", ""),
-        ("Next", "make send     send more of them and watch the admin"),
-        ("", "make help     see the rest"),
-        ("", "Ctrl-C        stop, once running handlers are done"),
+        ("Next", "make send             send more of them and watch the admin"),
+        ("", "make app NAME=acme    lay out handlers of your own"),
+        ("", "make help             see the rest"),
+        ("", "Ctrl-C                stop, once running handlers are done"),
     ]
     return "\n".join(["", *(f"  {label:<10}{text}".rstrip() for label, text in rows), ""])
+
+
+def receiver_url() -> str:
+    return url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_PORT)
+
+
+def flower_url() -> str:
+    return f"{url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_FLOWER_PORT)}{samples.flower_path()}"
+
+
+def indented(text: str) -> str:
+    return "\n".join(f"    {line}" for line in text.splitlines())
 
 
 def _password(*, is_new: bool) -> str:

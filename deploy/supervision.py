@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -17,6 +18,7 @@ CONFIGURATION = Path(__file__).with_name("supervisord.conf")
 _SETTLED = re.compile(r" success: (?P<program>\w+) entered RUNNING state")
 _ERRORS = "supervisord-errors"
 """Its log of what it could not write to its log: a faulty configuration, above all."""
+_SPAWNED = re.compile(r" spawned: '(?P<program>\w+)' with pid (?P<pid>\d+)$")
 _EXITED = re.compile(r" exited: (?P<program>\w+) \((?P<how>.*); (?:not )?expected\)$")
 
 
@@ -56,16 +58,36 @@ class Supervisor:
         self.pid = self._process.pid
         self.settled: set[str] = set()
         """The programs that have once stayed up for their `startsecs`, as far as `exits` has read."""
+        self.restarting: set[str] = set()
+        """The programs that were told to stop, and have not been seen to end yet."""
+        self._pids: dict[str, int] = {}
 
     @property
     def has_ended(self) -> bool:
         return self._process.poll() is not None
 
     def exits(self) -> list[Exit]:
-        """Return the programs' exits since the last call."""
-        lines = self._new_log_lines()
-        self.settled |= {match["program"] for match in map(_SETTLED.search, lines) if match}
-        return [Exit(match["program"], match["how"]) for match in map(_EXITED.search, lines) if match]
+        """Return the programs' exits since the last call, without those that `restart` asked for."""
+        exits: list[Exit] = []
+        for line in self._new_log_lines():
+            if match := _SETTLED.search(line):
+                self.settled.add(match["program"])
+            elif match := _SPAWNED.search(line):
+                self._pids[match["program"]] = int(match["pid"])
+            elif match := _EXITED.search(line):
+                self._pids.pop(match["program"], None)
+                if match["program"] in self.restarting:
+                    self.restarting.remove(match["program"])
+                else:
+                    exits.append(Exit(match["program"], match["how"]))
+        return exits
+
+    def restart(self, *programs: str) -> None:
+        """Tell these programs to stop warmly. What has ended is started again, as after any other end."""
+        for program in set(programs) & self._pids.keys():
+            with suppress(ProcessLookupError):
+                os.kill(self._pids[program], signal.SIGTERM)
+                self.restarting.add(program)
 
     def _new_log_lines(self) -> list[str]:
         if not self._log.exists():

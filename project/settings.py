@@ -74,7 +74,9 @@ for _source in HOOKLINE_SOURCES:
 
 # A pod's address varies, and may be of IPv6 alone.
 HOOKLINE_HOST: str = env.listen_address("HOOKLINE_HOST", EVERY_ADDRESS if PRODUCTION else "127.0.0.1")
-HOOKLINE_PORT = env.whole_number("HOOKLINE_PORT", 8000, lowest=1, highest=65_535)
+_port = env.whole_number("HOOKLINE_PORT", None, lowest=1, highest=65_535)
+HOOKLINE_PORT = 8000 if _port is None else _port
+HOOKLINE_PORT_IS_GIVEN = _port is not None
 HOOKLINE_FLOWER_PORT = env.whole_number("HOOKLINE_FLOWER_PORT", 5555, lowest=1, highest=65_535)
 # Flower's own name for it, since Flower would read it too.
 HOOKLINE_FLOWER_PREFIX = env.url_prefix("FLOWER_URL_PREFIX", "")

@@ -16,12 +16,15 @@ import pytest
 from webhooks.inbox.outcomes import Outcome
 
 
-@pytest.hookimpl(tryfirst=True)  # Before pytest-django, which sets up what the environment names by then.
 def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     if "HOOKLINE_DATA_DIR" not in os.environ:
         os.environ["HOOKLINE_DATA_DIR"] = directory = tempfile.mkdtemp(prefix="hookline-tests-")
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+    # pytest-django sets Django up only if it was told of the settings before it read any conftest.py.
+    import django
+
+    django.setup()
 
 
 @pytest.fixture

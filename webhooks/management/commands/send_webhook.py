@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from webhooks import local_run
 from webhooks.github import samples
 from webhooks.github.event_names import EVENT_NAME
 from webhooks.github.payload import JSON, PayloadError, parse
@@ -64,7 +65,7 @@ class Command(BaseCommand):
     def _conclude(self, sender: Sender, total: int) -> None:
         report = sender.report
         if report.is_refused:
-            raise CommandError(f"Nobody listens at {sender.url}; is the receiver running?")
+            raise CommandError(f"Nobody listens at {sender.url}; is the receiver running?{_stale_note()}")
         for line in report.lines():
             self.stdout.write(line)
         if report.accepted < total:
@@ -94,7 +95,7 @@ def _read(event: str, file: Path) -> bytes:
 
 def _url(given: str | None, source: str) -> str:
     if given is None:
-        return f"{url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_PORT)}/webhooks/{source}"
+        return f"{_receiver()}/webhooks/{source}"
     try:
         parts = urlsplit(given)
         fits = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.username
@@ -103,6 +104,21 @@ def _url(given: str | None, source: str) -> str:
     if not fits:
         raise CommandError("--to must be a URL such as http://127.0.0.1:8000/webhooks/github, with no password in it.")
     return given
+
+
+def _receiver() -> str:
+    """Return the address of this machine's receiver: what HOOKLINE_PORT says, else what `make run` has noted."""
+    run = local_run.noted(settings.HOOKLINE_DATA_DIR)
+    if run and not settings.HOOKLINE_PORT_IS_GIVEN and local_run.is_running(settings.HOOKLINE_DATA_DIR):
+        return run.receiver
+    return url_of(settings.HOOKLINE_HOST, settings.HOOKLINE_PORT)
+
+
+def _stale_note() -> str:
+    run = local_run.noted(settings.HOOKLINE_DATA_DIR)
+    if run is None or local_run.is_running(settings.HOOKLINE_DATA_DIR):
+        return ""
+    return f" The last `make run` on {settings.HOOKLINE_DATA_DIR}, at {run.receiver}, was killed and runs no more."
 
 
 def _secret(source: str) -> str:
