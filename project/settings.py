@@ -1,4 +1,4 @@
-"""Every setting of Hookline, read from the environment once. The README's table lists the variables."""
+"""Every setting of Hookline, read from the environment once. docs/configuration.md lists the variables."""
 
 import secrets
 from pathlib import Path
@@ -133,7 +133,7 @@ HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))
 if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS and uses(HOOKLINE_ROLE, "BROKER_URL"):
     raise ImproperlyConfigured("HOOKLINE_BROKER_CA_FILE: BROKER_URL is without TLS; use amqps:// or rediss://.")
 HOOKLINE_VARIABLES = sorted(env.dump())
-"""The name of every variable that was read; a test holds the README's table against it."""
+"""The name of every variable that was read; a test holds docs/configuration.md against it."""
 HOOKLINE_WITHHELD = {role: GUARDED - used for role, used in USED.items()}
 """What each role is not to be given; `check_deploy` holds manifests against it."""
 

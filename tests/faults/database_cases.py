@@ -4,7 +4,7 @@ from tests.faults.account import Account
 from tests.faults.scene import Case, Scene
 
 ANSWER_MS = 3_000
-"""README.md, promise 6: a 503 comes within three seconds."""
+"""docs/promises.md, promise 6: a 503 comes within three seconds."""
 BACK_SECONDS = 2.0
 """Within one of the promotion every thread asks again; its answer may take the other on a busy machine."""
 

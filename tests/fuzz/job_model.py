@@ -1,4 +1,4 @@
-"""What README.md and docs/architecture.md promise of a job's life, as plain values: no database, no code of Hookline's.
+"""What docs/handlers.md and docs/architecture.md promise of a job, in plain values: no database, no code of Hookline.
 
 A model knows a moment as a `Span`, the earliest and the latest it may be; once the inbox has shown which it is, both
 are the same. Each method returns what the job is afterwards, which is the job itself where nothing may happen.

@@ -1,4 +1,4 @@
-"""What must come of an input, judged from its bytes alone and from what README.md and GitHub promise.
+"""What must come of an input, judged from its bytes alone and from what docs/promises.md and GitHub promise.
 
 Written apart from the product on purpose: it shares no code with it but the pure functions of Python's own library.
 Where HTTP leaves a server the choice, the verdict leaves it too.

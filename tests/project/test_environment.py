@@ -90,6 +90,6 @@ def test_the_deployment_check_is_clean_in_production(tmp_path: Path) -> None:
     assert not (tmp_path / "unused").exists()
 
 
-def test_the_readme_lists_every_variable_and_no_other() -> None:
-    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "README.md").read_text(), flags=re.MULTILINE)
+def test_the_configuration_page_lists_every_variable_and_no_other() -> None:
+    rows = re.findall(r"^\| `([A-Z_]+)` \|", (ROOT / "docs/configuration.md").read_text(), flags=re.MULTILINE)
     assert sorted(rows) == settings.HOOKLINE_VARIABLES

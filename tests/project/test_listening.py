@@ -122,9 +122,9 @@ def test_of_several_ports_the_first_that_is_free_is_taken() -> None:
             try_port("127.0.0.1", port)
 
 
-def readme_lines() -> tuple[list[str], list[str]]:
-    """Return the programs and the variables of "Run it for real"."""
-    text = (ROOT / "README.md").read_text().partition("## Run it for real")[2].partition("\n## ")[0]
+def production_lines() -> tuple[list[str], list[str]]:
+    """Return the programs and the variables of docs/production.md's "Four processes"."""
+    text = (ROOT / "docs/production.md").read_text().partition("## Four processes")[2].partition("\n## ")[0]
     commands = re.findall(r"`(\w+)`", text.partition(";")[0].partition("one of ")[2])
     block = re.search(r"\n\n((?:    .*\n)+)\n", text)
     assert block
@@ -133,8 +133,8 @@ def readme_lines() -> tuple[list[str], list[str]]:
 
 @pytest.mark.postgres
 @pytest.mark.rabbitmq
-def test_the_readme_s_four_processes_run_on_one_machine(tmp_path: Path) -> None:
-    commands, names = readme_lines()
+def test_the_four_processes_run_on_one_machine_as_the_page_on_production_says(tmp_path: Path) -> None:
+    commands, names = production_lines()
     assert commands == ["receiver", "relay", "worker", "flower"]
     empty_broker("rabbitmq")
     with fresh_postgres() as database_url, ExitStack() as roles:

@@ -53,7 +53,7 @@ def is_module(name: str) -> bool:
 
 def missing(text: str) -> Iterator[str]:
     for name in set(FILE_NAME.findall(text)) - ELSEWHERE:
-        if not any(path.endswith(f"/{name.removeprefix('../')}") for path in PATHS):
+        if not any(path.endswith(f"/{name.rpartition('../')[2]}") for path in PATHS):
             yield name
     yield from (name for name in MODULE.findall(text) if not is_module(name))
     yield from (f"make {name}" for name in TARGET.findall(text) if name not in TARGETS)

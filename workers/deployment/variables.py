@@ -29,7 +29,7 @@ def unknown_variables(deployed: Deployed) -> Iterator[str]:
     for workload in deployed.workloads:
         for name in sorted(name for name in workload.variables if name.startswith("HOOKLINE_")):
             if not {name, name.removesuffix("_FILE")} & deployed.around.variables:
-                yield f"{workload}: no setting of Hookline is named {name}; README.md lists those that are."
+                yield f"{workload}: no setting of Hookline is named {name}; docs/configuration.md lists those that are."
 
 
 def differing_variables(deployed: Deployed) -> Iterator[str]:
