@@ -8,13 +8,13 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from webhooks.admin import show
-from webhooks.admin.lists import InboxAdmin
+from webhooks.admin.lists import ReadOnlyAdmin
 from webhooks.admin.searching import number_of
 from webhooks.models import Attempt, Job
 
 
 @admin.register(Attempt)
-class AttemptAdmin(InboxAdmin):
+class AttemptAdmin(ReadOnlyAdmin):
     list_display = ["outcome_shown", "run", "short_message", "of_job", "started", "took", "worker", "pid"]
     list_display_links = ["run"]
     list_select_related = ["job"]

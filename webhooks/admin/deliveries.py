@@ -13,7 +13,7 @@ from django.utils.html import format_html, format_html_join
 from webhooks.admin import show
 from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import EventFilter
-from webhooks.admin.lists import InboxAdmin
+from webhooks.admin.lists import ReadOnlyAdmin
 from webhooks.admin.operations import RUN_AGAIN
 from webhooks.admin.preview import content_type, preview
 from webhooks.admin.searching import guid_of
@@ -26,7 +26,7 @@ _SUFFIXES = {JSON: "json", FORM: "txt"}
 
 
 @admin.register(Delivery)
-class DeliveryAdmin(InboxAdmin):
+class DeliveryAdmin(ReadOnlyAdmin):
     list_display = ["job_states", "delivery", "repository", "received", "sender", "source_name", "repeats"]
     list_display_links = ["delivery"]
     list_filter = [EventFilter]

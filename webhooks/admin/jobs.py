@@ -18,7 +18,7 @@ from django.views.decorators.http import require_POST
 from webhooks.admin import show
 from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import HandlerFilter, QueueFilter, StateFilter
-from webhooks.admin.lists import InboxAdmin
+from webhooks.admin.lists import ReadOnlyAdmin
 from webhooks.admin.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
 from webhooks.admin.searching import guid_of, number_of
 from webhooks.models import Attempt, Delivery, Job, Payload
@@ -40,7 +40,7 @@ DETAILS = [
 
 
 @admin.register(Job)
-class JobAdmin(InboxAdmin):
+class JobAdmin(ReadOnlyAdmin):
     list_display = [
         "state_shown",
         "job",

@@ -14,6 +14,8 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
+from webhooks.admin.searching import number_of
+
 MOST_COUNTED = 10_000
 MOST_LOOKED_AT = 100_000
 """How many rows a filter looks at that no index serves: the first of the list, in its order."""
@@ -107,11 +109,11 @@ class InboxChangeList(ChangeList):
 
     def apply_select_related(self, qs: Any) -> Any:
         asked = self.model_admin
-        assert isinstance(asked, InboxAdmin)
+        assert isinstance(asked, ReadOnlyAdmin)
         return super().apply_select_related(qs).prefetch_related(*asked.list_prefetch_related).defer(*asked.list_defer)
 
 
-class InboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
+class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
     """Looking at rows that nobody may add, edit or delete by hand."""
 
     paginator = CappedPaginator
@@ -122,6 +124,10 @@ class InboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
     """Columns that may be long, which the list does not show and so does not read."""
     shows_of: ClassVar[Mapping[str, type[Model]]] = {}
     """Columns and fields that show rows of another model, which the user must be allowed to view too."""
+    number_field = ""
+    """What a search for a number looks for, where there is such a field. Django's own search would cast the column to
+    text, past its index."""
+    ordering = ["-id"]
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
     sortable_by = ()
@@ -136,6 +142,14 @@ class InboxAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         """Allow what a filter of the list asks, and no other column in the address: no index would serve it."""
         return lookup in {name for list_filter in self.list_filter for name in _parameters(list_filter)}
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        number = number_of(search_term)
+        if self.number_field and number is not None:
+            return queryset.filter(**{self.number_field: number}), False
+        return super().get_search_results(request, queryset, search_term)
 
     def may_view(self, request: HttpRequest, model: type[Model]) -> bool:
         """Tell whether the user may view another model's rows."""

@@ -7,12 +7,12 @@ from django.db import models
 from django.http import HttpRequest
 
 from webhooks.admin import show
-from webhooks.admin.lists import InboxAdmin
+from webhooks.admin.lists import ReadOnlyAdmin
 from webhooks.models import Source
 
 
 @admin.register(Source)
-class SourceAdmin(InboxAdmin):
+class SourceAdmin(ReadOnlyAdmin):
     list_display = ["name", "url", "created"]
     ordering = ["name"]
     fields = ["name", "url", "created"]

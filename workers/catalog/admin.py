@@ -7,30 +7,15 @@ by a moment or by yes and no, looks at the newest rows, and says so.
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import QuerySet
-from django.http import HttpRequest
 
-from webhooks.admin.lists import FirstRowsBooleanFilter, FirstRowsEmptyFilter, InboxAdmin
+from webhooks.admin.lists import FirstRowsBooleanFilter, FirstRowsEmptyFilter, ReadOnlyAdmin
 from workers.catalog.latest import LatestRow
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
 
 
-class ReadOnlyAdmin(InboxAdmin):
-    ordering = ["-id"]
-    number_field = "github_id"
-    """What a search for digits alone looks for. Django's own search would cast the column to text, past its index."""
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        term = search_term.strip()
-        if term.isdecimal() and len(term) < 19:
-            return queryset.filter(**{self.number_field: int(term)}), False
-        return super().get_search_results(request, queryset, search_term)
-
-
 @admin.register(Installation)
 class InstallationAdmin(ReadOnlyAdmin):
+    number_field = "github_id"
     list_display = [
         "account_login", "account_type", "source", "github_id", "repository_selection", "suspended_at", "deleted_at",
     ]  # fmt: skip
@@ -41,6 +26,7 @@ class InstallationAdmin(ReadOnlyAdmin):
 
 @admin.register(Repository)
 class RepositoryAdmin(ReadOnlyAdmin):
+    number_field = "github_id"
     list_display = ["full_name", "source", "github_id", "private", "archived", "default_branch", "deleted_at"]
     list_filter = [
         ("private", FirstRowsBooleanFilter),
@@ -83,6 +69,7 @@ class InstallationRepositoryAdmin(ReadOnlyAdmin):
 
 @admin.register(Hook)
 class HookAdmin(ReadOnlyAdmin):
+    number_field = "github_id"
     list_display = ["github_id", "source", "target_type", "target", "subscribes_to", "active", "last_ping_at"]
     list_filter = [("active", FirstRowsBooleanFilter)]
     search_fields = ["target__startswith"]
