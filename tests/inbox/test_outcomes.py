@@ -16,7 +16,7 @@ from webhooks.inbox.outcomes import (
     Budget,
     Outcome,
     Step,
-    fingerprint,
+    failure_fingerprint,
     next_step,
     one_line,
     spent,
@@ -192,12 +192,12 @@ def test_one_line_keeps_a_short_text_and_marks_a_long_one() -> None:
 
 
 def test_a_fingerprint_groups_by_handler_error_and_place() -> None:
-    same = [fingerprint("app.scan", "KeyError", "scan"), fingerprint("app.scan", "KeyError", "scan")]
+    same = [failure_fingerprint("app.scan", "KeyError", "scan"), failure_fingerprint("app.scan", "KeyError", "scan")]
     others = [
-        fingerprint("app.scam", "KeyError", "scan"),
-        fingerprint("app.scan", "ValueError", "scan"),
-        fingerprint("app.scan", "KeyError", "read"),
-        fingerprint("app.scanKeyError", "", "scan"),
+        failure_fingerprint("app.scam", "KeyError", "scan"),
+        failure_fingerprint("app.scan", "ValueError", "scan"),
+        failure_fingerprint("app.scan", "KeyError", "read"),
+        failure_fingerprint("app.scanKeyError", "", "scan"),
     ]
     assert len({*same, *others}) == 1 + len(others)
     assert all(len(one) == 16 for one in same)

@@ -28,8 +28,8 @@ from tests.support.stack import Stack, empty_broker, running_stack
 from webhooks.inbox.store import JobToPublish
 from webhooks.models import Delivery, Job, Source
 from webhooks.publishing.broker import Broker, Nodes, NotConnectedError, job_queue
+from webhooks.publishing.health import RelayHealth
 from webhooks.publishing.publisher import PAUSE_SECONDS, Publisher
-from webhooks.publishing.pulse import Pulse
 from webhooks.publishing.relay import Relay
 from webhooks.publishing.strays import Strays
 from webhooks.states import JobState
@@ -90,7 +90,7 @@ def new_job(*, queue: str = QUEUE, handler: str = "app.handle", **values: Any) -
 
 
 def new_strays(subscriptions: Subscriptions) -> Strays:
-    return Strays(subscriptions, pulse=Pulse(threading.Event()), gone_seconds=0)
+    return Strays(subscriptions, health=RelayHealth(threading.Event()), gone_seconds=0)
 
 
 def new_relay(broker: Broker | None = None) -> Relay:

@@ -26,9 +26,9 @@ from webhooks.inbox import due
 from webhooks.models import Job
 from webhooks.probe_server import Probes, ProbeServer
 from webhooks.publishing import gauges as queue_gauges
-from webhooks.publishing import pulse as relay_pulse
+from webhooks.publishing import health as relay_health
 from webhooks.publishing.gauges import QueueGauges
-from webhooks.publishing.pulse import Pulse
+from webhooks.publishing.health import RelayHealth
 from webhooks.states import JobState
 
 database = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
@@ -117,18 +117,18 @@ class TestQueueGauges:
 # --- The probes -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("loop", [relay_pulse.UPKEEP, relay_pulse.PUBLISHING])
+@pytest.mark.parametrize("loop", [relay_health.UPKEEP, relay_health.PUBLISHING])
 def test_a_relay_that_waits_out_an_outage_is_live_and_one_whose_loop_is_held_is_not(
     monkeypatch: pytest.MonkeyPatch, loop: str
 ) -> None:
-    pulse = Pulse(threading.Event())
-    assert (pulse.live(), pulse.started()) == ([], ["its loops have not begun"])
-    pulse.beat(loop)
-    pulse.failed("database", "the database is read-only")
-    assert (pulse.live(), pulse.started()) == ([], [])
-    assert pulse.ready() == ["has relayed nothing yet: the database is read-only"]
-    monkeypatch.setitem(relay_pulse.SILENT_SECONDS, loop, 0.0)
-    (fault,) = pulse.live()
+    health = RelayHealth(threading.Event())
+    assert (health.live(), health.started()) == ([], ["its loops have not begun"])
+    health.heartbeat(loop)
+    health.failed("database", "the database is read-only")
+    assert (health.live(), health.started()) == ([], [])
+    assert health.ready() == ["has relayed nothing yet: the database is read-only"]
+    monkeypatch.setitem(relay_health.SILENT_SECONDS, loop, 0.0)
+    (fault,) = health.live()
     assert fault.startswith(f"its {loop} has not turned for ")
 
 

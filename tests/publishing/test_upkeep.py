@@ -17,11 +17,11 @@ from tests.support.inbox_rows import make_job
 from tests.support.processes import wait_until
 from webhooks.models import Job
 from webhooks.publishing import gauges as queue_gauges
-from webhooks.publishing import pulse as relay_pulse
+from webhooks.publishing import health as relay_health
 from webhooks.publishing import strays
 from webhooks.publishing.broker import Broker
 from webhooks.publishing.gauges import QueueGauges
-from webhooks.publishing.pulse import Pulse
+from webhooks.publishing.health import RelayHealth
 from webhooks.publishing.relay import Relay
 from webhooks.publishing.strays import Strays
 from webhooks.publishing.upkeep import Upkeep
@@ -40,7 +40,7 @@ def waiting(handler: str = "app.handle", queue: str = "trial", **columns: Any) -
 
 
 def new_strays(*, gone_seconds: float = 0.0) -> Strays:
-    return Strays(SUBSCRIPTIONS, pulse=Pulse(threading.Event()), gone_seconds=gone_seconds)
+    return Strays(SUBSCRIPTIONS, health=RelayHealth(threading.Event()), gone_seconds=gone_seconds)
 
 
 def queues() -> list[str]:
@@ -113,44 +113,44 @@ class HeldBroker(Broker):
 
 
 @pytest.fixture
-def held() -> Iterator[tuple[Pulse, QueueGauges]]:
-    """A relay whose broker holds it, at work on a thread; its pulse and gauges."""
+def held() -> Iterator[tuple[RelayHealth, QueueGauges]]:
+    """A relay whose broker holds it, at work on a thread; its health and gauges."""
     stop, broker = threading.Event(), HeldBroker()
     waiting()
-    pulse, gauges = Pulse(stop), QueueGauges([])
-    pulse.registry.register(gauges)
-    relay = Relay(SUBSCRIPTIONS, stop=stop, broker=broker, pulse=pulse, gauges=gauges)
+    health, gauges = RelayHealth(stop), QueueGauges([])
+    health.registry.register(gauges)
+    relay = Relay(SUBSCRIPTIONS, stop=stop, broker=broker, health=health, gauges=gauges)
     thread = threading.Thread(target=relay.run)
     thread.start()
     assert broker.is_asked.wait(60)
-    yield pulse, gauges
+    yield health, gauges
     stop.set()
     broker.release.set()
     thread.join()
 
 
 def test_a_broker_that_holds_the_publishing_holds_neither_gauges_nor_leases_nor_moves(
-    held: tuple[Pulse, QueueGauges], monkeypatch: pytest.MonkeyPatch
+    held: tuple[RelayHealth, QueueGauges], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_gauges, "READ_SECONDS", 0.0)
-    pulse, _ = held
+    health, _ = held
     lost = make_job(JobState.RUNNING, handler="app.handle", attempt=1, lease_until=Now() - timedelta(seconds=1))
     moved = waiting(queue="left")
-    told = partial(pulse.registry.get_sample_value, "hookline_queue_waiting_jobs", {"queue": "trial"})
+    told = partial(health.registry.get_sample_value, "hookline_queue_waiting_jobs", {"queue": "trial"})
     # Two, or three once the lost run is due again, which is at a moment drawn at random.
     wait_until(lambda: (told() or 0) >= 2, what="the gauge tells of the moved job")
     wait_until(lambda: Job.objects.get(pk=lost.pk).state == JobState.RETRYING, what="the lease is over")
     assert Job.objects.get(pk=moved.pk).queue == "trial"
-    assert pulse.live() == []
+    assert health.live() == []
 
 
 def test_a_relay_that_its_broker_holds_says_that_the_broker_is_not_there(
-    held: tuple[Pulse, QueueGauges], monkeypatch: pytest.MonkeyPatch
+    held: tuple[RelayHealth, QueueGauges], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pulse, _ = held
-    assert pulse.registry.get_sample_value("hookline_relay_broker_available") == 1
-    monkeypatch.setattr(relay_pulse, "HELD_SECONDS", 0.0)
-    assert pulse.registry.get_sample_value("hookline_relay_broker_available") == 0
+    health, _ = held
+    assert health.registry.get_sample_value("hookline_relay_broker_available") == 1
+    monkeypatch.setattr(relay_health, "HELD_SECONDS", 0.0)
+    assert health.registry.get_sample_value("hookline_relay_broker_available") == 0
 
 
 def test_an_upkeep_that_fails_by_a_fault_of_its_own_ends_the_relays_process(
@@ -183,7 +183,7 @@ def test_an_upkeep_without_its_database_waits_and_goes_on(
         stop.set()
 
     monkeypatch.setattr(Strays, "step", step)
-    upkeep = Upkeep(new_strays(), stop=stop, pulse=Pulse(stop), gauges=None)
+    upkeep = Upkeep(new_strays(), stop=stop, health=RelayHealth(stop), gauges=None)
     start_thread("upkeep", upkeep.run).join(60)
     assert stop.is_set()
     assert "upkeep waits" in caplog.messages

@@ -61,8 +61,8 @@ class JobAdmin(ReadOnlyAdmin):
     change_form_template = "admin/webhooks/job/change_form.html"
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> list[Any]:
-        told = [name for name in ("error", "result") if getattr(obj, name)]
-        fields = self.allowed(request, ["state_shown", *told, "next_or_end", "of_delivery", "attempts_spent"])
+        filled = [name for name in ("error", "result") if getattr(obj, name)]
+        fields = self.allowed(request, ["state_shown", *filled, "next_or_end", "of_delivery", "attempts_spent"])
         return [
             (None, {"fields": fields}),
             ("More", {"classes": ["collapse"], "fields": DETAILS}),

@@ -8,7 +8,7 @@ import traceback
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from webhooks.inbox.outcomes import Outcome, fingerprint
+from webhooks.inbox.outcomes import Outcome, failure_fingerprint
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
 from webhooks.subscriptions.subscription import Subscription
@@ -44,7 +44,7 @@ def failure(subscription: Subscription, error: BaseException, kind: AttemptOutco
         kind=kind,
         message=message,
         traceback=_formatted(error),
-        fingerprint=fingerprint(subscription.name, type(error).__name__, _place(subscription, error)),
+        fingerprint=failure_fingerprint(subscription.name, type(error).__name__, _place(subscription, error)),
     )
 
 

@@ -138,7 +138,7 @@ class Committer:
         result = task.run()
         self._last_success = time.monotonic()
         if self._refuse_until is not None:
-            database.outlive()
+            database.mark_others_stale()
         self._refuse_until = None
         self.reason = ""
         return result
@@ -160,7 +160,7 @@ class Committer:
     def _timeout(self, submitted: float) -> InboxUnavailableError:
         """Refuse one request. Only where nothing at all was committed meanwhile is it the database that is silent."""
         if self._last_success < submitted:
-            database.doubt_all()
+            database.mark_all_stale()
             return self._refusal(outage_reasons.TIMED_OUT)
         UNAVAILABLE.inc()
         logger.error("transaction abandoned", extra={"reason": "took too long"})

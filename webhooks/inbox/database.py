@@ -154,8 +154,8 @@ def reason(error: BaseException) -> str:
         return known or f"answers with an error (SQLSTATE {state})"
     if words := _BY_SQLITE_CODE.get(getattr(cause, "sqlite_errorcode", 0) & 0xFF):
         return words
-    told = re.sub(r"""(["'])[^"']*\1""", '""', str(cause)).lower()
-    words = next((words for text, words in _BY_TEXT.items() if text in told), None)
+    text = re.sub(r"""(["'])[^"']*\1""", '""', str(cause)).lower()
+    words = next((words for part, words in _BY_TEXT.items() if part in text), None)
     return words or f"does not answer ({type(error).__name__})"
 
 
@@ -185,16 +185,16 @@ def run(work: Callable[[], T], *, may_repeat: Callable[[], bool] = lambda: True)
 
 def drop() -> None:
     """Close this thread's connection after an outage; the other threads close theirs before they use them again."""
-    _thread.outage = doubt_all()
+    _thread.outage = mark_all_stale()
     connection.close()
 
 
-def outlive() -> None:
+def mark_others_stale() -> None:
     """Keep this thread's connection, since the outage is over; those of others may be to what was a standby."""
-    _thread.outage = doubt_all()
+    _thread.outage = mark_all_stale()
 
 
-def doubt_all() -> int:
+def mark_all_stale() -> int:
     """Have every thread close the connection it has kept before it is used again; return the outage's number."""
     global _newest  # noqa: PLW0603  One for the process is what is meant.
     _newest = next(_outages)

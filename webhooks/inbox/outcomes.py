@@ -125,6 +125,6 @@ def storable(text: str) -> str:
     return text.replace("\0", "").encode(errors="replace").decode()
 
 
-def fingerprint(handler: str, error: str, place: str) -> str:
+def failure_fingerprint(handler: str, error: str, place: str) -> str:
     """Return 16 hex digits that group failures: the same handler, error class and place in the code."""
     return hashlib.sha256("\0".join((handler, error, place)).encode()).hexdigest()[:16]

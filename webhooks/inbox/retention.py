@@ -87,25 +87,25 @@ def current_limits() -> Limits | None:
     )
 
 
-def prune(limits: Limits, *, batch: int = BATCH, is_trial: bool = False) -> Iterator[Batch]:
+def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
     """Remove all that may go, and yield after each batch, when no transaction is open.
 
-    A trial removes nothing; it yields what would be removed.
+    A dry run removes nothing; it yields what would be removed.
     """
-    yield from prune_deliveries(limits, batch=batch, is_trial=is_trial)
-    yield from prune_payloads(limits, batch=batch, is_trial=is_trial)
+    yield from prune_deliveries(limits, batch=batch, is_dry_run=is_dry_run)
+    yield from prune_payloads(limits, batch=batch, is_dry_run=is_dry_run)
 
 
-def prune_deliveries(limits: Limits, *, batch: int = BATCH, is_trial: bool = False) -> Iterator[Batch]:
+def prune_deliveries(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
     """Remove deliveries with all that is theirs, as `prune` does."""
     for received in _old(_deliveries, limits.deliveries, batch):
-        yield Batch(_prune_deliveries(received, limits, is_trial=is_trial), received[-1].at)
+        yield Batch(_prune_deliveries(received, limits, is_dry_run=is_dry_run), received[-1].at)
 
 
-def prune_payloads(limits: Limits, *, batch: int = BATCH, is_trial: bool = False) -> Iterator[Batch]:
+def prune_payloads(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
     """Remove the payloads of deliveries that stay, as `prune` does."""
     for received in _old(_deliveries_with_payload, limits.payloads, batch):
-        yield Batch(_prune_payloads(received, limits, is_trial=is_trial), received[-1].at)
+        yield Batch(_prune_payloads(received, limits, is_dry_run=is_dry_run), received[-1].at)
 
 
 class Received(NamedTuple):
@@ -159,9 +159,9 @@ def _parts(received: Sequence[Received]) -> Iterator[list[Received]]:
         yield part
 
 
-def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_trial: bool) -> Pruned:
+def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_dry_run: bool) -> Pruned:
     going = _deliveries_to_go(received, limits)
-    if is_trial or not going:
+    if is_dry_run or not going:
         return _counted(going)
     with transaction.atomic():
         # The delivery before its jobs, which is the order of a redelivery too.
@@ -176,10 +176,10 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_trial:
         )
 
 
-def _prune_payloads(received: Sequence[Received], limits: Limits, *, is_trial: bool) -> Pruned:
+def _prune_payloads(received: Sequence[Received], limits: Limits, *, is_dry_run: bool) -> Pruned:
     job_may_go = Q(state__in=DONE, finished_at__lt=limits.payloads)
     going = _without_other_jobs([delivery.pk for delivery in received], job_may_go)
-    if is_trial:
+    if is_dry_run:
         return Pruned(payloads=len(set(going) - set(_deliveries_to_go(received, limits))))
     if not going:
         return Pruned()

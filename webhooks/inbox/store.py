@@ -178,8 +178,8 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
 
 def _restore_payload(same: QuerySet[Delivery], delivery_id: int, new: NewDelivery) -> bool:
     """Store the body that was pruned, as the repeat brings it; return False if the delivery has gone meanwhile."""
-    told = {"headers": dict(new.headers), "body_bytes": len(new.body), "secret_fingerprint": new.secret_fingerprint}
-    if not same.update(**told):  # First, since it locks the row: what prunes deliveries passes over it now.
+    brought = {"headers": dict(new.headers), "body_bytes": len(new.body), "secret_fingerprint": new.secret_fingerprint}
+    if not same.update(**brought):  # First, since it locks the row: what prunes deliveries passes over it now.
         return False
     Payload.objects.bulk_create([Payload(delivery_id=delivery_id, body=new.body)], ignore_conflicts=True)
     return True

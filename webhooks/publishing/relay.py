@@ -19,7 +19,7 @@ from webhooks.models import Job
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker, NotConnectedError
 from webhooks.publishing.gauges import QueueGauges
-from webhooks.publishing.pulse import PUBLISHING, Pulse
+from webhooks.publishing.health import PUBLISHING, RelayHealth
 from webhooks.publishing.strays import Strays
 from webhooks.publishing.upkeep import Upkeep
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Tally:
+class Round:
     """What one round did."""
 
     published: int = 0
@@ -50,15 +50,15 @@ class Relay:
         *,
         stop: threading.Event,
         broker: Broker | None = None,
-        pulse: Pulse | None = None,
+        health: RelayHealth | None = None,
         gauges: QueueGauges | None = None,
     ) -> None:
         self._subscriptions = subscriptions
-        self._pulse = pulse or Pulse(stop)
+        self._health = health or RelayHealth(stop)
         self._stop = stop
         self._broker = broker or Broker()
-        self._strays = Strays(subscriptions, pulse=self._pulse)
-        self._upkeep = Upkeep(self._strays, stop=stop, pulse=self._pulse, gauges=gauges)
+        self._strays = Strays(subscriptions, health=self._health)
+        self._upkeep = Upkeep(self._strays, stop=stop, health=self._health, gauges=gauges)
         self._failures = 0
         self._outages = OutageLog(logger, "relay waits")
         self._queue_failures = OutageLog(logger, "queue not published to")
@@ -68,11 +68,11 @@ class Relay:
         logger.info("relay started", extra={"queues": ",".join(self._subscriptions.queues)})
         upkeep = start_thread("upkeep", self._upkeep.run)
         while not self._stop.is_set():
-            self._pulse.beat(PUBLISHING)
+            self._health.heartbeat(PUBLISHING)
             try:
-                tally, pause = database.run(self.round)
+                done, pause = database.run(self.round)
                 self._failures = 0
-                self._tell(tally)
+                self._report(done)
                 self._stop.wait(pause)
             except (Error, OperationalError) as error:
                 self._wait_out(error)
@@ -80,18 +80,18 @@ class Relay:
         connection.close()
         upkeep.join()
 
-    def round(self) -> tuple[Tally, float]:
+    def round(self) -> tuple[Round, float]:
         """Do all that is due now, in bounded batches; return what was done and how long to sleep, in seconds."""
-        tally, is_behind = Tally(), False
+        done, is_behind = Round(), False
         # Nothing of another queue will be published: its jobs are strays.
         queues = [queue for queue in due.waiting_queues() if queue in self._subscriptions.queues]
         failures: dict[str, OperationalError] = {}
         for queue in queues:
             if self._stop.is_set():
                 break
-            self._pulse.beat(PUBLISHING)
+            self._health.heartbeat(PUBLISHING)
             try:
-                is_behind |= self._relay(queue, tally)
+                is_behind |= self._relay(queue, done)
             except NotConnectedError:  # The other queues would wait as long, one after another.
                 raise
             except OperationalError as error:  # It may be about this queue alone, so the other queues go on.
@@ -102,10 +102,10 @@ class Relay:
             self._queue_failures.failed(f"the broker {failure}", queue=queue)
         until_due = due.seconds_until_due(queues)
         if is_behind:
-            return tally, 0.0
-        return tally, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
+            return done, 0.0
+        return done, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
 
-    def _relay(self, queue: str, tally: Tally) -> bool:
+    def _relay(self, queue: str, done: Round) -> bool:
         """Publish one batch of a queue; tell whether more may be due that the window has room for."""
         room = self._broker.room(queue)
         if not room:
@@ -116,17 +116,17 @@ class Relay:
         try:
             # A broker that is slow must not keep this relay from its other queues and a stop.
             while sent < len(jobs) and time.monotonic() < deadline and not self._stop.is_set():
-                self._publish(*jobs[sent], tally)
+                self._publish(*jobs[sent], done)
                 sent += 1
         finally:
             if sent < len(jobs):
                 due.put_back([job.pk for job, _ in jobs[sent:]])
         return len(taken) == BATCH and room > BATCH
 
-    def _publish(self, job: Job, subscription: Subscription, tally: Tally) -> None:
+    def _publish(self, job: Job, subscription: Subscription, done: Round) -> None:
         self._broker.publish(JobToPublish(job.pk, job.handler, job.queue), subscription)
-        tally.published += 1
-        tally.again += bool(job.publications)
+        done.published += 1
+        done.again += bool(job.publications)
 
     def _wait_out(self, error: Exception) -> None:
         """Wait with exponential backoff and jitter, so that a fleet does not return all at once."""
@@ -138,13 +138,13 @@ class Relay:
             outage, reason = "database", f"the database {database.reason(error)}"
         longest = LONGEST_PAUSE_SECONDS[outage]
         pause = min(longest, 0.25 * 2 ** min(self._failures, 10)) * random.uniform(0.5, 1.0)  # noqa: S311
-        self._pulse.failed(outage, reason)
+        self._health.failed(outage, reason)
         self._outages.failed(reason)
-        self._pulse.beat(PUBLISHING)
+        self._health.heartbeat(PUBLISHING)
         self._stop.wait(pause)
 
-    def _tell(self, tally: Tally) -> None:
-        told = asdict(tally)
-        self._pulse.relayed(**told)
-        if tally.published:
-            logger.info("relayed", extra=told)
+    def _report(self, done: Round) -> None:
+        figures = asdict(done)
+        self._health.relayed(**figures)
+        if done.published:
+            logger.info("relayed", extra=figures)

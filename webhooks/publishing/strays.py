@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from webhooks.inbox import due, transitions
 from webhooks.inbox.due import Place
 from webhooks.models import Job
-from webhooks.publishing.pulse import Pulse
+from webhooks.publishing.health import RelayHealth
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
 
 SLICE = 5_000
@@ -27,10 +27,10 @@ class Strays:
     """What one relay knows of them. Two of its threads may ask at once."""
 
     def __init__(
-        self, subscriptions: Subscriptions, *, pulse: Pulse, gone_seconds: float = HANDLER_GONE_SECONDS
+        self, subscriptions: Subscriptions, *, health: RelayHealth, gone_seconds: float = HANDLER_GONE_SECONDS
     ) -> None:
         self._subscriptions = subscriptions
-        self._pulse = pulse
+        self._health = health
         self._gone_seconds = gone_seconds
         self._missed: dict[str, float] = {}
         self._places: dict[str, Place] = {}
@@ -67,7 +67,7 @@ class Strays:
         moved = due.move(job_ids, queue=queue)
         if not moved:  # Another relay holds them.
             return
-        self._pulse.moved(moved)
+        self._health.moved(moved)
         logger.info("jobs moved to their handler's queue", extra={"queue": queue, "count": moved})
 
     def _bury_if_gone(self, job_ids: Sequence[int], handler: str) -> None:
@@ -77,5 +77,5 @@ class Strays:
         buried = transitions.bury(job_ids, reason=f"No installed app has a handler named {handler}.")
         if not buried:
             return
-        self._pulse.buried(buried)
+        self._health.buried(buried)
         logger.warning("jobs ended for want of their handler", extra={"handler": handler, "count": buried})

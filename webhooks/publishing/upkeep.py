@@ -13,7 +13,7 @@ from django.db import Error, connection
 from webhooks.inbox import database, retention, transitions
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.gauges import QueueGauges
-from webhooks.publishing.pulse import UPKEEP, Pulse
+from webhooks.publishing.health import UPKEEP, RelayHealth
 from webhooks.publishing.strays import Strays
 
 TICK_SECONDS = 1.0
@@ -25,10 +25,12 @@ logger = logging.getLogger(__name__)
 class Upkeep:
     """`run` works until `stop` is set, on a thread of its own; a fault of our own code ends the process with it."""
 
-    def __init__(self, strays: Strays, *, stop: threading.Event, pulse: Pulse, gauges: QueueGauges | None) -> None:
+    def __init__(
+        self, strays: Strays, *, stop: threading.Event, health: RelayHealth, gauges: QueueGauges | None
+    ) -> None:
         self._strays = strays
         self._stop = stop
-        self._pulse = pulse
+        self._health = health
         self._gauges = gauges
         self._retention = retention.Schedule()
         self._outages = OutageLog(logger, "upkeep waits")
@@ -37,7 +39,7 @@ class Upkeep:
         """Take step after step until stopped."""
         try:
             while not self._stop.is_set():
-                self._pulse.beat(UPKEEP)
+                self._health.heartbeat(UPKEEP)
                 self._stop.wait(self._turn())
         finally:
             connection.close()
@@ -47,7 +49,7 @@ class Upkeep:
         if self._gauges is not None:
             self._gauges.step()
         expired = transitions.expire_leases(limit=LEASE_BATCH)
-        self._pulse.expired(expired)
+        self._health.expired(expired)
         self._strays.step()
         self._retention.step()
         return expired == LEASE_BATCH

@@ -28,7 +28,7 @@ from celery.worker import request
 from django.db import Error
 
 from webhooks.inbox import database, transitions
-from webhooks.inbox.outcomes import Outcome, fingerprint
+from webhooks.inbox.outcomes import Outcome, failure_fingerprint
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Backoff
@@ -170,7 +170,7 @@ def record_ended(runs: Sequence[EndedRun], worker: str) -> None:
 
 def _record(job_id: int, handler: str, kind: AttemptOutcome, reason: str, *, worker: str, pid: int) -> None:
     subscription = installed_subscriptions().get(handler)
-    outcome = Outcome(kind=kind, message=reason, fingerprint=fingerprint(handler, kind.value, reason))
+    outcome = Outcome(kind=kind, message=reason, fingerprint=failure_fingerprint(handler, kind.value, reason))
     backoff = subscription.backoff if subscription else Backoff()
     state = transitions.record_ended_process(job_id, outcome, worker=worker, pid=pid, backoff=backoff)
     if state is not None:

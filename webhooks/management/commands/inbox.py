@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from webhooks.durations import relative, rough
-from webhooks.inbox.counts import DEAD_SHOWN, UNFINISHED, Counts, DeadJob, count_inbox
+from webhooks.inbox.summary import DEAD_SHOWN, UNFINISHED, DeadJob, Summary, summarise
 from webhooks.management.migrated import on_migrated_database
 from webhooks.states import JobState
 
@@ -45,32 +45,32 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["text", "json"], default="text", help="Default text.")
 
     def handle(self, *, format: str, **options: Any) -> None:
-        counts = on_migrated_database(count_inbox)
+        summary = on_migrated_database(summarise)
         if format == "json":
-            self.stdout.write(json.dumps(as_json(counts), indent=2))
+            self.stdout.write(json.dumps(as_json(summary), indent=2))
             return
-        for line in as_text(counts):
+        for line in as_text(summary):
             self.stdout.write(line)
 
 
-def as_json(counts: Counts) -> dict[str, Any]:
+def as_json(summary: Summary) -> dict[str, Any]:
     return {
-        "deliveries": counts.deliveries,
-        "jobs": {state.value: count for state, count in counts.jobs.states.items()},
-        "oldest_waiting_seconds": counts.waiting_seconds(counts.jobs),
+        "deliveries": summary.deliveries,
+        "jobs": {state.value: count for state, count in summary.jobs.states.items()},
+        "oldest_waiting_seconds": summary.waiting_seconds(summary.jobs),
         "queues": {
             name: {
-                **{state.value: tally.states[state] for state in UNFINISHED},
-                "oldest_waiting_seconds": counts.waiting_seconds(tally),
+                **{state.value: counts.states[state] for state in UNFINISHED},
+                "oldest_waiting_seconds": summary.waiting_seconds(counts),
             }
-            for name, tally in counts.queues.items()
+            for name, counts in summary.queues.items()
         },
         "handlers": {
             name: {
-                **{state.value: count for state, count in tally.states.items()},
-                "newest_error": counts.newest_errors.get(name),
+                **{state.value: count for state, count in counts.states.items()},
+                "newest_error": summary.newest_errors.get(name),
             }
-            for name, tally in counts.handlers.items()
+            for name, counts in summary.handlers.items()
         },
         "dead": [
             {
@@ -81,52 +81,52 @@ def as_json(counts: Counts) -> dict[str, Any]:
                 "error": dead.error,
                 "finished_at": dead.finished_at.isoformat(),
             }
-            for dead in counts.dead
+            for dead in summary.dead
         ],
     }
 
 
-def as_text(counts: Counts) -> Iterator[str]:
+def as_text(summary: Summary) -> Iterator[str]:
     """Yield lines of at most WIDTH columns."""
-    yield from _headline(counts)
+    yield from _headline(summary)
     yield ""
-    yield from _table(["STATE", "JOBS"], [[state.value, f"{n:,}"] for state, n in counts.jobs.states.items()])
+    yield from _table(["STATE", "JOBS"], [[state.value, f"{n:,}"] for state, n in summary.jobs.states.items()])
     yield ""
-    yield from _table(["QUEUE", *_upper(UNFINISHED), "OLDEST WAITING"], list(_queue_rows(counts)))
+    yield from _table(["QUEUE", *_upper(UNFINISHED), "OLDEST WAITING"], list(_queue_rows(summary)))
     yield ""
-    yield from _table(["HANDLER", *_upper(JobState)], list(_handler_rows(counts)))
-    if counts.dead:
+    yield from _table(["HANDLER", *_upper(JobState)], list(_handler_rows(summary)))
+    if summary.dead:
         yield ""
-        yield from _dead(counts)
+        yield from _dead(summary)
 
 
-def _headline(counts: Counts) -> Iterator[str]:
-    states, waiting = counts.jobs.states, counts.waiting_seconds(counts.jobs)
+def _headline(summary: Summary) -> Iterator[str]:
+    states, waiting = summary.jobs.states, summary.waiting_seconds(summary.jobs)
     age = "none waiting" if waiting is None else f"the oldest has waited {rough(timedelta(seconds=waiting))}"
-    yield f"The inbox at {counts.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC:"
-    yield f"{counts.deliveries:,} deliveries, {sum(states.values()):,} jobs; {age}; {states[JobState.DEAD]:,} dead."
+    yield f"The inbox at {summary.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC:"
+    yield f"{summary.deliveries:,} deliveries, {sum(states.values()):,} jobs; {age}; {states[JobState.DEAD]:,} dead."
 
 
-def _queue_rows(counts: Counts) -> Iterator[list[str]]:
-    for name, tally in counts.queues.items():
-        waiting = counts.waiting_seconds(tally)
+def _queue_rows(summary: Summary) -> Iterator[list[str]]:
+    for name, counts in summary.queues.items():
+        waiting = summary.waiting_seconds(counts)
         age = "-" if waiting is None else rough(timedelta(seconds=waiting))
-        yield [name, *(f"{tally.states[state]:,}" for state in UNFINISHED), age]
+        yield [name, *(f"{counts.states[state]:,}" for state in UNFINISHED), age]
 
 
-def _handler_rows(counts: Counts) -> Iterator[list[str]]:
-    for name, tally in counts.handlers.items():
-        yield [name, *(f"{count:,}" for count in tally.states.values())]
+def _handler_rows(summary: Summary) -> Iterator[list[str]]:
+    for name, counts in summary.handlers.items():
+        yield [name, *(f"{count:,}" for count in counts.states.values())]
 
 
-def _dead(counts: Counts) -> Iterator[str]:
+def _dead(summary: Summary) -> Iterator[str]:
     """Yield the newest dead jobs, each with its error on a line of its own."""
-    total = counts.jobs.states[JobState.DEAD]
+    total = summary.jobs.states[JobState.DEAD]
     yield f"DEAD: all {total}" if total <= DEAD_SHOWN else f"DEAD: the newest {DEAD_SHOWN} of {total:,}"
-    rows = [_dead_row(dead, counts.at) for dead in counts.dead]
+    rows = [_dead_row(dead, summary.at) for dead in summary.dead]
     header, *lines = _table(["HANDLER", "JOB", "RUNS", "ENDED", "DELIVERY"], rows)
     yield header
-    for line, dead in zip(lines, counts.dead, strict=True):
+    for line, dead in zip(lines, summary.dead, strict=True):
         yield line
         yield _shortened(f"    {_printable(dead.error)}", WIDTH)
 

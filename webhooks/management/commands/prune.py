@@ -32,10 +32,10 @@ class Command(BaseCommand):
         if limits is None:
             self.stdout.write("Nothing was ever received.")
             return
-        with _told_to_stop() as stop:
-            pruned, failure = _prune(limits, stop, is_trial=dry_run)
+        with _stop_signal() as stop:
+            pruned, failure = _prune(limits, stop, is_dry_run=dry_run)
         self.stdout.write("A dry run: nothing is removed." if dry_run else "Removed:")
-        for line in _told(pruned, limits):
+        for line in _lines(pruned, limits):
             self.stdout.write(line)
         if failure is not None:
             raise CommandError(f"The database {database.reason(failure)}; the next pass goes on.")
@@ -43,12 +43,12 @@ class Command(BaseCommand):
             self.stdout.write("Stopped before the end; the next pass goes on.")
 
 
-def _prune(limits: Limits, stop: Event, *, is_trial: bool) -> tuple[Pruned, Error | None]:
+def _prune(limits: Limits, stop: Event, *, is_dry_run: bool) -> tuple[Pruned, Error | None]:
     """Prune until the end, a signal or a failure; return what was removed until then, and the failure."""
     pruned = Pruned()
     with tqdm(unit="", leave=False, disable=not sys.stderr.isatty()) as bar:
         try:
-            for batch in prune(limits, is_trial=is_trial):
+            for batch in prune(limits, is_dry_run=is_dry_run):
                 pruned += batch.pruned
                 bar.set_description(f"received {batch.reached:%Y-%m-%d %H:%M}", refresh=False)
                 bar.update(batch.pruned.deliveries + batch.pruned.payloads)
@@ -59,7 +59,7 @@ def _prune(limits: Limits, stop: Event, *, is_trial: bool) -> tuple[Pruned, Erro
     return pruned, None
 
 
-def _told(pruned: Pruned, limits: Limits) -> Iterator[str]:
+def _lines(pruned: Pruned, limits: Limits) -> Iterator[str]:
     yield f"deliveries: {pruned.deliveries:,}  (received before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
     yield f"their jobs: {pruned.jobs:,}"
     yield f"their attempts: {pruned.attempts:,}"
@@ -67,7 +67,7 @@ def _told(pruned: Pruned, limits: Limits) -> Iterator[str]:
 
 
 @contextmanager
-def _told_to_stop() -> Iterator[Event]:
+def _stop_signal() -> Iterator[Event]:
     """Give an event that SIGTERM and Ctrl-C set; the second Ctrl-C is Python's own again."""
     stop = Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

@@ -16,7 +16,7 @@ from django.core.management.base import BaseCommand, CommandError
 from webhooks.listening import in_words
 from webhooks.probe_server import Probes, ProbeServer
 from webhooks.publishing.gauges import QueueGauges
-from webhooks.publishing.pulse import Pulse
+from webhooks.publishing.health import RelayHealth
 from webhooks.publishing.relay import Relay
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.threads import start_thread
@@ -33,42 +33,43 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        hear_stop(stop)
-        subscriptions, pulse = installed_subscriptions(), Pulse(stop)
+        stop_on_signal(stop)
+        subscriptions, health = installed_subscriptions(), RelayHealth(stop)
         gauges = QueueGauges({settings.CELERY_TASK_DEFAULT_QUEUE, *subscriptions.queues})
         if settings.HOOKLINE_PROBE_PORT:
-            _serve_probes(pulse, gauges)
-        Relay(subscriptions, stop=stop, pulse=pulse, gauges=gauges if settings.HOOKLINE_PROBE_PORT else None).run()
+            _serve_probes(health, gauges)
+        Relay(subscriptions, stop=stop, health=health, gauges=gauges if settings.HOOKLINE_PROBE_PORT else None).run()
 
 
-def hear_stop(stop: threading.Event) -> None:
-    """Set `stop` at the first SIGTERM or SIGINT, and have the process exit with 0 soon after, whatever holds it.
+def stop_on_signal(stop: threading.Event) -> None:
+    """Set `stop` at the first SIGTERM or SIGINT, and have the process exit with 0 soon after, whatever it waits for.
 
-    A database or broker that does not answer must not hold the stop, nor may a lock that the interrupted thread holds:
-    that of `stop` itself, say. So a thread is there before, woken by the interpreter's own handler, which takes no lock
-    and runs even while the main thread waits in C. Nothing is lost by leaving at any moment.
+    A database or a broker that does not answer must not delay the stop. Neither must a lock that the main thread holds
+    when the signal interrupts it: the lock of `stop` itself, for example. So a thread waits for the signal's number at
+    a pipe. The interpreter's own handler writes it there: it takes no lock, and runs even while the main thread waits
+    in C code. Nothing is lost by an exit at any moment.
     """
-    word, ours = os.pipe()
-    os.set_blocking(ours, False)
-    signal.set_wakeup_fd(ours, warn_on_full_buffer=False)
-    there = threading.Event()
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
+    is_running = threading.Event()
 
-    def leave_after_the_word() -> None:
-        there.set()
-        while os.read(word, 1)[0] not in STOP_SIGNALS:
+    def exit_after_signal() -> None:
+        is_running.set()
+        while os.read(read_end, 1)[0] not in STOP_SIGNALS:
             pass
         time.sleep(STOP_SECONDS)
         os._exit(0)
 
-    start_thread("stop", leave_after_the_word)
-    there.wait()  # For `start_thread` returns before the new thread has taken the last lock it needs.
+    start_thread("stop", exit_after_signal)
+    is_running.wait()  # `start_thread` returns before the new thread has taken the last lock that it needs.
     for number in STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.set())
 
 
-def _serve_probes(pulse: Pulse, gauges: QueueGauges) -> None:
-    pulse.registry.register(gauges)
-    probes = Probes(live=pulse.live, ready=pulse.ready, started=pulse.started, registry=pulse.registry)
+def _serve_probes(health: RelayHealth, gauges: QueueGauges) -> None:
+    health.registry.register(gauges)
+    probes = Probes(live=health.live, ready=health.ready, started=health.started, registry=health.registry)
     try:
         server = ProbeServer.on_first_free(settings.HOOKLINE_PROBE_PORTS, host=settings.HOOKLINE_HOST)
     except OSError as error:

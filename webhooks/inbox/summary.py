@@ -1,4 +1,4 @@
-"""Counts of the whole inbox, for `manage.py inbox`: how much there is in each state, how long it waits, what is dead.
+"""The whole inbox in numbers, for `manage.py inbox`: jobs in each state, how long they wait, what is dead.
 
 One GROUP BY answers every count of jobs, so that they agree with each other. It reads the whole table, as any count of
 what succeeded must: 1.9 s at ten million jobs on PostgreSQL (two cores, warm), where grouping by state alone takes
@@ -23,7 +23,7 @@ UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.RETRYING)
 
 
 @dataclass(slots=True)
-class Tally:
+class JobCounts:
     """Jobs by state, and since when the longest waiting of them could have run (None if none waits)."""
 
     states: dict[JobState, int] = field(default_factory=lambda: dict.fromkeys(JobState, 0))
@@ -47,50 +47,50 @@ class DeadJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
+class Summary:
     """The inbox in numbers. Queues and handlers that are installed are there, with zeros too."""
 
     at: datetime
     """The database's clock."""
     deliveries: int
-    jobs: Tally
-    queues: dict[str, Tally]
-    handlers: dict[str, Tally]
+    jobs: JobCounts
+    queues: dict[str, JobCounts]
+    handlers: dict[str, JobCounts]
     newest_errors: dict[str, str]
     """For each handler with dead jobs, why the newest of them died."""
     dead: Sequence[DeadJob]
     """The newest DEAD_SHOWN."""
 
-    def waiting_seconds(self, tally: Tally) -> float | None:
-        """Return the age of the tally's oldest waiting job: queued, or retrying and due."""
-        if tally.waiting_since is None:
+    def waiting_seconds(self, counts: JobCounts) -> float | None:
+        """Return the age of the oldest job that waits: queued, or retrying and due."""
+        if counts.waiting_since is None:
             return None
-        return max(0.0, round((self.at - tally.waiting_since).total_seconds(), 3))
+        return max(0.0, round((self.at - counts.waiting_since).total_seconds(), 3))
 
 
-def count_inbox() -> Counts:
-    """Read the counts from the database."""
-    total, queues, handlers = Tally(), _installed_queues(), _installed_handlers()
+def summarise() -> Summary:
+    """Read the summary from the database."""
+    total, queues, handlers = JobCounts(), _installed_queues(), _installed_handlers()
     for handler, queue, state, count, waiting_since in _grouped():
-        for tally in (total, queues.setdefault(queue, Tally()), handlers.setdefault(handler, Tally())):
-            tally.add(JobState(state), count, waiting_since)
-    return Counts(
+        for counts in (total, queues.setdefault(queue, JobCounts()), handlers.setdefault(handler, JobCounts())):
+            counts.add(JobState(state), count, waiting_since)
+    return Summary(
         at=database_time() or timezone.now(),
         deliveries=Delivery.objects.count(),
         jobs=total,
         queues=dict(sorted(queues.items())),
         handlers=dict(sorted(handlers.items())),
-        newest_errors=_newest_errors(name for name, tally in handlers.items() if tally.states[JobState.DEAD]),
+        newest_errors=_newest_errors(name for name, counts in handlers.items() if counts.states[JobState.DEAD]),
         dead=_newest_dead(),
     )
 
 
-def _installed_queues() -> dict[str, Tally]:
-    return {queue: Tally() for queue in installed_subscriptions().queues}
+def _installed_queues() -> dict[str, JobCounts]:
+    return {queue: JobCounts() for queue in installed_subscriptions().queues}
 
 
-def _installed_handlers() -> dict[str, Tally]:
-    return {subscription.name: Tally() for subscription in installed_subscriptions()}
+def _installed_handlers() -> dict[str, JobCounts]:
+    return {subscription.name: JobCounts() for subscription in installed_subscriptions()}
 
 
 def _grouped() -> Iterable[tuple[str, str, str, int, datetime | None]]:

@@ -16,7 +16,7 @@ SILENT_SECONDS = {UPKEEP: HELD_SECONDS, PUBLISHING: 600.0}
 """After this a restart may help. Held by the broker it would at first only take the metrics away, which tell of it."""
 
 
-class Pulse:
+class RelayHealth:
     """Written by the relay's loop, read by its probes."""
 
     def __init__(self, stop: threading.Event) -> None:
@@ -30,7 +30,7 @@ class Pulse:
         self._buried = self._counter("jobs_buried", "Jobs that this relay ended for want of their handler.")
         self._failed = self._counter("failed_rounds", "Rounds that an outage cut short.", "of")
         self._stop = stop
-        self._beats: dict[str, float] = {}
+        self._heartbeats: dict[str, float] = {}
         self._has_relayed = False
         self._has_broker = True
         available = Gauge(
@@ -42,9 +42,9 @@ class Pulse:
         self._reason = ""
         """Of the last outage."""
 
-    def beat(self, loop: str) -> None:
+    def heartbeat(self, loop: str) -> None:
         """Note that a loop turns."""
-        self._beats[loop] = time.monotonic()
+        self._heartbeats[loop] = time.monotonic()
 
     def relayed(self, *, published: int, again: int) -> None:
         """Count a round that came to its end."""
@@ -84,12 +84,12 @@ class Pulse:
         return [f"has relayed nothing yet: {self._reason}" if self._reason else "has relayed nothing yet"]
 
     def started(self) -> list[str]:
-        return [] if self._beats else ["its loops have not begun"]
+        return [] if self._heartbeats else ["its loops have not begun"]
 
     def _still_seconds(self, loop: str) -> float:
         """Return for how long a loop has not turned; 0 before its first turn."""
         now = time.monotonic()
-        return now - self._beats.get(loop, now)
+        return now - self._heartbeats.get(loop, now)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"hookline_relay_{name}", documentation, labels, registry=self.registry)
