@@ -10,7 +10,8 @@ from importlib import import_module
 
 def main() -> None:
     if sys.argv[1:2] == ["worker"]:
-        # Until Celery hears it: else a SIGTERM ends the start as if it had failed, and is lost on PID 1 of a container.
+        # Blocked until Celery handles it. Otherwise a SIGTERM would look like a failed start, or, in a container where
+        # this is process 1, have no effect at all.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from django.core.exceptions import ImproperlyConfigured

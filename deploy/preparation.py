@@ -20,7 +20,7 @@ from deploy.leftovers import remove_leftovers
 from project.celery import app
 from project.embedded import generated_secrets
 from webhooks import local_run
-from webhooks.listening import in_words, try_port
+from webhooks.listening import cannot_listen, try_port
 from webhooks.subscriptions.installed import installed_subscriptions
 
 _EXIT_SECONDS = 30
@@ -82,7 +82,7 @@ def _check_port(name: str, port: int) -> None:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise QuickstartError(f"Port {port} is in use: give another one in {name}.") from None
-        raise QuickstartError(in_words(error, variable=name)) from None
+        raise QuickstartError(cannot_listen(error, variable=name)) from None
 
 
 def prepare() -> bool:

@@ -24,7 +24,7 @@ _EXITED = re.compile(r" exited: (?P<program>\w+) \((?P<how>.*); (?:not )?expecte
 
 @dataclass(frozen=True, slots=True)
 class Exit:
-    """A program has ended without being told to."""
+    """A program has ended without being asked to."""
 
     program: str
     how: str

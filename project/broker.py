@@ -41,16 +41,16 @@ def broker_settings(
         "CELERY_BROKER_USE_SSL": {"cert_reqs": cert_reqs, "ca_certs": ca_file or None} if scheme == "amqps" else False,
         "CELERY_BROKER_TRANSPORT_OPTIONS": {
             "confirm_publish": True,
-            # In all: else kombu gives up at the first node that is silent, and begins with it again.
+            # For all nodes together. With less, kombu would give up at a first node that is silent, and retry that one.
             "connect_retries_timeout": CONNECT_SECONDS * len(url.split(";")),
         },
-        # Two of these without a sign of life, and a node that has gone without a word is given up.
+        # In seconds. A node that is silent for two of these counts as lost.
         "CELERY_BROKER_HEARTBEAT": 30,
         **_QUORUM,
     }
 
 
-# Every queue is a quorum queue, whether it is declared or created on the way: Celery's default is classic, twice.
+# Every queue is a quorum queue, whether it is declared or created when needed. Celery's default for both is classic.
 _QUORUM: dict[str, Any] = {
     "CELERY_TASK_DEFAULT_QUEUE_TYPE": "quorum",
     "CELERY_TASK_DEFAULT_EXCHANGE_TYPE": "direct",
@@ -65,7 +65,7 @@ def _filesystem(folder: Path) -> dict[str, Any]:
         "data_folder_in": messages,
         "data_folder_out": messages,
         "control_folder": str(folder / "control"),
-        # The transport's default is a second; this one is a directory listing, and gives 4 to 52 ms of latency.
+        # The default is one second. Each poll is a directory listing; at this interval a message waits 4 to 52 ms.
         "polling_interval": 0.05,
     }
 

@@ -13,7 +13,7 @@ PREFIX = "CELERY_"
 
 
 def _configuration() -> dict[str, Any]:
-    """Return the settings that are Celery's, and no others: a worker tells its configuration to whoever asks."""
+    """Return Celery's settings and no others: a worker shows its configuration to anybody on the broker who asks."""
     return {
         name.removeprefix(PREFIX).lower(): getattr(settings, name) for name in dir(settings) if name.startswith(PREFIX)
     }

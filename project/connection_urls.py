@@ -1,6 +1,7 @@
-"""Reads URLs whole, at start: what two libraries might read differently is refused, and no part of a value is shown.
+"""Checks the URLs of database and broker at start. A URL that two libraries could read differently is refused.
 
-kombu, redis-py and dj_database_url cut a URL at its first `#`, `/` or `?`, and each fails at a time of its own.
+kombu, redis-py and dj_database_url cut a URL at its first `#`, `/` or `?`, and would fail later, each in its own way.
+No message shows a part of the URL: it may be a password.
 """
 
 import re

@@ -1,6 +1,6 @@
-"""The embedded default's data directory: the database, the broker's folders and the secrets that nobody gave.
+"""The data directory of the embedded default: the database, the broker's folders and generated secrets.
 
-Production does not come here; it must be given its secrets.
+Nothing here is used in production, which must be given its secrets.
 """
 
 import json
@@ -16,7 +16,7 @@ GENERATED = {
     "GITHUB_WEBHOOK_SECRETS": 32,
     "HOOKLINE_OPERATOR_PASSWORD": 15,
 }
-"""What is generated where it is missing: the variable and its length in random bytes."""
+"""The variables that are generated if they are not given, and their lengths in random bytes."""
 
 
 def open_data_directory(path: Path) -> Path:
@@ -33,7 +33,7 @@ def open_data_directory(path: Path) -> Path:
 
 
 def _close_to_others(path: Path) -> None:
-    # Somebody's home, or /tmp, given by mistake: it is not ours to close, and no place for secrets as it is.
+    # It may be a home directory or /tmp, given by mistake: its mode is not ours to change, nor are secrets safe there.
     if any(path.iterdir()) and not (path / "secrets.json").exists():
         raise ImproperlyConfigured("HOOKLINE_DATA_DIR: holds other files, and others may read it; name one of its own.")
     path.chmod(0o700)
@@ -49,7 +49,7 @@ def generated_secrets(directory: Path) -> dict[str, str]:
 
 
 def _create(file: Path, content: dict[str, str]) -> None:
-    """Write the whole file or nothing; whoever links first wins, and the others read what it wrote."""
+    """Write the whole file or nothing. Of several processes, the first to link its file wins; the others read that."""
     descriptor, name = tempfile.mkstemp(dir=file.parent)  # mode 0600
     with os.fdopen(descriptor, "w") as temporary:
         json.dump(content, temporary, indent=1)

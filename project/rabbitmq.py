@@ -1,6 +1,6 @@
-"""kombu's TLS transport for RabbitMQ, which checks every node of several by that node's own name.
+"""kombu's TLS transport for RabbitMQ, with each node's certificate checked against that node's own name.
 
-kombu sends no name and checks none unless it is told one, and then keeps that of the first node for all that follow.
+kombu checks a certificate's name only if a name is configured, and then uses the first node's name for all nodes.
 """
 
 from typing import Any
@@ -17,4 +17,4 @@ class Transport(pyamqp.SSLTransport):
         try:
             return super().establish_connection()
         finally:
-            client.hostname = hostname  # kombu puts 127.0.0.1 for localhost, and it would be the name from then on.
+            client.hostname = hostname  # kombu replaces localhost by 127.0.0.1, which would be checked from then on.

@@ -1,7 +1,7 @@
 """kombu's Redis transport, which outlives a restart of Redis.
 
-kombu 5.7.0 closes a channel after its connection has gone, and asks the connection for its address, to give back what
-was not acknowledged: an AttributeError, which nobody expects and which ends the worker.
+kombu 5.7.0 closes a channel after its connection is lost, and asks the lost connection for its address in order to give
+back unacknowledged messages. That raises an AttributeError, which nothing catches and which ends the worker.
 docs/decisions/0005-redis-restarts.md has the figures.
 """
 
@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 class Channel(redis.Channel):
     def _connparams(self, asynchronous: bool = False) -> dict[str, Any]:
-        """Say that the connection is gone in the words that kombu and Celery expect."""
+        """Raise the error for a lost connection that kombu and Celery expect."""
         if self.connection is None or self.connection.client is None:
             raise RedisConnectionError("The connection to Redis has been closed.")
         params: dict[str, Any] = super()._connparams(asynchronous=asynchronous)  # type: ignore[misc]  # The stubs lack it.

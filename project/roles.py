@@ -1,7 +1,7 @@
-"""Which role a process has, and which of the guarded variables it uses: it asks for no others, and keeps no others.
+"""The roles of processes, and which of the guarded variables each role uses. A process reads and keeps no others.
 
-A worker runs the team's code on what strangers have sent. What it does not hold, no handler can give away: neither the
-webhook secrets, with which deliveries are forged, nor SECRET_KEY, with which sessions of the admin are.
+A worker runs the team's code on payloads that strangers have sent. A secret that the process does not have cannot leak
+from a handler: with a webhook secret deliveries could be forged, and with SECRET_KEY sessions of the admin.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from webhooks.source_secrets import listed_name
 
 EVERYTHING = "all"
-"""The role of whatever is none of the others, such as `manage.py check`: it uses all there is."""
+"""The role of all other commands, such as `manage.py check`: it uses every variable."""
 USED: Mapping[str, frozenset[str]] = {
     "receiver": frozenset({"ALLOWED_HOSTS", "BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS", "SECRET_KEY"}),
     "relay": frozenset({"BROKER_URL", "DATABASE_URL"}),
@@ -23,16 +23,16 @@ GUARDED = frozenset(
     {"BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY"}
 )
 
-_AS: Mapping[str, str] = {
+_ROLE_OF_COMMAND: Mapping[str, str] = {
     **dict.fromkeys(("changepassword", "createsuperuser", "dbshell", "prune", "showmigrations"), "migrate"),
     **dict.fromkeys(("inbox", "stop_workers"), "relay"),
 }
-"""Commands that people run in any pod, by the role that uses no less than they do."""
+"""Commands that people run in any pod. Each needs no more variables than its role uses."""
 
 
 def role_of(command: str) -> str | None:
-    """Return the role of a command of `manage.py`; None if it has none of its own."""
-    return command if command in USED else _AS.get(command)
+    """Return the role of a command of `manage.py`, or None if it is in no table."""
+    return command if command in USED else _ROLE_OF_COMMAND.get(command)
 
 
 def uses(role: str, variable: str) -> bool:
@@ -41,7 +41,7 @@ def uses(role: str, variable: str) -> bool:
 
 
 def withhold(role: str) -> None:
-    """Take out of this process's environment, and of those that it starts, what the role does not use."""
+    """Remove the guarded variables that the role does not use from the environment; child processes inherit it."""
     for name in list(os.environ):
         variable = name.removesuffix("_FILE")
         if listed_name(variable) in GUARDED and not uses(role, variable):

@@ -1,6 +1,7 @@
-"""Where Hookline's programs listen, and how they are reached from here: HOOKLINE_HOST is an address or a name.
+"""The addresses that Hookline's programs listen on, and the URLs by which they are reached from this machine.
 
-`::` is every address there is, of IPv4 too; a name stands for its first address, as the machine's resolver has it.
+HOOKLINE_HOST is an IP address or a host name. `::` means every address of this machine, those of IPv4 included. Of a
+name, the first address is taken that the machine's resolver returns.
 """
 
 import contextlib
@@ -8,7 +9,7 @@ import errno
 import socket
 from ipaddress import ip_address
 
-EVERY_ADDRESS = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104  Each caller means it.
+EVERY_ADDRESS = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104  Callers ask for every address on purpose.
 
 
 def address_of(host: str) -> str:
@@ -23,19 +24,19 @@ def address_of(host: str) -> str:
 
 
 def open_socket(address: str) -> socket.socket:
-    """Return a socket of the address's family, not yet bound; of `::` one that serves IPv4 too."""
+    """Return a socket for the address, not yet bound. One for `::` serves IPv4 too."""
     opened = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     if opened.family == socket.AF_INET6:
-        # Some systems have it otherwise unless told.
+        # On some systems a socket of IPv6 serves no IPv4 unless this option is cleared.
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     return opened
 
 
 def try_port(host: str, port: int, *, is_shared: bool = False) -> None:
-    """Bind a port and leave it again, for servers that end in a traceback where they cannot. Raises OSError.
+    """Bind a port and close it again. Raises OSError. For servers that end in a traceback if they cannot bind it.
 
-    `is_shared` is for a server that lets others of its kind have the port too.
+    `is_shared` tells that the server shares its port with other processes (SO_REUSEPORT).
     """
     address = address_of(host)
     with open_socket(address) as candidate:
@@ -44,13 +45,13 @@ def try_port(host: str, port: int, *, is_shared: bool = False) -> None:
         candidate.bind((address, port))
 
 
-def in_words(error: OSError, *, variable: str) -> str:
-    """Return why nobody can listen there, by the variable to change: that of the port, or HOOKLINE_HOST."""
+def cannot_listen(error: OSError, *, variable: str) -> str:
+    """Return a sentence on why binding failed. It names the variable to change: the port's, or HOOKLINE_HOST."""
     is_the_port = error.errno in (errno.EADDRINUSE, errno.EACCES)
     return f"{variable if is_the_port else 'HOOKLINE_HOST'}: nothing can be served there ({error.strerror})."
 
 
 def url_of(host: str, port: int) -> str:
-    """Return how the server there is reached from this machine, for people and for ourselves."""
-    reached = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, host)  # noqa: S104  Nobody listens here.
+    """Return the URL by which a browser, or a program of ours, reaches the server from this machine."""
+    reached = {"0.0.0.0": "127.0.0.1", "::": "localhost"}.get(host, host)  # noqa: S104  It is compared, not listened on.
     return f"http://[{reached}]:{port}" if ":" in reached else f"http://{reached}:{port}"

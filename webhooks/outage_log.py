@@ -1,4 +1,4 @@
-"""Logs what fails again and again, as long as it lasts: at once, and then at growing intervals."""
+"""Logs a failure that repeats: the first time at once, and then at growing intervals for as long as it lasts."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 FIRST_SECONDS = 10.0
 LONGEST_SECONDS = 600.0
 OVER_SECONDS = 60.0
-"""What has not failed for so long is over; the next failure is a new one."""
+"""A failure that has not happened for so long is over; when it happens again, it is logged as a new one."""
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class _Failure:
 
 
 class OutageLog:
-    """One sentence, for failures told apart by their reason and fields. May be used by several threads."""
+    """Logs one sentence. Failures with another reason or other fields are counted apart. Threads may share it."""
 
     def __init__(self, logger: logging.Logger, sentence: str, *, level: int = logging.WARNING) -> None:
         self._logger = logger
@@ -32,7 +32,7 @@ class OutageLog:
         self._lock = threading.Lock()
 
     def failed(self, reason: str, **fields: str) -> None:
-        """Log it if it is new or its interval is over; a line also says how often it has failed until then."""
+        """Log the failure if it is new or its interval has passed, with how often it has happened and for how long."""
         now = time.monotonic()
         with self._lock:
             failure = self._failures.get((reason, *fields.values()))
@@ -44,5 +44,5 @@ class OutageLog:
                 return
             failure.next_line_at = now + failure.interval_seconds
             failure.interval_seconds = min(LONGEST_SECONDS, 2 * failure.interval_seconds)
-            told = {"times": failure.times, "for_seconds": round(now - failure.began_at)}
-        self._logger.log(self._level, self._sentence, extra={**fields, "reason": reason, **told})
+            so_far = {"times": failure.times, "for_seconds": round(now - failure.began_at)}
+        self._logger.log(self._level, self._sentence, extra={**fields, "reason": reason, **so_far})

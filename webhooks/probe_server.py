@@ -1,4 +1,4 @@
-"""Probes and metrics of a process that serves nothing else: the relay and the worker. The receiver has its own views.
+"""Serves the probes and metrics of the relay and the worker, which serve nothing else. The receiver has views instead.
 
     /livez      503 asks for a restart
     /readyz     503 says that it takes no work now
@@ -6,7 +6,7 @@
     /metrics    Prometheus' text
 
 Each probe answers in JSON with what is wrong, if anything. No request is logged: a probe comes every few seconds.
-Connections are not kept alive, and whoever sends nothing is cut off, so that threads do not gather.
+Connections are not kept alive, and a client that sends nothing is disconnected, so that threads do not pile up.
 """
 
 import errno
@@ -30,8 +30,8 @@ Faults = Callable[[], list[str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Probes:
-    """What a process says of itself. Each of the three returns what is wrong; nothing means yes."""
+class Health:
+    """What a process knows of its own health. Each of the three functions returns what is wrong, or an empty list."""
 
     live: Faults
     ready: Faults
@@ -60,17 +60,17 @@ def _json(status: HTTPStatus, body: dict[str, Any]) -> tuple[HTTPStatus, str, by
 
 
 class ProbeServer(socketserver.ThreadingTCPServer):
-    """Listens from its making, and answers from `start` (on a thread) or `serve_forever` on.
+    """Listens as soon as it is made; answers once `start` (on a thread) or `serve_forever` is called.
 
-    Raises OSError where nobody can listen.
+    Raises OSError if the port cannot be bound.
     """
 
     daemon_threads = True
     block_on_close = False
     request_queue_size = 64
 
-    def __init__(self, probes: Probes | None = None, *, host: str, port: int) -> None:
-        self.probes = probes
+    def __init__(self, health: Health | None = None, *, host: str, port: int) -> None:
+        self.health = health
         address = address_of(host)
         super().__init__((address, port), _Handler, bind_and_activate=False)
         self.socket.close()
@@ -85,7 +85,7 @@ class ProbeServer(socketserver.ThreadingTCPServer):
 
     @classmethod
     def on_first_free(cls, ports: range, *, host: str) -> "ProbeServer":
-        """Listen on the first port that nobody else has. Raises OSError where there is none."""
+        """Listen on the first port that is free. Raises OSError if none is."""
         for port in ports[:-1]:
             try:
                 server = cls(host=host, port=port)
@@ -104,7 +104,7 @@ class ProbeServer(socketserver.ThreadingTCPServer):
         start_thread("probes", self.serve_forever)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing: a prober that hangs up, or sends no HTTP, is no fault of ours."""
+        """Log nothing: a client that hangs up, or sends no HTTP, is not this process's error."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -112,8 +112,8 @@ class _Handler(BaseHTTPRequestHandler):
     server: ProbeServer
 
     def do_GET(self) -> None:
-        assert self.server.probes is not None, "It serves before it has anything to say."
-        status, content_type, body = self.server.probes.answer(self.path.partition("?")[0])
+        assert self.server.health is not None, "health is set before the server is started"
+        status, content_type, body = self.server.health.answer(self.path.partition("?")[0])
         self.send_response(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(body)))

@@ -1,4 +1,4 @@
-"""Threads that work as long as their process lives. One that fails ends the process: else nobody would notice."""
+"""Threads that run as long as their process. If one fails, the process ends: otherwise nobody would notice."""
 
 import logging
 import os
@@ -10,7 +10,7 @@ logger = logging.getLogger(__name__)
 
 
 def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
-    """Start work on a thread. If it fails, the process ends with 1, for whatever supervises it to start another."""
+    """Start work on a thread. If it raises, the process exits with status 1, and its supervisor starts another."""
 
     def run() -> None:
         try:
@@ -25,6 +25,6 @@ def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
 
 
 def place_of(error: BaseException) -> str:
-    """Return an exception's kind and where it was raised. Not its text: that of a library may hold a password."""
+    """Return an exception's class and where it was raised. Its text is left out: a library's may hold a password."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else type(error).__name__

@@ -30,7 +30,7 @@ from tests.support.kubernetes import (
 )
 from tests.support.processes import manage
 from webhooks.paths import PROBES
-from webhooks.probe_server import Probes
+from webhooks.probe_server import Health
 from workers.deployment.manifests import Manifest, Workload, workloads
 
 # The first test that reads them renders all: 130 short processes, which take their time on a machine that is busy.
@@ -225,7 +225,7 @@ def test_a_rollout_adds_a_pod_before_it_takes_one() -> None:
 
 
 def test_every_probe_asks_for_what_the_program_answers() -> None:
-    silent = Probes(live=list, ready=list, started=list, registry=CollectorRegistry())
+    silent = Health(live=list, ready=list, started=list, registry=CollectorRegistry())
     flower_paths = {one[0] if isinstance(one, tuple) else one.regex.pattern for one in flower_handlers}
     for name, documents in renderings().items():
         for program in programs(documents):

@@ -24,7 +24,7 @@ from tests.support.processes import free_port, manage, wait_until
 from tests.support.stack import running_stack
 from webhooks.inbox import due
 from webhooks.models import Job
-from webhooks.probe_server import Probes, ProbeServer
+from webhooks.probe_server import Health, ProbeServer
 from webhooks.publishing import gauges as queue_gauges
 from webhooks.publishing import health as relay_health
 from webhooks.publishing.gauges import QueueGauges
@@ -187,7 +187,7 @@ def test_a_relay_whose_probe_port_is_taken_says_so_and_does_not_start(tmp_path: 
 
 
 def test_a_prober_that_sends_nothing_keeps_nobody_waiting() -> None:
-    probes = Probes(live=list, ready=list, started=list, registry=CollectorRegistry())
+    probes = Health(live=list, ready=list, started=list, registry=CollectorRegistry())
     with ProbeServer(probes, host="127.0.0.1", port=0) as server:
         server.start()
         port = server.server_address[1]

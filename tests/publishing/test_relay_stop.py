@@ -8,7 +8,7 @@ from tests.support.processes import manage, unmeasured
 
 HELD = """
 import os, signal, threading, time
-from webhooks.management.commands.relay import stop_on_signal
+from webhooks.management.commands.relay import stop_at_signal
 
 create = threading.Thread.__init__
 def create_slow_to_begin(thread, **options):
@@ -18,7 +18,7 @@ def create_slow_to_begin(thread, **options):
 threading.Thread.__init__ = create_slow_to_begin  # `start` returns, and the thread has not taken all its locks.
 
 stop = threading.Event()
-stop_on_signal(stop)
+stop_at_signal(stop)
 with {lock}:
     os.kill(os.getpid(), signal.{number})
     time.sleep(10)

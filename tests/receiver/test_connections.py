@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from webhooks.receiver.connections import HEADER_LOOKS, Connections
+from webhooks.receiver.connections import HEADER_CHECKS, Connections
 
 
 def test_a_look_that_fails_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,7 +17,7 @@ def test_a_look_that_fails_is_not_the_last_one(monkeypatch: pytest.MonkeyPatch) 
         looks.append("failed")
         raise OSError("Too many open files")
 
-    monkeypatch.setattr("webhooks.receiver.connections.LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("webhooks.receiver.connections.CHECK_SECONDS", 0.0)
     monkeypatch.setattr("pathlib.Path.iterdir", fail)
 
     async def run() -> None:
@@ -47,13 +47,13 @@ def test_where_connections_are_many_those_that_were_never_used_make_room(monkeyp
         used, unused = connect(), connect()
         with connections.busy("{}:{}".format(*used.getsockname())):
             pass
-        for _ in range(2 * HEADER_LOOKS):
-            connections._look()
+        for _ in range(2 * HEADER_CHECKS):
+            connections._check()
         assert is_open(used)
         assert is_open(unused)
         third = connect()
-        for _ in range(HEADER_LOOKS + 1):
-            connections._look()
+        for _ in range(HEADER_CHECKS + 1):
+            connections._check()
         assert [is_open(client) for client in (used, unused, third)] == [True, False, False]
 
 

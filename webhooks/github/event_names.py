@@ -1,4 +1,4 @@
-"""The names of GitHub's webhook events: what one looks like, and which there are, for a warning about a misspelt one.
+"""The names of GitHub's webhook events: their form, and the documented ones, for a warning about a misspelt name.
 
 Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads. A name missing here still works.
 """

@@ -1,8 +1,8 @@
-"""Reads JSON, and what other readers take besides: lone surrogates, numbers beyond every float, a byte-order mark.
+"""Reads JSON, including what orjson refuses: lone surrogates, numbers too large for a float, a byte-order mark.
 
-GitHub cuts texts at lengths, and so perhaps in the middle of an escaped pair of surrogates. orjson refuses such a
-document whole. It is then rewritten and read by orjson once more, never by another reader: Python's own nests as deep
-as the stack allows, and would take in the receiver what it refuses in a worker. No I/O.
+GitHub cuts long texts, perhaps in the middle of an escaped pair of surrogates, and orjson refuses the whole document
+then. Such a document is rewritten and read by orjson again. Python's own reader is not used: how deep a document it
+accepts depends on the stack, so that a worker might refuse what the receiver has accepted. No I/O.
 """
 
 import re

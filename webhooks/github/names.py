@@ -1,26 +1,26 @@
-"""Which values of a payload are names that GitHub takes in any case, so that `where` compares them so. No I/O.
+"""Which values of a payload are names that GitHub compares without case, so that `where` does the same. No I/O.
 
 Accounts and repositories: https://docs.github.com/en/rest/repos/repos says of `owner` and `repo` that "the name is not
-case sensitive", and `acme/Widgets` is the same repository after somebody has renamed it `Acme/widgets`. Of labels and
-environments there are no two that differ in case alone. Branches and tags are git's, which tells cases apart.
+case sensitive", and `acme/Widgets` is the same repository after somebody has renamed it `Acme/widgets`. No two
+labels and no two environments differ in case alone. Branches and tags are git's, and git distinguishes case.
 """
 
 from functools import lru_cache
 
 _NAMES = frozenset({"environment", "full_name", "login", "slug", "username"})
-"""Names wherever they stand."""
+"""Keys whose values are names wherever they stand."""
 _NAMED = frozenset(
     {"label", "labels", "owner", "pusher", "repo", "repository", "forkee", "parent", "source", "template_repository"}
     | {"repositories", "repositories_added", "repositories_removed"}
 )
-"""What has such a name in its `name`; of others, as of an author of a commit or a workflow, it is mere text."""
+"""Objects whose `name` is such a name. In others, such as a commit's author or a workflow, `name` is plain text."""
 _OF_THE_TEAM = frozenset({"client_payload", "custom_properties", "inputs", "payload"})
-"""What is below these a team has made up, and GitHub knows nothing of it."""
+"""A team chooses what is below these keys; GitHub does not interpret it."""
 
 
 @lru_cache(maxsize=1024)
 def is_in_any_case(path: str) -> bool:
-    """Tell whether GitHub takes what stands at a path of keys in any case."""
+    """Tell whether GitHub ignores the case of the value at a path of keys."""
     *above, key = path.removesuffix(".from").split(".")
     if not _OF_THE_TEAM.isdisjoint(above):
         return False

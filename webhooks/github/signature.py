@@ -23,12 +23,12 @@ def matching_secret(body: bytes, signature: str | None, secrets: Sequence[str]) 
     if signature is None or not _WELL_FORMED.fullmatch(signature):
         return None
     matched = None
-    for secret in secrets:  # All of them each time: the time taken must not tell which one matched.
+    for secret in secrets:  # All of them each time: how long it takes must not show which one matched.
         if hmac.compare_digest(sign(body, secret), signature):
             matched = matched or secret
     return matched
 
 
 def fingerprint(secret: str, *, key: str) -> str:
-    """Return 12 hex digits that tell secrets apart in the inbox without giving any of them away."""
+    """Return 12 hex digits that identify a secret in the inbox and do not reveal it."""
     return hmac.new(key.encode(), b"webhooks.signature" + secret.encode(), hashlib.sha256).hexdigest()[:12]

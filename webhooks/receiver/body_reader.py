@@ -1,6 +1,6 @@
 """Reads one body to its end, within bounds on its size, its time, its rate and the memory that all bodies share.
 
-Every body is read here, whether it is large or small, chunked or not, a delivery's or a page's.
+Every body is read here: large or small, chunked or not, that of a delivery or of a page.
 """
 
 import asyncio
@@ -11,14 +11,14 @@ from webhooks.receiver.byte_budget import Share
 from webhooks.receiver.replies import RefusedError, too_large
 
 UNCOUNTED_BYTES = 64 * 1024
-"""What of each body is taken in whatever the others hold, and at whatever rate it comes: most payloads are smaller."""
+"""The first bytes of each body, which are read whatever the other bodies hold and at any rate. Most bodies end here."""
 HELD_BYTES = 96 * 1024 * 1024
-"""How much of the rest may be held of all bodies together, read or half read, until each is answered."""
+"""How many bytes beyond that all bodies together may hold. A body holds its bytes until its request is answered."""
 STEP_BYTES = 2 * 1024 * 1024
-"""How much of it a body takes at a time, and never more than it has sent: who has barely begun holds up nobody."""
+"""How much of it a body takes at a time, and never more than it has sent, so that one barely begun holds up none."""
 LEAST_BYTES = 32 * 1024
 LEAST_SECONDS = 2.0
-"""Beyond UNCOUNTED_BYTES, so many bytes must come in so many seconds of waiting for them, or the body ends here."""
+"""Beyond UNCOUNTED_BYTES, so many bytes must arrive in so many seconds of waiting for them, or the body is refused."""
 
 
 async def read_body(chunks: AsyncIterator[bytes], announced: Announced, *, seconds: float, held: Share) -> bytes:
@@ -37,14 +37,14 @@ async def read_body(chunks: AsyncIterator[bytes], announced: Announced, *, secon
             await held.take(step)
             room += step
         body += chunk
-    # Granian marks the end by one empty chunk; where there is another one, the connection broke or trailers came.
+    # Granian marks the end by one empty chunk. If a second one follows, the connection broke or trailers came.
     if len(body) != length and (length is not None or await sender.next_chunk() is not None):
         raise RefusedError(400, "The body broke off before its end, or trailers followed it.")
     return bytes(body)
 
 
 class _Sender:
-    """Whoever sends a body. Time is charged while a chunk is waited for, and never while there is no room for one."""
+    """The sender of a body. Its time runs while a chunk of it is waited for, and not while there is no room for one."""
 
     def __init__(self, chunks: AsyncIterator[bytes], seconds: float) -> None:
         self._chunks = chunks
@@ -53,7 +53,7 @@ class _Sender:
         self._arrived = self._least_from = 0
 
     async def next_chunk(self) -> bytes | None:
-        """Return what has come, b"" at the end, or None beyond it."""
+        """Return the next chunk, b"" at the body's end, or None after that."""
         may_be_slow = self._arrived <= UNCOUNTED_BYTES
         if may_be_slow or self._arrived - self._least_from >= LEAST_BYTES:
             self._least_from, self._least_left = self._arrived, LEAST_SECONDS

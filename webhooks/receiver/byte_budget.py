@@ -1,4 +1,4 @@
-"""A budget of bytes that tasks of one event loop share: whoever asked first gets its bytes first."""
+"""A budget of bytes that the tasks of one event loop share. The task that asked first gets its bytes first."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 
 class Share:
-    """What one holder has of a budget, and what it waits for."""
+    """The bytes that one holder has of a budget, and those that it waits for."""
 
     def __init__(self, budget: "ByteBudget") -> None:
         self._budget = budget
@@ -23,11 +23,11 @@ class Share:
 
 
 class ByteBudget:
-    """Bounds the bytes that are held together: to its limit, and beyond that to what the oldest holder alone takes.
+    """Bounds the bytes that all holders have together. Only the oldest holder may go beyond the limit.
 
-    A holder may take its bytes bit by bit. The oldest one always gets them, so that holders never wait for each other
-    in a circle. Among the others, a younger one does not overtake an older one that waits, so that small ones cannot
-    keep a large one waiting. A holder's age counts from the first bytes that it asked for.
+    A holder may take its bytes in several steps. The oldest one always gets them, so that holders never wait for each
+    other in a circle. Of the others, a younger one never overtakes an older one that waits, so that small holders
+    cannot keep a large one waiting for ever. A holder's age counts from the first bytes that it asked for.
     """
 
     def __init__(self, limit: int) -> None:
@@ -46,7 +46,7 @@ class ByteBudget:
             self._give_turns()
 
     def give(self, share: Share) -> None:
-        """Enter a share that waits, and give to all for whom there is room."""
+        """Enter a share that waits, and give their bytes to all for whom there is room."""
         self._shares.setdefault(share)
         self._give_turns()
 

@@ -1,4 +1,4 @@
-"""Serves the pages that machines ask for before anything that is meant for people, and refuses NUL in those."""
+"""Serves the pages for machines before any middleware for people runs. Refuses NUL characters in pages for people."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,10 +9,10 @@ from webhooks.paths import PROBES, WEBHOOKS
 
 
 def machine_path(path: str) -> str:
-    """Return the path without the slash at its end, if that leaves one that machines ask for.
+    """Return the path without the slash at its end, if what is left is a path for machines.
 
-    A webhook's URL and a probe's path are typed by hand, and no machine can be redirected: GitHub's POST would be lost,
-    and kubelet takes a redirect for health.
+    Webhook URLs and probe paths are typed by hand, sometimes with a slash. A redirect would not help: GitHub's POST
+    would be lost, and kubelet takes a redirect for health.
     """
     shorter = path.removesuffix("/")
     return shorter if shorter in PROBES or shorter.startswith(WEBHOOKS) else path

@@ -1,7 +1,7 @@
 """Whether this receiver has started, and is ready: migrated, and not stopping.
 
-A database that does not answer is no fault of the receiver's: a restart would not bring it back, and meanwhile our 503
-is a better answer than an ingress's error.
+A database that does not answer does not make the receiver unready: a restart would not bring the database back, and
+until it is back, the receiver's 503 is a better answer than an ingress's error.
 """
 
 import threading
@@ -10,12 +10,12 @@ from webhooks.inbox import database
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 
 stopping = threading.Event()
-"""Set once the process has been told to stop."""
+"""Set once the process has been asked to stop."""
 
 _migrated = threading.Event()
 _NOT_MIGRATED = [f"the database {database.NOT_MIGRATED}"]
 _last_faults: list[str] = []
-"""What the database said when it answered last."""
+"""What was wrong when the database last answered."""
 
 
 def faults(committer: Committer) -> list[str]:
@@ -24,7 +24,7 @@ def faults(committer: Committer) -> list[str]:
 
 
 def startup_faults(committer: Committer) -> list[str]:
-    """Return why this receiver has not started: not migrated, as far as the database has answered."""
+    """Return why this receiver has not started: its database was not migrated when it last answered."""
     if not _migrated.is_set():
         try:
             if committer.run(database.is_migrated):

@@ -23,9 +23,9 @@ STOP_MARGIN_SECONDS = 5
 
 
 class DrainingServer(Server):  # type: ignore[misc, valid-type]  # Which class it is depends on the build of Python.
-    """Serves on for a while after SIGTERM, not ready, so that whoever sends traffic here has turned away.
+    """After SIGTERM, serves for HOOKLINE_DRAIN_SECONDS more and is not ready, so that traffic is sent elsewhere first.
 
-    Granian alone closes its listener at once and drops the connections that are kept alive.
+    Granian by itself would close its listener at once and drop the connections that are kept alive.
     """
 
     is_draining = False
@@ -37,8 +37,8 @@ class DrainingServer(Server):  # type: ignore[misc, valid-type]  # Which class i
         self._signal_workers(DRAIN_SIGNAL)
         drain_seconds = settings.HOOKLINE_DRAIN_SECONDS
         _later(drain_seconds, super().signal_handler_interrupt)
-        # A body that stalls is given up after its time; nothing holds the stop longer. Granian's own time limit takes a
-        # worker that has just ended for one that refuses to, now and then, and complains of it.
+        # Longer than a stalled body takes to be refused, which is all that may hold up a stop. Granian's own time limit
+        # is not used: now and then it takes a process that has just ended for one that refuses to end, and logs that.
         _later(
             drain_seconds + settings.HOOKLINE_BODY_SECONDS + STOP_MARGIN_SECONDS, self._signal_workers, signal.SIGKILL
         )

@@ -19,11 +19,11 @@ from webhooks.subscriptions.installed import installed_subscriptions
 
 DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the last try on the database succeeded.")
 BROKER_AVAILABLE = Gauge("hookline_receiver_broker_available", "Whether the last try on the broker succeeded.")
-STOPPING = Gauge("hookline_receiver_stopping", "Whether this receiver has been told to stop.")
+STOPPING = Gauge("hookline_receiver_stopping", "Whether this receiver has been asked to stop.")
 FRESH_SECONDS = 1.0
-"""After a commit, for so long the database is taken to be available without being asked."""
-LOOK_SECONDS = 0.5
-"""How long a probe waits for the database's answer, which may never come."""
+"""For so long after a commit, the database counts as available without being asked."""
+CHECK_SECONDS = 0.5
+"""How long a probe waits for the database, which may not answer at all."""
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def rules() -> Rules:
 
 @cache
 def committer() -> Committer:
-    # SQLite has one writer at a time, and its writers wait for each other best in a queue of ours.
+    # SQLite allows one writer at a time, and writers wait better in this process's queue than in SQLite's.
     is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
     return Committer(threads=1 if is_sqlite else settings.HOOKLINE_RECEIVER_THREADS)
 
@@ -57,7 +57,7 @@ def webhook(request: HttpRequest, source: str) -> HttpResponse:
     except RefusedError as refused:
         return _response(refused.reply)
     except Exception:
-        # Whoever sent it reads JSON, and is to send it again: nothing is acknowledged.
+        # The sender reads JSON. Nothing is acknowledged, so that the delivery can be sent again.
         logger.exception("delivery failed", extra={"guid": request.headers.get("X-GitHub-Delivery", "")})
         return _response(RefusedError(500, "The delivery could not be received; the receiver's log says why.").reply)
 
@@ -69,17 +69,18 @@ def _reply(request: HttpRequest, source: str) -> Reply:
 
 
 def livez(_request: HttpRequest) -> HttpResponse:
-    """Answer that the process serves requests; nothing else is asked."""
+    """Answer that the process serves requests; nothing else is checked."""
     return JsonResponse({"status": "live"})
 
 
 def readyz(_request: HttpRequest) -> HttpResponse:
-    """Answer 503 while stopping or not migrated. What database and broker do is told, and never changes the status.
+    """Answer 503 while stopping or not migrated. The body also reports database and broker; the status ignores them.
 
-    Were it otherwise, one blip would take every receiver away, and GitHub would get the ingress's error, not our 503.
+    Otherwise one short outage would take every receiver out of service, and GitHub would get the ingress's error
+    instead of our 503.
     """
     faults = readiness.faults(committer())
-    _look_at_the_database()
+    _check_database()
     body = {
         "status": "not ready" if faults else "ready",
         "faults": faults,
@@ -106,8 +107,8 @@ def metrics(_request: HttpRequest) -> HttpResponse:
     return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
 
 
-def _look_at_the_database() -> None:
-    """Try what a delivery does if none has just been stored, so that what is said of the database is true."""
+def _check_database() -> None:
+    """Try to store as a delivery does, so that what is reported of the database is current."""
     if committer().is_available and committer().idle_seconds < FRESH_SECONDS:
         return
 
@@ -115,9 +116,9 @@ def _look_at_the_database() -> None:
         with contextlib.suppress(InboxUnavailableError):
             committer().run(lambda: try_to_store(settings.HOOKLINE_SOURCES[0], list(installed_subscriptions())[:1]))
 
-    thread = threading.Thread(target=ask, name="look", daemon=True)
+    thread = threading.Thread(target=ask, name="database-check", daemon=True)
     thread.start()
-    thread.join(LOOK_SECONDS)
+    thread.join(CHECK_SECONDS)
 
 
 def _reasons() -> list[str]:

@@ -1,4 +1,4 @@
-"""System checks: what is wrong with a subscription is said at start, in one sentence, by its name."""
+"""System checks: each fault of a subscription is reported at start, in one sentence that names the subscription."""
 
 import inspect
 import math
@@ -28,11 +28,11 @@ def check_subscriptions(app_configs: Any = None, **_options: Any) -> list[CheckM
 
 @register("webhooks")
 def check_apps(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
-    """Name the team's apps without handlers. They may be there for something else."""
+    """Report the team's apps that have no handlers. It is no error: an app may serve another purpose."""
     return [
         Info(
             f"HOOKLINE_APPS names {name}, which has no handlers.py: it brings no handler.",
-            hint="Put its handlers into a handlers.py of that package; if it has none to bring, nothing is to be done.",
+            hint="Put its handlers into a handlers.py of that package; if it has none, there is nothing to do.",
             id="webhooks.I001",
         )
         for name in apps_without_handlers()
@@ -40,7 +40,7 @@ def check_apps(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
 
 
 def judge(subscriptions: Subscriptions) -> Iterator[CheckMessage]:
-    """Yield an error or a warning for everything about the subscriptions that makes no sense."""
+    """Yield an error or a warning for each fault of the subscriptions."""
     for name, count in Counter(subscription.name for subscription in subscriptions).items():
         if count > 1:
             yield Error(
@@ -151,10 +151,10 @@ _RULES: tuple[Callable[[Subscription], str | None], ...] = (
     _handler,
     _once_per_event,
 )
-"""Each returns what is wrong, or None; its place is its number, so new ones go to the end."""
+"""Each returns what is wrong, or None. Its place gives its number, so a new rule goes to the end."""
 
 _LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-"""What a call of such a function returns has run nothing yet."""
+"""A call of such a function runs nothing of it: it returns an object that would."""
 
 
 def _is_number(value: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Every declaration that `@on` made in this process, and where: so that those which would never run can be named.
+"""Keeps every declaration that `@on` has made in this process and its place, to report those that would never run.
 
-A declaration is found through a name in an app's `handlers.py`. One that no such name holds (of two functions of one
-name the first, a method, a function in another module) is otherwise lost in silence.
+A declared function is collected only if it has a name at the top level of an app's `handlers.py`. Without this record,
+others would be lost silently: a method, a function of another module, or the first of two functions of one name.
 """
 
 import sys
@@ -17,12 +17,12 @@ class Declared:
 
     declaration: object
     name: str
-    """The declared function's own, with its module."""
+    """The declared function's name, with its module."""
     module: str
     file: str
     line: int
     spec: object
-    """The module's `__spec__` by then: a module that is executed again has another."""
+    """The module's `__spec__` at that time: a module that is executed again has another one."""
 
     @property
     def is_current(self) -> bool:
@@ -30,7 +30,7 @@ class Declared:
         return getattr(sys.modules.get(self.module), "__spec__", None) is self.spec
 
     def is_in(self, package: str) -> bool:
-        """Tell whether the module is this package or in it, and none of its tests: those may declare what they like."""
+        """Tell whether the module is in this package and not one of its tests, which may declare anything."""
         inside = f"{self.module}.".removeprefix(f"{package}.")
         is_test = any(part.startswith("test") or part == "conftest" for part in inside.split("."))
         return f"{self.module}.".startswith(f"{package}.") and not is_test
@@ -40,7 +40,7 @@ _declared: list[Declared] = []
 
 
 def remember(declaration: object, function: Any, *, declared_in: FrameType) -> None:
-    """Note a declaration that this frame has just made."""
+    """Keep a declaration that this frame has just made."""
     module = declared_in.f_globals.get("__name__", "")
     name = getattr(function, "__qualname__", type(function).__qualname__)
     _declared.append(
@@ -60,6 +60,6 @@ def declared_so_far() -> tuple[Declared, ...]:
 
 
 def not_held(held: Iterable[object]) -> Iterator[Declared]:
-    """Yield what was declared and is none of these, in the order in which it was declared."""
+    """Yield the declarations that are not among these, in the order in which they were made."""
     known = {id(declaration) for declaration in held}
     return (one for one in declared_so_far() if id(one.declaration) not in known and one.is_current)

@@ -1,4 +1,4 @@
-"""What a handler is given: the event, its run, and the words it can answer with. No I/O."""
+"""What a handler is given, the event and its run, and the exceptions that it may raise. No I/O."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ class Event:
     action: str
     """The payload's action, such as "opened"; empty for events without one."""
     payload: Mapping[str, Any]
-    """The parsed JSON object, as GitHub sent it. `webhooks/github/json_text.py` tells what huge numbers are."""
+    """The parsed JSON object, as GitHub sent it. See `webhooks/github/json_text.py` on huge numbers."""
     delivery: str
     """GitHub's GUID of the event; a redelivery keeps it."""
     source: str
     """The source's name, such as "github"."""
     hook_id: int
-    """GitHub's id of the hook that sent it; 0 where the header was absent."""
+    """GitHub's id of the hook that sent it; 0 if the header was absent."""
     repository: str
     """The repository's full name, such as "acme/widgets"; empty where there is none."""
     installation_id: int | None
@@ -42,10 +42,10 @@ class Run:
     attempt: int
     """1 for the first run of the job."""
     stopping: Callable[[], bool]
-    """True once the worker has been told to stop: a long handler may raise RetryLater and run again elsewhere."""
+    """True once the worker has been asked to stop: a long handler may raise RetryLater and run again elsewhere."""
 
 
-class RetryLater(Exception):  # noqa: N818  The words handlers say.
+class RetryLater(Exception):  # noqa: N818  Handlers read better without "Error".
     """Raised by a handler: run this job again after a while. Costs no attempt, ten times at most."""
 
     def __init__(self, reason: str = "", *, after: float | timedelta = 60.0) -> None:

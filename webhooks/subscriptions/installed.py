@@ -14,7 +14,7 @@ _subscriptions = Subscriptions()
 _handlers: tuple[tuple[str, ModuleType], ...] = ()
 """Each installed app's label and its handlers module."""
 _imported: tuple[Declared, ...] = ()
-"""What was declared as these modules were imported, by them or by what they import."""
+"""What was declared while these modules were imported: in them, or in modules that they import."""
 
 
 def find_subscriptions() -> None:
@@ -24,7 +24,7 @@ def find_subscriptions() -> None:
     _handlers = tuple(
         (config.label, import_module(f"{config.name}.handlers"))
         for config in apps.get_app_configs()
-        # An app that is a single module has no place for any.
+        # An app that is a single module cannot have a handlers module.
         if hasattr(config.module, "__path__") and find_spec(f"{config.name}.handlers")
     )
     _imported = declared_so_far()[before:]
@@ -52,9 +52,9 @@ def apps_without_handlers() -> list[str]:
 
 
 def lost_declarations() -> list[Declared]:
-    """Return what installed apps declare, themselves or in a library that their handlers import, and nobody holds.
+    """Return the declarations in installed apps, and in libraries that their handlers import, that were not collected.
 
-    Another app's `handlers.py` may be imported for something else, and its handlers left out, by not installing it.
+    Those in apps that are not installed do not count: their `handlers.py` may be imported for something else.
     """
     packages = [one.name for one in apps.get_app_configs()]
     libraries = {one.module for one in _imported if not one.module.endswith(".handlers")}

@@ -19,7 +19,7 @@ def event_matches(name: str, action: str, *, events: frozenset[str], actions: fr
 
 
 def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -> bool:
-    """Tell whether the payload meets every condition; a path that leads nowhere meets none."""
+    """Tell whether the payload meets every condition. A path that the payload does not have meets none."""
     return all(
         any(_equals(value, expected, in_any_case=is_in_any_case(path)) for value in values_at(payload, path.split(".")))
         for path, expected in where.items()
@@ -59,7 +59,7 @@ def _equals(value: Any, expected: Expected, *, in_any_case: bool) -> bool:
             return False
         if in_any_case:
             value, expected = value.lower(), expected.lower()
-        # A text matches itself too: as a glob, "dependabot[bot]" would end in one letter of three.
+        # Compared as text first: as a glob, "dependabot[bot]" would mean "dependabot" and one of the letters b, o, t.
         return value == expected or fnmatchcase(value, expected)
-    # True is not 1 here: JSON tells them apart.
+    # True is not 1 here: they are different values in JSON.
     return type(value) is type(expected) and bool(value == expected)

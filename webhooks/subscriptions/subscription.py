@@ -1,8 +1,8 @@
 """Subscriptions: handlers with their events, queue, limits and retries; how they are declared and found.
 
-`@on` only describes: it leaves what it was told on the function. `discover` collects the functions of every installed
-app's `handlers.py` into a `Subscriptions`, and the system checks in `checks.py` judge them, and name what was
-declared and not collected.
+`@on` only attaches its arguments to the function. `discover` collects the functions of every installed app's
+`handlers.py` into a `Subscriptions`. The system checks in `checks.py` report what is wrong with them, and what was
+declared but not collected.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What `@on` was told. None means the default from the settings."""
+    """The arguments of `@on`. None means the default from the settings."""
 
     events: frozenset[str]
     actions: frozenset[str] | None
@@ -61,7 +61,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a subscription gets where its declaration is silent."""
+    """What a subscription gets for the arguments that its declaration leaves out."""
 
     queue: str
     time_limit: float
@@ -125,8 +125,8 @@ def on(
             once_per_event=once_per_event,
         )
         remember(declaration, function, declared_in=sys._getframe(1))
-        # Stacked, each is a subscription; all but one then need a `name` of their own, which the checks say.
-        with contextlib.suppress(AttributeError):  # A bound method takes no attribute; the checks name it.
+        # Each of several `@on` on one function is a subscription. The checks report those that need their own `name`.
+        with contextlib.suppress(AttributeError):  # A bound method takes no attribute; the checks report it.
             setattr(function, _DECLARATIONS, (declaration, *getattr(function, _DECLARATIONS, ())))
         return function
 
@@ -134,7 +134,7 @@ def on(
 
 
 class Subscriptions:
-    """All subscriptions of this installation. Keeps two of one name, for the system check to name both."""
+    """All subscriptions of this installation. It may hold two of one name, which a system check then reports."""
 
     def __init__(self, subscriptions: Iterable[Subscription] = ()) -> None:
         self.all: tuple[Subscription, ...] = tuple(subscriptions)
@@ -155,7 +155,7 @@ class Subscriptions:
 
 
 def _matches(subscription: Subscription, name: str, action: str, payload: Mapping[str, Any]) -> bool:
-    """Tell whether a subscription matches. One that raises has no job; the delivery and the other jobs are stored."""
+    """Tell whether a subscription matches. One that raises gets no job; the delivery and other jobs are stored."""
     try:
         return subscription.matches(name, action, payload)
     except Exception:
@@ -170,7 +170,7 @@ Modules = Iterable[tuple[str, ModuleType]]
 def discover(modules: Modules, *, defaults: Defaults) -> Subscriptions:
     """Collect the declared handlers of the apps' modules, in the order they are written."""
     found = list(_held(modules))
-    # A decorator above `@on` copies the mark with functools.wraps: what a name holds runs, and not what it wraps.
+    # A decorator above `@on` copies its declarations with functools.wraps. The outer function runs, not the inner one.
     wrapped = {id(inner) for one in found for inner in _wrapped_by(one.function)}
     met: set[int] = set()
     subscriptions: list[Subscription] = []
@@ -178,12 +178,12 @@ def discover(modules: Modules, *, defaults: Defaults) -> Subscriptions:
         # A handler imported into another handlers.py is still one handler.
         if id(one.function) not in wrapped | met:
             met.add(id(one.function))
-            subscriptions += (_subscription(one, told, defaults) for told in one.declarations)
+            subscriptions += (_subscription(one, declaration, defaults) for declaration in one.declarations)
     return Subscriptions(subscriptions)
 
 
 def held_declarations(modules: Modules) -> list[Declaration]:
-    """Return the declarations of all that a name in these modules holds."""
+    """Return the declarations of all functions that these modules have under a name."""
     return [declaration for one in _held(modules) for declaration in one.declarations]
 
 
@@ -200,7 +200,7 @@ class _Held:
 def _held(modules: Modules) -> Iterator[_Held]:
     for label, module in modules:
         for name, function in vars(module).items():
-            # Not getattr: a lazy object among the module's names would make what it stands for.
+            # Not getattr: among the module's names may be a lazy object, which getattr would evaluate.
             declarations = inspect.getattr_static(function, _DECLARATIONS, None)
             if isinstance(declarations, tuple):
                 yield _Held(label, name, function, declarations)
@@ -217,7 +217,7 @@ def _subscription(held: _Held, declaration: Declaration, defaults: Defaults) -> 
     time_limit = defaults.time_limit if declaration.time_limit is None else declaration.time_limit
     own_name = str(getattr(function, "__name__", ""))
     return Subscription(
-        # A lambda or a partial has no name of its own, and goes by the one that holds it.
+        # A lambda or a partial has no name of its own, and gets that of the module's variable.
         name=declaration.name or f"{held.label}.{own_name if own_name.isidentifier() else held.name}",
         handler=function,
         events=declaration.events,
@@ -236,5 +236,5 @@ def _subscription(held: _Held, declaration: Declaration, defaults: Defaults) -> 
 def _soft_time_limit(declaration: Declaration, time_limit: float) -> float:
     if declaration.soft_time_limit is not None:
         return declaration.soft_time_limit
-    # What is no number is left for the checks to name.
+    # A time limit that is not a number is reported by the checks.
     return time_limit * SOFT_LIMIT_SHARE if isinstance(time_limit, (int, float)) else time_limit

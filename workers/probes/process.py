@@ -10,7 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from webhooks.probe_server import Probes, ProbeServer
+from webhooks.probe_server import Health, ProbeServer
 from webhooks.threads import start_thread
 from workers.probes import liveness
 from workers.probes.liveness import Check, Liveness
@@ -31,7 +31,7 @@ def serve(server: ProbeServer, shared: SharedSigns, reports: int, *, started_at_
     # Without the one the counts would stand still, without the other /livez would keep its last verdict for ever.
     start_thread("runs", partial(count_runs, reports, registry))
     start_thread("liveness", check.run)
-    server.probes = Probes(live=check.live, ready=check.ready, started=check.started, registry=registry)
+    server.health = Health(live=check.live, ready=check.ready, started=check.started, registry=registry)
     server.serve_forever()
 
 

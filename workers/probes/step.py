@@ -23,7 +23,7 @@ from celery.worker import state
 from django.conf import settings
 from kombu.asynchronous import set_event_loop
 
-from webhooks.listening import in_words
+from webhooks.listening import cannot_listen
 from webhooks.outage_log import OutageLog
 from webhooks.parent import signal_at_parents_end
 from webhooks.probe_server import ProbeServer
@@ -76,7 +76,7 @@ class ProbeStep(bootsteps.StartStopStep):
         try:
             self._fork()
         except OSError as error:
-            raise SystemExit(f"hookline: {in_words(error, variable='HOOKLINE_PROBE_PORT')}") from None
+            raise SystemExit(f"hookline: {cannot_listen(error, variable='HOOKLINE_PROBE_PORT')}") from None
         logger.info("probes are answered", extra={"port": self._ports[0]})
         atexit.register(self._end, os.getpid())
 

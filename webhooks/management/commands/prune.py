@@ -1,4 +1,4 @@
-"""`manage.py prune`: removes at once what the relay would remove little by little. Stops between two batches."""
+"""`manage.py prune`: removes now what the relay would remove in small steps. Stops between two batches."""
 
 import signal
 import sys
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         if limits is None:
             self.stdout.write("Nothing was ever received.")
             return
-        with _stop_signal() as stop:
+        with _stop_at_signal() as stop:
             pruned, failure = _prune(limits, stop, is_dry_run=dry_run)
         self.stdout.write("A dry run: nothing is removed." if dry_run else "Removed:")
         for line in _lines(pruned, limits):
@@ -67,8 +67,8 @@ def _lines(pruned: Pruned, limits: Limits) -> Iterator[str]:
 
 
 @contextmanager
-def _stop_signal() -> Iterator[Event]:
-    """Give an event that SIGTERM and Ctrl-C set; the second Ctrl-C is Python's own again."""
+def _stop_at_signal() -> Iterator[Event]:
+    """Yield an event that SIGTERM and Ctrl-C set. A second Ctrl-C interrupts, as Python does by default."""
     stop = Event()
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
 

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from webhooks.listening import address_of, in_words, try_port
+from webhooks.listening import address_of, cannot_listen, try_port
 from webhooks.receiver.server import serve
 
 
@@ -19,5 +19,5 @@ class Command(BaseCommand):
             address = address_of(settings.HOOKLINE_HOST)
             try_port(address, settings.HOOKLINE_PORT, is_shared=True)
         except OSError as error:
-            raise CommandError(in_words(error, variable="HOOKLINE_PORT")) from None
+            raise CommandError(cannot_listen(error, variable="HOOKLINE_PORT")) from None
         serve(address)

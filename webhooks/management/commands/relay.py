@@ -1,6 +1,6 @@
 """`manage.py relay`: puts on the broker what is due in the inbox. Stops on SIGTERM within a second.
 
-Its probes and metrics are served on a thread, for its loop may be held by a database that does not answer.
+Its probes and metrics are served on a thread: a database that does not answer may hold up its loop.
 """
 
 import logging
@@ -13,8 +13,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from webhooks.listening import in_words
-from webhooks.probe_server import Probes, ProbeServer
+from webhooks.listening import cannot_listen
+from webhooks.probe_server import Health, ProbeServer
 from webhooks.publishing.gauges import QueueGauges
 from webhooks.publishing.health import RelayHealth
 from webhooks.publishing.relay import Relay
@@ -33,7 +33,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         stop = threading.Event()
-        stop_on_signal(stop)
+        stop_at_signal(stop)
         subscriptions, health = installed_subscriptions(), RelayHealth(stop)
         gauges = QueueGauges({settings.CELERY_TASK_DEFAULT_QUEUE, *subscriptions.queues})
         if settings.HOOKLINE_PROBE_PORT:
@@ -41,13 +41,13 @@ class Command(BaseCommand):
         Relay(subscriptions, stop=stop, health=health, gauges=gauges if settings.HOOKLINE_PROBE_PORT else None).run()
 
 
-def stop_on_signal(stop: threading.Event) -> None:
-    """Set `stop` at the first SIGTERM or SIGINT, and have the process exit with 0 soon after, whatever it waits for.
+def stop_at_signal(stop: threading.Event) -> None:
+    """Set `stop` at the first SIGTERM or SIGINT, and exit with 0 after STOP_SECONDS, whatever the main thread does.
 
-    A database or a broker that does not answer must not delay the stop. Neither must a lock that the main thread holds
-    when the signal interrupts it: the lock of `stop` itself, for example. So a thread waits for the signal's number at
-    a pipe. The interpreter's own handler writes it there: it takes no lock, and runs even while the main thread waits
-    in C code. Nothing is lost by an exit at any moment.
+    The main thread may be waiting for a database or a broker that does not answer, or hold a lock that the stop would
+    need, such as that of `stop` itself. So a second thread waits on a pipe into which the interpreter writes the number
+    of each signal: that takes no lock, and happens even while the main thread waits in C code. The relay may exit at
+    any moment without losing anything.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)
@@ -69,11 +69,11 @@ def stop_on_signal(stop: threading.Event) -> None:
 
 def _serve_probes(health: RelayHealth, gauges: QueueGauges) -> None:
     health.registry.register(gauges)
-    probes = Probes(live=health.live, ready=health.ready, started=health.started, registry=health.registry)
+    probes = Health(live=health.live, ready=health.ready, started=health.started, registry=health.registry)
     try:
         server = ProbeServer.on_first_free(settings.HOOKLINE_PROBE_PORTS, host=settings.HOOKLINE_HOST)
     except OSError as error:
-        raise CommandError(in_words(error, variable="HOOKLINE_PROBE_PORT")) from None
-    server.probes = probes
+        raise CommandError(cannot_listen(error, variable="HOOKLINE_PROBE_PORT")) from None
+    server.health = probes
     server.start()
     logger.info("probes are answered", extra={"port": server.port})

@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from webhooks.listening import in_words, try_port
+from webhooks.listening import cannot_listen, try_port
 
 OPTIONS_FILE = settings.BASE_DIR / "workers" / "flower_settings.py"
 
@@ -21,7 +21,7 @@ class Command(BaseCommand):
         try:
             try_port(settings.HOOKLINE_HOST, settings.HOOKLINE_FLOWER_PORT)
         except OSError as error:
-            raise CommandError(in_words(error, variable="HOOKLINE_FLOWER_PORT")) from None
+            raise CommandError(cannot_listen(error, variable="HOOKLINE_FLOWER_PORT")) from None
         # Opens Flower's API to everybody where the password does not guard it; no setting of ours may depend on it.
         environment = {name: value for name, value in os.environ.items() if name != "FLOWER_UNAUTHENTICATED_API"}
         os.execve(sys.executable, flower_command(), environment)  # noqa: S606
