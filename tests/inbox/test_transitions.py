@@ -1,7 +1,6 @@
 """The state changes: who wins, what is counted, and that a run which lost its job cannot record."""
 
 import threading
-import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -11,11 +10,12 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
+from tests.support.inbox_rows import make_job
 from tests.support.processes import wait_until
 from webhooks.inbox import due, store, transitions
 from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
 from webhooks.inbox.transitions import ClaimedJob
-from webhooks.models import Attempt, Delivery, Job, Payload, Source
+from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
@@ -27,14 +27,10 @@ FAILED = Outcome(kind=AttemptOutcome.FAILED, message="ValueError: no", traceback
 HANDED_BACK = Outcome(kind=AttemptOutcome.HANDED_BACK)
 
 
-def new_job(*, max_attempts: int = 3, **values: Any) -> Job:
-    source, _ = Source.objects.get_or_create(name="github")
-    delivery = Delivery.objects.create(
-        source=source, hook_id=1, guid=uuid.uuid4(), event="push", secret_fingerprint="0" * 12, headers={}, body_bytes=2
-    )
-    Payload.objects.create(delivery=delivery, body=b"{}")
-    values = {"publish_at": Now()} | values
-    return Job.objects.create(delivery=delivery, handler="app.handle", queue="q", max_attempts=max_attempts, **values)
+def new_job(**values: Any) -> Job:
+    """Store a job that may be claimed."""
+    usual: dict[str, Any] = {"handler": "app.handle", "queue": "q", "max_attempts": 3, "publish_at": Now()}
+    return make_job(values.pop("state", JobState.QUEUED), **usual | values)
 
 
 def claim(job: Job) -> ClaimedJob | None:

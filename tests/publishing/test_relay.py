@@ -22,11 +22,12 @@ from kombu.exceptions import OperationalError
 from tests.support import services
 from tests.support.celery_app import celery_on
 from tests.support.forwarding import forwarding
+from tests.support.inbox_rows import make_job
 from tests.support.processes import free_port, wait_until
 from tests.support.receiving import finish
 from tests.support.stack import Stack, empty_broker, running_stack
 from webhooks.inbox.store import JobToPublish
-from webhooks.models import Delivery, Job, Source
+from webhooks.models import Job
 from webhooks.publishing.broker import Broker, Nodes, NotConnectedError, job_queue
 from webhooks.publishing.health import RelayHealth
 from webhooks.publishing.publisher import PAUSE_SECONDS, Publisher
@@ -80,13 +81,10 @@ def messages() -> list[Any]:
     return taken
 
 
-def new_job(*, queue: str = QUEUE, handler: str = "app.handle", **values: Any) -> Job:
-    source, _ = Source.objects.get_or_create(name="github")
-    delivery = Delivery.objects.create(
-        source=source, hook_id=1, guid=uuid.uuid4(), event="push", secret_fingerprint="0" * 12, headers={}, body_bytes=2
-    )
-    values = {"publish_at": Now() - timedelta(seconds=1)} | values
-    return Job.objects.create(delivery=delivery, handler=handler, queue=queue, max_attempts=3, **values)
+def new_job(**values: Any) -> Job:
+    """Store a job that was due a second ago."""
+    usual: dict[str, Any] = {"handler": "app.handle", "queue": QUEUE, "publish_at": Now() - timedelta(seconds=1)}
+    return make_job(values.pop("state", JobState.QUEUED), **usual | values)
 
 
 def new_strays(subscriptions: Subscriptions) -> Strays:

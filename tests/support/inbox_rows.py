@@ -17,18 +17,27 @@ DELIVERIES = "/admin/webhooks/delivery/"
 EVIL = "</pre><script>alert('x')</script>"
 
 
-def make_delivery(body: bytes = b'{"zen": "Keep it"}', **columns: Any) -> Delivery:
+def make_delivery(body: bytes | None = b'{"zen": "Keep it"}', **columns: Any) -> Delivery:
+    """Store a delivery, of a push to acme/widgets if nothing else is said; without a body, its payload is pruned."""
     source, _ = Source.objects.get_or_create(name="github")
-    told = {"event": "push", "repository": "acme/widgets", "headers": {"Content-Type": "application/json"}} | columns
-    delivery = Delivery.objects.create(source=source, hook_id=1, guid=uuid.uuid4(), body_bytes=len(body), **told)
-    Payload.objects.create(delivery=delivery, body=body)
+    values = {
+        "hook_id": 1,
+        "guid": uuid.uuid4(),
+        "event": "push",
+        "repository": "acme/widgets",
+        "headers": {"Content-Type": "application/json"},
+        "body_bytes": len(body or b""),
+    } | columns
+    delivery = Delivery.objects.create(source=source, **values)
+    if body is not None:
+        Payload.objects.create(delivery=delivery, body=body)
     return delivery
 
 
 def make_job(state: str = JobState.SUCCEEDED, *, delivery: Delivery | None = None, **columns: Any) -> Job:
     ended = timezone.now() if state in (JobState.SUCCEEDED, JobState.DEAD, JobState.SKIPPED) else None
-    told = {"handler": "shop.count", "queue": "default", "max_attempts": 5, "finished_at": ended} | columns
-    return Job.objects.create(delivery=delivery or make_delivery(), state=state, **told)
+    values = {"handler": "shop.count", "queue": "default", "max_attempts": 5, "finished_at": ended} | columns
+    return Job.objects.create(delivery=delivery or make_delivery(), state=state, **values)
 
 
 def client_of(*permissions: str) -> Client:

@@ -14,8 +14,9 @@ from django.conf import settings
 from django.db import OperationalError, connection, transaction
 from django.db.models.functions import Now
 
+from tests.support.inbox_rows import make_delivery, make_job
 from webhooks.inbox import transitions
-from webhooks.models import Attempt, Delivery, Job, Payload, Source
+from webhooks.models import Attempt, Job, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.event import Event, Run
 from webhooks.subscriptions.subscription import Defaults, Subscription, Subscriptions, discover, on
@@ -36,20 +37,9 @@ def tell(event: Event, run: Run) -> str:
 
 
 def new_job(*, handler: str = "app.tell", body: bytes | None = b'{"ref": "main"}') -> Job:
-    source, _ = Source.objects.get_or_create(name="github")
-    delivery = Delivery.objects.create(
-        source=source,
-        hook_id=7,
-        guid=uuid.UUID(int=7),
-        event="push",
-        repository="acme/widgets",
-        secret_fingerprint="0" * 12,
-        headers={"Content-Type": "application/json; charset=utf-8"},
-        body_bytes=2,
-    )
-    if body is not None:
-        Payload.objects.create(delivery=delivery, body=body)
-    return Job.objects.create(delivery=delivery, handler=handler, queue="q", max_attempts=2, publish_at=Now())
+    headers = {"Content-Type": "application/json; charset=utf-8"}
+    delivery = make_delivery(body, hook_id=7, guid=uuid.UUID(int=7), headers=headers)
+    return make_job(JobState.QUEUED, delivery=delivery, handler=handler, queue="q", max_attempts=2, publish_at=Now())
 
 
 @pytest.fixture
