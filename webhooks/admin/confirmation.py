@@ -1,8 +1,8 @@
 """Asks before jobs are run again or given up: how many exactly, and why. The answer is kept in the admin's log.
 
-What is selected is fixed by the page that asks: the answer changes no job that is younger, and none that ended later,
-so that of two operators (or two clicks) who want the same job run again one has it. What is more than one request can
-change is asked for again.
+The page that asks fixes the selection: the answer changes no job that was created later, and none that ended later. So
+if two operators (or two clicks) ask to run the same job again, it runs again once. If there are more jobs than one
+request can change, the page asks again for the rest.
 """
 
 import logging

@@ -1,4 +1,4 @@
-"""Deliveries: did we get it, what became of it, what did it say."""
+"""Deliveries: was it received, how did its jobs end, what does its payload say."""
 
 from typing import Any
 

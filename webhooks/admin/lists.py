@@ -1,4 +1,4 @@
-"""Lists over millions of rows: counts that stop and say so, orders and filters that an index serves, no editing."""
+"""Read-only lists over millions of rows: counts with an upper limit, orders and filters that an index serves."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,7 +18,7 @@ from webhooks.admin.searching import number_of
 
 MOST_COUNTED = 10_000
 MOST_LOOKED_AT = 100_000
-"""How many rows a filter looks at that no index serves: the first of the list, in its order."""
+"""How many rows a filter reads that no index serves: the first rows of the list, in its order."""
 PAGE = 50
 
 
@@ -54,7 +54,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # Django's own take
 def first_rows(request: HttpRequest, rows: QuerySet[Any], ordering: Sequence[Any]) -> QuerySet[Any]:
     """Return the first MOST_LOOKED_AT rows of a list, for a filter that no index serves; the page then says so.
 
-    What is searched for is found by an index, and is not held to them.
+    A search is served by an index, and so is not limited to these rows.
     """
     if request.GET.get(SEARCH_VAR, "").strip() or is_cut_off(request):
         return rows
@@ -73,7 +73,7 @@ def is_cut_off(request: HttpRequest) -> bool:
 
 
 class FirstRowsFilter(admin.FieldListFilter):
-    """Mixed into a filter of Django's: one that no index serves."""
+    """A mixin for those of Django's filters that no index serves."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -114,7 +114,7 @@ class InboxChangeList(ChangeList):
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
-    """Looking at rows that nobody may add, edit or delete by hand."""
+    """Shows rows that nobody may add, edit or delete by hand."""
 
     paginator = CappedPaginator
     list_per_page = PAGE

@@ -16,10 +16,10 @@ BATCH = 500
 MOST_AT_ONCE = 50_000
 """How many jobs one request changes. Whoever wants more is asked to go on."""
 MOST_SECONDS = 10.0
-"""How long one request begins new batches: a receiver that stops waits 15 s for its answer, by default."""
+"""How long one request goes on to begin new batches: a receiver that stops waits 15 s for an answer, by default."""
 
 PAUSE_SECONDS = 0.12
-"""How long SQLite is left to deliveries between two batches: who waits for its only place to write looks each 0.1 s."""
+"""Pause between two batches on SQLite, which has one writer at a time: whoever waits to write tries every 0.1 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +114,7 @@ def forecast(operation: Operation, jobs: QuerySet[Job]) -> Forecast:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
-    """What became of an operation."""
+    """What an operation has changed."""
 
     changed: int
     """How many jobs."""
@@ -125,8 +125,8 @@ class Done:
 def carry_out(operation: Operation, jobs: QuerySet[Job], *, note: Callable[[int], None]) -> Done:
     """Carry an operation out on the first MOST_AT_ONCE of these jobs, by their numbers, for MOST_SECONDS.
 
-    `note` is told how many are changed, in each batch's own transaction: what it writes holds wherever this is cut off.
-    Each batch asks anew which are still of `jobs`: meanwhile another operator may have had one run again, and it ended.
+    `note` is called with how many are changed, in the transaction of each batch: so what it writes is true even if the
+    next batch fails. Each batch reads again which jobs are still among `jobs`: one may have changed meanwhile.
     """
     deadline = time.monotonic() + MOST_SECONDS
     ids = list(jobs.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])

@@ -1,11 +1,13 @@
 """Runs transactions beside the request, and bounds how long the request waits for one.
 
-Socket options cannot promise that: a connection to a PostgreSQL that is up but silent blocks past every timeout. So the
-transaction runs on a thread of its own, and the request waits for it for a bounded time: `WAIT_SECONDS` without any
-sign of life from the database, or as long for its own transaction. Time in the queue alone is no fault of the
-database's: while others are committed, a request waits for its turn, up to `LONGEST_SECONDS`.
+Socket options cannot do that: a connection to a PostgreSQL that is up but silent blocks past every timeout. So the
+transaction runs on a thread of its own, and the request waits for it for a bounded time: for `WAIT_SECONDS` in which
+the database commits nothing at all, and for `WAIT_SECONDS` from the begin of its own transaction. A long queue is no
+fault of the database: while other transactions are committed, a request waits for its turn, for `LONGEST_SECONDS` at
+most.
 
-While the database was last seen down or silent, requests are refused at once; one of them a moment tries again.
+After the database was found down or silent, requests are refused at once, except one every `RETRY_SECONDS`, which tries
+the database again.
 """
 
 import contextlib
@@ -31,16 +33,18 @@ RETRY_SECONDS = 0.5
 LONGEST_SECONDS = 8.0
 """GitHub hangs up after ten: https://docs.github.com/en/webhooks/using-webhooks/best-practices-for-using-webhooks"""
 BYTES_PER_SECOND = 5_000_000
-"""How slowly a transaction may take in what it stores, beside `WAIT_SECONDS`."""
+"""A transaction gets time for what it stores at this rate, on top of `WAIT_SECONDS`."""
 
-UNAVAILABLE = Counter("hookline_inbox_unavailable_total", "Transactions refused or failed for want of the database.")
+UNAVAILABLE = Counter(
+    "hookline_inbox_unavailable_total", "Transactions refused or failed since the database was not available."
+)
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
 class InboxUnavailableError(Exception):
-    """The database is down, silent or not ready; whether the transaction landed is not known."""
+    """The database is down, silent or not ready. The transaction may have been committed all the same."""
 
 
 class _WaitedTooLongError(Exception):
@@ -48,7 +52,7 @@ class _WaitedTooLongError(Exception):
 
 
 class _Task:
-    """One transaction and the connection it runs on, so that whoever stops waiting can cut it off."""
+    """One transaction and its connection, which is closed when the request stops waiting."""
 
     def __init__(self, work: Callable[[], Any], *, wait_seconds: float) -> None:
         self._work = work
@@ -57,7 +61,7 @@ class _Task:
         self._raw: Any = None
         self._is_abandoned = False
         self.began: float | None = None
-        """Since when it has a thread, by the monotonic clock."""
+        """When a thread began with it, by the monotonic clock."""
 
     def run(self) -> Any:
         self.began = time.monotonic()
@@ -76,7 +80,7 @@ class _Task:
         return self._work()
 
     def abandon(self) -> None:
-        """Shut the socket under a transaction that does not end, which frees its thread. Only libpq has one."""
+        """Shut down the socket of a transaction that does not end, which frees its thread. SQLite has no socket."""
         with self._lock:
             self._is_abandoned = True
             descriptor = getattr(self._raw, "fileno", None)
@@ -113,7 +117,7 @@ class Committer:
         return time.monotonic() - self._last_success
 
     def run(self, work: Callable[[], T], *, stored_bytes: int = 0) -> T:
-        """Run `work`, which stores so much, on a committer thread and return its result; wait for it a bounded time."""
+        """Run `work`, which stores so many bytes, on a thread; return its result, or wait no longer than is bounded."""
         self._enter()
         submitted = time.monotonic()
         wait_seconds = self._wait_seconds + stored_bytes / BYTES_PER_SECOND
@@ -128,9 +132,9 @@ class Committer:
         except Error as error:
             if database.is_outage(error):
                 raise self._refusal(database.reason(error)) from error
-            # The database answers and will not take this one: no reason to refuse the next.
+            # The database answers, and refuses this transaction alone: no reason to refuse the next one.
             UNAVAILABLE.inc()
-            # Its message is not logged: it shows values of the row.
+            # The error's message is not logged, since it shows values of the row.
             logger.error("transaction refused by the database", extra={"error": type(error).__name__})
             raise InboxUnavailableError from error
 
@@ -152,13 +156,13 @@ class Committer:
             left_seconds = deadline - time.monotonic()
             if left_seconds <= 0:
                 raise _WaitedTooLongError
-            # Not all of it at once: a success of another, or the own turn, moves the deadline.
+            # In steps: another transaction's commit, or the begin of this one, moves the deadline.
             wait([future], min(left_seconds, wait_seconds))
             if future.done():
                 return future.result()
 
     def _timeout(self, submitted: float) -> InboxUnavailableError:
-        """Refuse one request. Only where nothing at all was committed meanwhile is it the database that is silent."""
+        """Refuse one request. If nothing at all was committed while it waited, the database counts as silent."""
         if self._last_success < submitted:
             database.mark_all_stale()
             return self._refusal(outage_reasons.TIMED_OUT)
@@ -167,7 +171,7 @@ class Committer:
         return InboxUnavailableError()
 
     def _enter(self) -> None:
-        """Refuse at once while the last try failed, but for one request a moment, which tries again."""
+        """Refuse at once after a failure, except one request every `RETRY_SECONDS`, which tries the database again."""
         with self._lock:
             if self._refuse_until is None:
                 return

@@ -1,10 +1,10 @@
 """Decides for every process what an error of the database is about, and what follows from it.
 
-It is about the row at hand, or it is an *outage*: about the server, its configuration or this session, and so the next
-row would meet it too. An outage ends the connection. `run` then tries once on a new one, since a connection that was
-kept may be the only thing that is wrong: the server was restarted, or was demoted and is the primary again. And after
-one outage every kept connection of the process is doubtful, and is closed before its next use; in the receiver also
-what was opened while it lasted.
+Either it is about the row at hand, or it is an *outage*: about the server, its configuration or this session, so that
+the next row would meet it too. An outage ends the connection. `run` then tries once on a new connection, since the old
+one may be all that is wrong: the server was restarted, or was a standby for a while and is the primary again. After an
+outage every kept connection of the process is *stale*: it is closed before its next use. In the receiver, connections
+that were opened during the outage are stale too.
 """
 
 import itertools
@@ -39,7 +39,7 @@ _LOCKED = "is locked by another process"
 _REFUSED = "refuses an ordinary delivery; a trigger or a constraint that is not ours may do so"
 
 _OF_THE_ROW = frozenset({"21", "22", "23", "27", "44", "54", "P0"})
-"""Classes of SQLSTATE that speak of values: https://www.postgresql.org/docs/current/errcodes-appendix.html
+"""Classes of SQLSTATE that are about values: https://www.postgresql.org/docs/current/errcodes-appendix.html
 
 All others are outages. Class 42 is one, since our statements are the same for every row: a table, a column or a
 privilege is missing. So are 40 and 55 (another transaction is in the way: a moment later it is not) and 0A, 26 and 34
@@ -70,9 +70,9 @@ _BY_STATE = {
     "58": "fails at its files",
     "XX": outage_reasons.INTERNAL_ERROR,
 }
-"""By SQLSTATE, or what it begins with."""
+"""By SQLSTATE, or by its first characters."""
 _BY_TEXT = {
-    # What a server says while a connection is made has no SQLSTATE for us: libpq hands on the text alone.
+    # For an error while connecting there is no SQLSTATE: libpq passes on the text alone.
     "authentication failed": outage_reasons.LOGIN_REFUSED,
     "no password supplied": outage_reasons.LOGIN_REFUSED,
     'role "" does not exist': outage_reasons.LOGIN_REFUSED,
@@ -111,7 +111,7 @@ _BY_TEXT = {
     "no such table": NOT_MIGRATED,
     "no such column": NOT_MIGRATED,
 }
-"""By what a message holds without its quoted values, in small letters; the first that fits."""
+"""By a part of the message, in small letters and without its quoted values; the first that fits counts."""
 _BY_SQLITE_CODE = {
     5: _LOCKED,
     6: _LOCKED,
@@ -131,7 +131,7 @@ _thread = threading.local()
 
 
 class RefusedError(DatabaseError):
-    """A row that is fit to be stored was refused, as the next one will be: an outage, whatever the cause says."""
+    """A row without a fault was refused, as the next one will be. So it is an outage, whatever the cause says."""
 
 
 def is_outage(error: BaseException) -> bool:
@@ -145,7 +145,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """Say what is wrong with the database, in words that follow on "the database". They hold no value of ours."""
+    """Say what is wrong with the database, in words that follow on "the database", without any value of the row."""
     if isinstance(error, RefusedError):
         return _REFUSED
     state, cause = sqlstate(error), error.__cause__ or error
@@ -168,7 +168,7 @@ def sqlstate(error: BaseException) -> str:
 def run(work: Callable[[], T], *, may_repeat: Callable[[], bool] = lambda: True) -> T:
     """Run `work`, and once more if an outage ended a connection that was kept from before. Raises Django's errors.
 
-    Its caller sees to it that doing it twice does no harm: a commit whose answer was lost may have happened.
+    It must do no harm to do the work twice: the first commit may have happened, and only its answer was lost.
     """
     while True:
         renew()
@@ -184,25 +184,25 @@ def run(work: Callable[[], T], *, may_repeat: Callable[[], bool] = lambda: True)
 
 
 def drop() -> None:
-    """Close this thread's connection after an outage; the other threads close theirs before they use them again."""
+    """Close this thread's connection after an outage, and mark those of the other threads stale."""
     _thread.outage = mark_all_stale()
     connection.close()
 
 
 def mark_others_stale() -> None:
-    """Keep this thread's connection, since the outage is over; those of others may be to what was a standby."""
+    """Keep this thread's connection, since the outage is over. Other threads' may be to a former standby."""
     _thread.outage = mark_all_stale()
 
 
 def mark_all_stale() -> int:
-    """Have every thread close the connection it has kept before it is used again; return the outage's number."""
+    """Have every thread close the connection that it keeps before its next use; return the outage's number."""
     global _newest  # noqa: PLW0603  One for the process is what is meant.
     _newest = next(_outages)
     return _newest
 
 
 def check_writable() -> None:
-    """Change no row; raises where that is refused: it is read-only, not migrated, or denies a privilege."""
+    """Try a statement that could change a row, and changes none. Raises if it is refused: by a standby, for example."""
     with connection.cursor() as cursor:
         cursor.execute("UPDATE webhooks_source SET name = name WHERE id = 0")
 
@@ -236,13 +236,13 @@ def renew(**_signal: Any) -> None:
 
 
 def _on_failed_page(**_signal: Any) -> None:
-    """A page's error is Django's to answer; here it only ends the connection, which Django would keep."""
+    """End the connection, which Django would keep after an outage. The answer to the page is Django's."""
     error = sys.exc_info()[1]
     if error is not None and is_outage(error):
         drop()
 
 
 def watch_pages() -> None:
-    """Have the threads that serve Django's pages keep to the same rule."""
+    """Apply the same rule to the threads that serve Django's pages."""
     request_started.connect(renew)
     got_request_exception.connect(_on_failed_page)

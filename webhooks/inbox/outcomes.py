@@ -71,7 +71,7 @@ def spent(job: Counted) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """Where the job goes: its next state, after how long, and which count rises."""
+    """The job's next state, after how long it is due, and which count rises."""
 
     state: JobState
     delay_seconds: float = 0.0
@@ -115,13 +115,13 @@ def _bounded(seconds: float) -> float:
 
 
 def one_line(text: str) -> str:
-    """Return `text` fit for a column, and not too long."""
+    """Return `text` as a column can hold it: storable, and cut to LONGEST_TEXT characters."""
     cleaned = storable(text).strip()
     return cleaned if len(cleaned) <= LONGEST_TEXT else cleaned[: LONGEST_TEXT - 1] + "…"
 
 
 def storable(text: str) -> str:
-    """Return `text` without what PostgreSQL or UTF-8 refuses: NUL, and the lone surrogates of undecodable bytes."""
+    """Return `text` without what PostgreSQL or UTF-8 refuses: NUL, and lone surrogates, made of undecodable bytes."""
     return text.replace("\0", "").encode(errors="replace").decode()
 
 

@@ -1,11 +1,12 @@
-"""What the inbox lets go of, and when: payloads, later the whole delivery with its jobs and attempts.
+"""What is removed from the inbox, and when: payloads first, later the whole delivery with its jobs and attempts.
 
-A delivery goes when it was received, and last repeated, before the limit, and every job of it is final and ended before
-the limit too: a job that was run again lives from then. With a dead job the delivery stays longer, and so does its
-payload, without which the job could not run again. What is queued, running or retrying keeps both for good.
+A delivery is removed once it was received, and last repeated, before the limit, and all its jobs are final and ended
+before the limit too. For a job that was run again, its last end counts. A dead job keeps its delivery longer, and the
+payload with it: without the payload the job could not run again. A job that is queued, running or retrying keeps both.
 
-It works in batches beside receivers, relays and workers, and any number of it at once. A batch is read without locks;
-what may go is then locked, passing over what somebody else has locked, looked at once more, and deleted.
+Pruning works in batches beside receivers, relays and workers, and several processes may prune at once. A batch is read
+without locks. The rows that may go are then locked, except those that somebody else has locked; they are read once more
+and deleted.
 """
 
 import logging
@@ -30,10 +31,10 @@ BATCH = 200
 """Deliveries a batch: some 50 ms, in which a redelivery of one of them would wait."""
 BATCH_BYTES = 32 * 1024 * 1024
 PASS_SECONDS = 3600.0
-"""How long the relay rests between two passes."""
+"""Pause of the relay between two passes."""
 STEP_SECONDS = 1.0
 AGAIN_SECONDS = 60.0
-"""And how long after one that the database has ended."""
+"""Pause after a database error."""
 FIRST_WITHIN_SECONDS = 60.0
 DONE = (JobState.SUCCEEDED, JobState.SKIPPED)
 
@@ -42,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What ended before these moments may go. By the database's clock."""
+    """What ended before these moments may be removed. By the database's clock."""
 
     payloads: datetime
     deliveries: datetime
@@ -51,7 +52,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pruned:
-    """How much is gone."""
+    """How much was removed."""
 
     deliveries: int = 0
     jobs: int = 0
@@ -88,7 +89,7 @@ def current_limits() -> Limits | None:
 
 
 def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
-    """Remove all that may go, and yield after each batch, when no transaction is open.
+    """Remove all that may be removed, and yield after each batch, when no transaction is open.
 
     A dry run removes nothing; it yields what would be removed.
     """
@@ -97,7 +98,7 @@ def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> It
 
 
 def prune_deliveries(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
-    """Remove deliveries with all that is theirs, as `prune` does."""
+    """Remove deliveries with their jobs, attempts and payloads, as `prune` does."""
     for received in _old(_deliveries, limits.deliveries, batch):
         yield Batch(_prune_deliveries(received, limits, is_dry_run=is_dry_run), received[-1].at)
 
@@ -109,7 +110,7 @@ def prune_payloads(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = Fal
 
 
 class Received(NamedTuple):
-    """What the walk reads of a delivery."""
+    """What `_old` reads of a delivery."""
 
     pk: int
     at: datetime
@@ -118,10 +119,10 @@ class Received(NamedTuple):
 
 
 def _old(read: Callable[[int, int], list[Received]], before: datetime, batch: int) -> Iterator[list[Received]]:
-    """Yield the deliveries that were received before, in batches.
+    """Yield the deliveries that were received before a moment, in batches.
 
-    The walk is along the primary key, which grows with the time of receipt, and reads every row once: neither what is
-    kept nor what has just been deleted is in the way of the next batch.
+    They are read by the primary key, which grows with the time of receipt, and each row once: so the next batch begins
+    behind the last, past all rows that were kept or deleted.
     """
     last = 0
     while received := read(last, batch):
@@ -146,7 +147,7 @@ def _read(deliveries: QuerySet[Delivery]) -> list[Received]:
 
 
 def _parts(received: Sequence[Received]) -> Iterator[list[Received]]:
-    """Divide a batch whose payloads are large: PostgreSQL keeps them, and deletes them, in pieces of 2 kB."""
+    """Divide a batch whose payloads are large: PostgreSQL stores them in pieces of 2 kB, and deletes each piece."""
     part: list[Received] = []
     part_bytes = 0
     for delivery in received:
@@ -164,7 +165,7 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_dry_ru
     if is_dry_run or not going:
         return _counted(going)
     with transaction.atomic():
-        # The delivery before its jobs, which is the order of a redelivery too.
+        # The delivery before its jobs, as a redelivery does: with one order, no two wait for each other.
         quiet = Q(last_repeat_at=None) | Q(last_repeat_at__lt=limits.deliveries)
         locked = skip_locked(Delivery.objects.filter(quiet, pk__in=going)).only("pk")
         going, jobs = _lock_jobs([delivery.pk for delivery in locked], _job_goes_with_delivery(limits))
@@ -193,7 +194,7 @@ def _job_goes_with_delivery(limits: Limits) -> Q:
 
 
 def _deliveries_to_go(received: Sequence[Received], limits: Limits) -> list[int]:
-    # A redelivery can itself be redelivered: GitHub's days count from the last time it came.
+    # GitHub redelivers for some days, which count from the last time that the delivery came, be it a redelivery.
     quiet = [
         delivery.pk
         for delivery in received
@@ -203,15 +204,16 @@ def _deliveries_to_go(received: Sequence[Received], limits: Limits) -> list[int]
 
 
 def _without_other_jobs(ids: Sequence[int], job_may_go: Q) -> list[int]:
-    """Return the deliveries that have no job but such as may go."""
+    """Return the deliveries of which every job may be removed."""
     held = set(Job.objects.filter(delivery_id__in=ids).exclude(job_may_go).values_list("delivery_id", flat=True))
     return [pk for pk in ids if pk not in held]
 
 
 def _lock_jobs(ids: Sequence[int], job_may_go: Q) -> tuple[list[int], list[int]]:
-    """Lock the jobs of these deliveries; return the deliveries all of whose jobs may go and are ours, and those jobs.
+    """Lock the jobs of these deliveries; return the deliveries of which every job may be removed and is locked by us,
+    and these jobs.
 
-    Only what is read under the lock is true: an operator may just have said "run again".
+    Only what is read under the lock is certain: an operator may just have said "run again".
     """
     locked = {job.pk for job in skip_locked(Job.objects.filter(job_may_go, delivery_id__in=ids)).only("pk")}
     jobs = list(Job.objects.filter(delivery_id__in=ids).values_list("pk", "delivery_id"))
@@ -221,7 +223,7 @@ def _lock_jobs(ids: Sequence[int], job_may_go: Q) -> tuple[list[int], list[int]]
 
 
 def _delete(rows: QuerySet[Any]) -> int:
-    # Django's own cascade would read every row once more, and delete a hundred at a time.
+    # Django's own delete() would read every row once more, and delete a hundred at a time.
     return rows._raw_delete(using=rows.db) or 0
 
 
@@ -237,32 +239,32 @@ def _counted(ids: Sequence[int]) -> Pruned:
 
 
 class Schedule:
-    """Prunes beside other work: a batch at most once a second, and an hour's rest after each pass."""
+    """Prunes beside other work: a batch at most once a second, and an hour's pause after each pass."""
 
     def __init__(self) -> None:
         self._batches: Iterator[Batch] | None = None
         self._pruned = Pruned()
         self._failures = OutageLog(logger, "pruning failed")
-        # Relays that start together should not walk together.
+        # Relays that start together should not prune at the same moments.
         self._next_at = time.monotonic() + random.uniform(0, FIRST_WITHIN_SECONDS)  # noqa: S311
 
     def step(self) -> None:
-        """Remove a batch if it is time to. A database that fails ends the pass; the next one begins anew."""
+        """Remove a batch if it is time to. An error of the database ends the pass; the next pass begins anew."""
         if time.monotonic() < self._next_at:
             return
         try:
-            rest_seconds = PASS_SECONDS if self._take_batch() else None
+            pause_seconds = PASS_SECONDS if self._take_batch() else None
         except Error as error:
             database.drop()
             self._failures.failed(f"the database {database.reason(error)}")
-            rest_seconds = AGAIN_SECONDS
-        if rest_seconds is not None:
+            pause_seconds = AGAIN_SECONDS
+        if pause_seconds is not None:
             logger.info("pruned", extra=asdict(self._pruned))
             self._batches, self._pruned = None, Pruned()
-        self._next_at = time.monotonic() + (rest_seconds or STEP_SECONDS)
+        self._next_at = time.monotonic() + (pause_seconds or STEP_SECONDS)
 
     def _take_batch(self) -> bool:
-        """Remove a batch of the pass, or begin one; tell whether the pass is over."""
+        """Remove the next batch, in a new pass if none has begun; tell whether the pass is over."""
         if self._batches is None:
             limits = current_limits()
             if limits is None:

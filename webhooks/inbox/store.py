@@ -15,7 +15,7 @@ from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
 
 LOCK_MILLISECONDS = 800
-"""So that two tries fit into the time for which a delivery waits for its transaction."""
+"""Two tries then fit into the time for which a delivery waits for its transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class Stored:
 
 
 def store(new: NewDelivery) -> Stored:
-    """Commit a delivery and its jobs, or count the repeat of one that is there and requeue its dead jobs."""
+    """Commit a delivery and its jobs. If it is stored already, count the repeat and queue its dead jobs again."""
     try:
         with transaction.atomic():
             return _insert(new)
@@ -65,7 +65,7 @@ def store(new: NewDelivery) -> Stored:
             repeated = _count_repeat(new)
     if repeated is not None:
         return repeated
-    # The row that was in the way has just been pruned. Whatever else may be wrong is raised now.
+    # The row with the same GUID has been pruned since, so there is room. Any other error is raised now.
     with transaction.atomic():
         return _insert(new)
 
@@ -84,7 +84,7 @@ def try_to_store(source: str, subscriptions: Sequence[Subscription]) -> None:
         except Error as error:
             if database.is_outage(error):
                 raise
-            # This row is fit to be stored, so it is not to blame.
+            # Nothing is wrong with this row, so the next delivery would be refused too.
             raise database.RefusedError from error
         transaction.savepoint_rollback(before)
 
@@ -142,7 +142,8 @@ def _insert_jobs(new: NewDelivery, delivery: Delivery) -> Sequence[Job]:
     ]
     if not keys:
         return Job.objects.bulk_create(jobs)
-    # A key that a transaction beside this one is about to commit is waited for: in one order, so never in a circle.
+    # An insert waits for another transaction that has the same key. All insert in one order, so no two wait for each
+    # other.
     Job.objects.bulk_create(sorted(jobs, key=lambda job: job.handler), ignore_conflicts=True)
     return list(Job.objects.filter(delivery=delivery).order_by("id"))
 
@@ -170,16 +171,16 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
     elif not is_pruned:
         engine().commit_without_waiting()  # A crash of the database may take back a mere count.
     own_count = sum(owner == delivery_id for owner, _ in states)
-    # Last of all: of many repeats at once, each waits here until the one before it has committed.
+    # The last statement, since it locks the delivery: many repeats at once then hold the lock for the commit alone.
     if not same.update(repeats=F("repeats") + 1, last_repeat_at=Now()):
         return None
     return Stored(delivery_id, is_duplicate=True, job_count=own_count, to_publish=())
 
 
 def _restore_payload(same: QuerySet[Delivery], delivery_id: int, new: NewDelivery) -> bool:
-    """Store the body that was pruned, as the repeat brings it; return False if the delivery has gone meanwhile."""
+    """Store the pruned body again, from the repeat; return False if the delivery itself has been pruned meanwhile."""
     brought = {"headers": dict(new.headers), "body_bytes": len(new.body), "secret_fingerprint": new.secret_fingerprint}
-    if not same.update(**brought):  # First, since it locks the row: what prunes deliveries passes over it now.
+    if not same.update(**brought):  # First, since it locks the row: pruning now skips it.
         return False
     Payload.objects.bulk_create([Payload(delivery_id=delivery_id, body=new.body)], ignore_conflicts=True)
     return True

@@ -1,9 +1,9 @@
 """The one module that changes a job's state.
 
-Every change is a conditional UPDATE, so that of two that try one wins and the other is told so. A change by a run is
-fenced besides: it names its attempt, and only the run that holds the job's current attempt may record. All moments are
-the database's clock. What a claim and a record change is decided here; `webhooks/inbox/engine.py` writes it in the way
-of the database.
+Every change is a conditional UPDATE: of two processes that try, one succeeds and the other sees that it has not. A
+change by a run is fenced besides: it names its attempt, and only the run that holds the job's current attempt may
+record. All moments are the database's clock. What a claim and a record change is decided here; it is written in the way
+of the database by `webhooks/inbox/engine.py`.
 """
 
 import logging
@@ -66,8 +66,8 @@ class ClaimedJob:
 def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> ClaimedJob | None:
     """Start an attempt, or return None if the job is taken, final, not due yet or gone.
 
-    The attempt is counted and committed here, before any code of the handler runs, and before the payload is read: one
-    that takes more memory than a process may have must not undo the count.
+    The attempt is counted and committed here, before any code of the handler runs and before the payload is read. So it
+    is counted even if the payload takes more memory than the process may have.
     """
     row = engine().claim(job_id, worker=worker[:255], pid=pid, lease_seconds=lease_seconds)
     return ClaimedJob(*row) if row else None
@@ -164,9 +164,9 @@ def expire(job: Job, *, seen_at: datetime) -> JobState | None:
 
 
 def run_again(jobs: QuerySet[Job]) -> int:
-    """Queue final jobs afresh, with a new budget of attempts; return how many. Others are left as they are.
+    """Queue final jobs again, with a new budget of attempts; return how many. Other jobs are left as they are.
 
-    So is one whose payload has been pruned, with its result: it could do nothing but fail.
+    A job whose payload has been pruned is left too, and keeps its result: it could only fail.
     """
     with transaction.atomic():
         _lock(jobs)
@@ -205,7 +205,7 @@ def _lock(jobs: QuerySet[Job]) -> None:
 def bury(job_ids: Sequence[int], *, reason: str) -> int:
     """End waiting jobs as dead without a run, because there is no handler for them; return how many.
 
-    Those whose row another relay has locked are left to it.
+    A job that another relay has locked is left to that relay.
     """
     with transaction.atomic():
         free = skip_locked(Job.objects.filter(pk__in=job_ids)).order_by("pk").values_list("pk", flat=True)

@@ -26,7 +26,8 @@ T = TypeVar("T")
 MESSAGE_VERSION = 1
 """What a message's `hookline` header says: its only argument is the job's id."""
 DELIVERY_LIMIT = 20
-"""How often RabbitMQ delivers a message that comes back unacknowledged. What it drops, the relay publishes again."""
+"""How often RabbitMQ delivers a message that comes back unacknowledged. Then it drops the message, and the relay
+publishes the job again."""
 DEPTH_SECONDS = 1.0
 _TIMEOUTS = {
     "amqp": ("connect_timeout", "read_timeout", "write_timeout"),
@@ -56,14 +57,14 @@ def job_queue(name: str) -> Queue:
 
 
 class Nodes:
-    """The broker's nodes, of which the next one to try is known: a new connection does not begin with a silent one."""
+    """The broker's nodes. A new connection does not begin with one that was silent."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
         self._next = 0
 
     def connect(self, *, seconds: float | None = None) -> Connection:
-        """Return a connection to the first node that answers; after so long no further one is tried.
+        """Return a connection to the first node that answers; once that has taken `seconds`, no other node is tried.
 
         A node that refuses costs nothing, a silent one `timeout_seconds()`. Raises what the last one tried has raised.
         """
@@ -81,14 +82,14 @@ class Nodes:
         raise AssertionError("There is always one node.")
 
     def move_on(self) -> None:
-        """Leave the node that was connected to: the next connection is another's, if there are several."""
+        """Leave the node that was connected to: the next connection is to another node, if there are several."""
         self._next += 1
 
     def _new_connection(self, url: str) -> Connection:
         connection = self._app.connection_for_write(
             url,
             connect_timeout=timeout_seconds(),
-            heartbeat=0,  # Nobody would send them while the thread sleeps.
+            heartbeat=0,  # Nobody would send heartbeats while the thread sleeps.
         )
         timeouts = dict.fromkeys(_TIMEOUTS.get(connection.transport.driver_type, ()), timeout_seconds())
         connection.transport_options = {**(connection.transport_options or {}), **timeouts}
@@ -97,7 +98,7 @@ class Nodes:
 
 @contextlib.contextmanager
 def broker_errors() -> Iterator[None]:
-    """Raise kombu's OperationalError, with words that follow on "the broker", where it is away or refuses."""
+    """Raise kombu's OperationalError, with words that follow on "the broker", where it does not answer or refuses."""
     try:
         yield
     except Exception as error:
@@ -126,7 +127,7 @@ class Broker:
         return self._guarded(self._read_depth, queue)
 
     def room(self, queue: str, *, share: float = 1.0) -> int:
-        """Return for how many messages more a share of the queue's window has room, by a depth read within a second."""
+        """Return how many more messages fit into a share of the queue's window, by a depth at most 1 s old."""
         read_at, depth = self._depths.get(queue, (0.0, 0))
         if not read_at or time.monotonic() - read_at >= DEPTH_SECONDS:
             depth = self.depth(queue)
@@ -141,7 +142,7 @@ class Broker:
         self._depths[job.queue] = (read_at, depth + 1)
 
     def close(self) -> None:
-        """Drop the connection without a word, since a silent broker would not answer; the next call opens another."""
+        """Drop the connection; the next call opens another. A silent broker would not answer to an orderly close."""
         connection, self._connection, self._producer = self._connection, None, None
         self._depths.clear()
         if connection is not None:
@@ -154,7 +155,7 @@ class Broker:
             with broker_errors():
                 return call(*args)
         except OperationalError as error:
-            # A node that is well may still refuse this call, and stays the one that is asked.
+            # A healthy node may refuse a call. Only where the connection itself has failed is the next node tried.
             if self._connection and isinstance(error.__cause__, self._connection.connection_errors):
                 self._nodes.move_on()
             self.close()

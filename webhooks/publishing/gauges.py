@@ -15,7 +15,7 @@ from webhooks.inbox.due import Waiting
 
 READ_SECONDS = 5.0
 FRESH_SECONDS = 30.0
-"""After this without a reading nothing is told: an autoscaler must see that nothing is known, and not an old number."""
+"""A reading older than this is not shown: an autoscaler must see that nothing is known, and not an old number."""
 
 
 class QueueGauges(Collector):
@@ -31,7 +31,7 @@ class QueueGauges(Collector):
         now = time.monotonic()
         if self._read_at is not None and now - self._read_at < READ_SECONDS:
             return
-        # A queue that was seen once is told of for good, so that it falls to 0 and does not keep its last value.
+        # A queue that was seen once is shown from then on: its value falls to 0 and does not stay at the last one.
         self._queues |= frozenset(due.waiting_queues())
         self._waiting = {queue: due.waiting_in(queue) for queue in sorted(self._queues)}
         self._read_at = time.monotonic()

@@ -1,7 +1,7 @@
 """What a relay's probes and metrics say of it.
 
-A relay is live while its two loops turn, even if they only wait for the end of an outage of the database or the broker,
-which a restart would not end. Only a call that does not come back is a reason for a restart.
+A relay is live while its two loops go round, even if they only wait for the end of an outage of the database or the
+broker: a restart would not end that. Only a call that does not return is a reason for a restart.
 """
 
 import threading
@@ -11,23 +11,26 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 
 UPKEEP, PUBLISHING = "upkeep", "publishing"
 HELD_SECONDS = 60.0
-"""A loop that has not turned for so long is held: a call to a silent broker ends within seconds."""
+"""A loop without a heartbeat for so long is in a call that does not return: one to a silent broker ends in seconds."""
 SILENT_SECONDS = {UPKEEP: HELD_SECONDS, PUBLISHING: 600.0}
-"""After this a restart may help. Held by the broker it would at first only take the metrics away, which tell of it."""
+"""After so long without a heartbeat a restart may help. Publishing gets longer: where the broker holds it, a restart
+would at first only remove the metrics that show this."""
 
 
 class RelayHealth:
-    """Written by the relay's loop, read by its probes."""
+    """Written by the relay's two loops, read by its probes."""
 
     def __init__(self, stop: threading.Event) -> None:
-        # Of its own: the library's holds the receiver's metrics too, which mean nothing here.
+        # A registry of its own: the library's default one has the receiver's metrics too, which mean nothing here.
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._published = self._counter("jobs_published", "Messages that this relay put on the broker.")
         self._again = self._counter("jobs_published_again", "Of these, messages of jobs published before.")
         self._expired = self._counter("leases_expired", "Runs that this relay recorded as lost.")
         self._moved = self._counter("jobs_moved", "Jobs that this relay moved to their handler's other queue.")
-        self._buried = self._counter("jobs_buried", "Jobs that this relay ended for want of their handler.")
+        self._buried = self._counter(
+            "jobs_buried", "Jobs that this relay ended since no installed app has their handler."
+        )
         self._failed = self._counter("failed_rounds", "Rounds that an outage cut short.", "of")
         self._stop = stop
         self._heartbeats: dict[str, float] = {}
@@ -40,14 +43,14 @@ class RelayHealth:
         )
         available.set_function(lambda: self._has_broker and self._still_seconds(PUBLISHING) < HELD_SECONDS)
         self._reason = ""
-        """Of the last outage."""
+        """The reason of the last outage."""
 
     def heartbeat(self, loop: str) -> None:
-        """Note that a loop turns."""
+        """Note that a loop goes round."""
         self._heartbeats[loop] = time.monotonic()
 
     def relayed(self, *, published: int, again: int) -> None:
-        """Count a round that came to its end."""
+        """Count a round that was not cut short."""
         self._has_relayed = self._has_broker = True
         self._published.inc(published)
         self._again.inc(again)
@@ -87,7 +90,7 @@ class RelayHealth:
         return [] if self._heartbeats else ["its loops have not begun"]
 
     def _still_seconds(self, loop: str) -> float:
-        """Return for how long a loop has not turned; 0 before its first turn."""
+        """Return how long a loop has been without a heartbeat; 0 before its first one."""
         now = time.monotonic()
         return now - self._heartbeats.get(loop, now)
 

@@ -21,10 +21,10 @@ from webhooks.threads import place_of
 
 CAPACITY = 5_000
 PAUSE_SECONDS = 2.0
-"""After a failure the broker is left alone for about this long."""
+"""After a failure, nothing is published for about this long."""
 WINDOW_SHARE = 0.5
-"""What is new goes to the broker directly only while this share of the window is free of it. The rest is the relay's,
-which goes by age: were there none, the newest would take all the room, and a backlog would wait for ever."""
+"""New jobs go to the broker directly only into this share of the window. The rest is the relay's, which publishes the
+oldest job first. Without that rest, new jobs would take all the room, and a backlog would never be run."""
 
 PUBLISHED = Counter("hookline_receiver_jobs_published_total", "Jobs the receiver put on the broker itself.")
 DEFERRED = Counter("hookline_receiver_jobs_deferred_total", "Jobs the receiver left to the relay.", ["reason"])
@@ -42,13 +42,13 @@ class Publisher:
         self._paused_until = 0.0
         self._log = OutageLog(logger, "jobs are left to the relay")
         self.reason = ""
-        """What was wrong with the broker at the last try, in words that follow on "the broker"; empty if it took it."""
+        """What was wrong with the broker at the last try, in words that follow on "the broker"; else empty."""
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     @property
     def is_available(self) -> bool:
-        """Whether the last try on the broker succeeded, true before the first; and whether somebody is there to try."""
+        """Whether the thread is alive and its last try on the broker succeeded. True before the first try."""
         return not self.reason and (self._thread is None or self._thread.is_alive())
 
     def offer(self, jobs: Iterable[JobToPublish]) -> None:
@@ -76,7 +76,7 @@ class Publisher:
                 self._publish(job)
             except OperationalError as error:
                 self._pause(str(error))
-            except Exception as error:  # What nobody has foreseen must not leave this receiver without its publisher.
+            except Exception as error:  # An error that nobody expected must not end the publisher of this receiver.
                 self._broker.close()
                 self._pause(f"cannot be published to ({place_of(error)})")
             finally:
@@ -96,13 +96,16 @@ class Publisher:
 
     def _pause(self, reason: str) -> None:
         self.reason = reason
-        # Not all receivers at once.
+        # So that not all receivers try at once.
         self._paused_until = time.monotonic() + PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
         self._log.failed(f"the broker {reason}")
         self._defer("broker")
 
     def _defer(self, reason: str) -> None:
-        """Count a job for the relay. Only a full queue is worth a line: the others follow from one, or are no fault."""
+        """Count a job that is left to the relay. Only a full queue is logged here.
+
+        `_pause` has logged a broker that fails, and a full window is no fault.
+        """
         DEFERRED.labels(reason).inc()
         if reason == "full":
             self._log.failed("more than can be published at once")

@@ -1,7 +1,7 @@
 """Says what is wrong with the broker, from whatever error py-amqp, redis-py or the system has raised.
 
 By AMQP's reply codes, by the first word of Redis's replies (which redis-py turns into classes), and by the system's own
-errors. The words follow on "the broker", and hold no value of ours.
+errors. The words follow on "the broker", and show no value of ours.
 """
 
 import errno
@@ -86,7 +86,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 def _of(error: BaseException) -> str | None:
     code = getattr(error, "reply_code", None)
-    if code == 403:  # Of the login, or of what is done on a channel.
+    if code == 403:  # The login was refused, or something that was done on a channel.
         is_login = "login was refused" in str(error).lower()
         return outage_reasons.LOGIN_REFUSED if is_login else "denies this user a permission that is needed"
     # redis-py keeps the first word where it knows the word, and the whole reply where it does not.

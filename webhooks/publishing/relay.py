@@ -1,7 +1,7 @@
 """The relay: puts on the broker what is due in the inbox and not yet claimed. Beside it, `upkeep.py`.
 
-It may be killed at any moment and run several times over: rows are moved forward and committed before they are
-published, no lock is held while it talks to the broker, and a message too many is dropped by the claim.
+It may be killed at any moment, and several may run: the rows' `publish_at` is moved forward and committed before they
+are published, no lock is held while it talks to the broker, and a claim drops a message too many.
 """
 
 import logging
@@ -28,7 +28,7 @@ from webhooks.threads import start_thread
 TICK_SECONDS = 1.0
 BATCH = 500
 LONGEST_PAUSE_SECONDS = {"broker": 5.0, "database": TICK_SECONDS}
-"""A database that is back is found within a second: a relay asks it as often when all is well."""
+"""A second, so that a database that is back is found at once: a relay asks it as often when all is well."""
 
 logger = logging.getLogger(__name__)
 
@@ -83,7 +83,7 @@ class Relay:
     def round(self) -> tuple[Round, float]:
         """Do all that is due now, in bounded batches; return what was done and how long to sleep, in seconds."""
         done, is_behind = Round(), False
-        # Nothing of another queue will be published: its jobs are strays.
+        # Jobs in other queues are not published here: `strays.py` moves or ends them.
         queues = [queue for queue in due.waiting_queues() if queue in self._subscriptions.queues]
         failures: dict[str, OperationalError] = {}
         for queue in queues:
@@ -129,7 +129,7 @@ class Relay:
         done.again += bool(job.publications)
 
     def _wait_out(self, error: Exception) -> None:
-        """Wait with exponential backoff and jitter, so that a fleet does not return all at once."""
+        """Wait with exponential backoff and jitter, so that not all relays try again at the same moment."""
         self._failures += 1
         if isinstance(error, OperationalError):
             outage, reason = "broker", f"the broker {error}"

@@ -1,8 +1,8 @@
-"""Finds the jobs that wait where nothing will run them: their handler has moved to another queue, or is gone.
+"""Finds the *strays*: jobs that wait where nothing will run them. Their handler has moved to another queue, or is gone.
 
-That takes no broker and no room in a queue's window, so nothing that a queue's messages wait for holds it up. What is
-due in a queue is looked through slice by slice, a slice a step, and again from the beginning behind the last: a million
-jobs that wait are neither read at once nor in the way of one that is to move.
+This needs neither the broker nor room in a queue's window, so it goes on where nothing can be published. The jobs that
+are due in a queue are read in slices, one slice each step, and from the beginning again after the last slice: a million
+waiting jobs are not read at once, and a stray behind them is found all the same.
 """
 
 import logging
@@ -18,13 +18,13 @@ from webhooks.subscriptions.subscription import Subscription, Subscriptions
 SLICE = 5_000
 BATCH = 500
 HANDLER_GONE_SECONDS = 900.0
-"""How long a relay waits for a handler it does not know: in a roll-out, an old relay knows no new handlers."""
+"""How long a relay keeps jobs whose handler it does not know: in a roll-out, an old relay knows no new handlers."""
 
 logger = logging.getLogger(__name__)
 
 
 class Strays:
-    """What one relay knows of them. Two of its threads may ask at once."""
+    """What one relay knows of strays. Two of its threads may use it at once."""
 
     def __init__(
         self, subscriptions: Subscriptions, *, health: RelayHealth, gone_seconds: float = HANDLER_GONE_SECONDS
@@ -36,7 +36,7 @@ class Strays:
         self._places: dict[str, Place] = {}
 
     def step(self) -> None:
-        """Look through the next slice of each queue. Raises Django's database errors."""
+        """Read the next slice of each queue, and settle its strays. Raises Django's database errors."""
         for queue in due.waiting_queues():
             jobs = due.due_from(self._places.pop(queue, None), queue, limit=SLICE)
             for start in range(0, len(jobs), BATCH):
@@ -78,4 +78,6 @@ class Strays:
         if not buried:
             return
         self._health.buried(buried)
-        logger.warning("jobs ended for want of their handler", extra={"handler": handler, "count": buried})
+        logger.warning(
+            "jobs ended since no installed app has their handler", extra={"handler": handler, "count": buried}
+        )

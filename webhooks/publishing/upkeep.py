@@ -1,7 +1,7 @@
-"""The relay's work that takes no broker: runs that were lost, jobs whose handler is elsewhere, the gauges, retention.
+"""The relay's work that needs no broker: lost runs, jobs whose handler is elsewhere, the gauges, retention.
 
-It has a thread and a connection to the database of its own. A broker that is silent holds the publishing for seconds a
-queue, and may hold it for minutes; meanwhile leases end, and whoever watches or scales by the queues is told the truth.
+It has a thread and a connection to the database of its own. A silent broker may hold the publishing for seconds or
+minutes; meanwhile leases still end, and the gauges that an autoscaler reads are still true.
 """
 
 import logging
