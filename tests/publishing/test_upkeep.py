@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -10,6 +11,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from tests.publishing.test_relay import SUBSCRIPTION
 from tests.support import services
@@ -102,9 +104,11 @@ def test_two_relays_that_move_the_same_jobs_do_not_wait_for_each_other() -> None
 class HeldBroker(Broker):
     """A broker that answers nothing until the test lets it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_released: bool = False) -> None:
         super().__init__()
         self.is_asked, self.release = threading.Event(), threading.Event()
+        if is_released:
+            self.release.set()
 
     def room(self, queue: str, *, share: float = 1.0) -> int:
         self.is_asked.set()
@@ -187,3 +191,17 @@ def test_an_upkeep_without_its_database_waits_and_goes_on(
     start_thread("upkeep", upkeep.run).join(60)
     assert stop.is_set()
     assert "upkeep waits" in caplog.messages
+
+
+def test_no_statement_of_a_relay_relies_on_a_session_so_a_pooler_by_transaction_will_do() -> None:
+    handler = replace(SUBSCRIPTION, queue="elsewhere")
+    stop = threading.Event()
+    relay = Relay(Subscriptions([handler]), stop=stop, broker=HeldBroker(is_released=True), gauges=QueueGauges([]))
+    make_job(JobState.RUNNING, handler="app.handle", attempt=1, lease_until=Now() - timedelta(seconds=1))
+    waiting()
+    waiting("app.gone", queue="elsewhere")
+    with CaptureQueriesContext(connection) as asked:
+        relay._upkeep.step()
+        relay.round()
+    verbs = {query["sql"].split()[0] for query in asked.captured_queries}
+    assert verbs - {"BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "WITH"} == {"SELECT", "UPDATE"}
