@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from django.core.exceptions import ImproperlyConfigured
 
-from project.broker import CONNECT_SECONDS, broker_settings
+from project.broker_settings import CONNECT_SECONDS, broker_settings
 from project.embedded import generated_secrets, open_data_directory
 from project.environment import (
     ENVIRONMENTS,

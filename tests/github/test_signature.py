@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from webhooks.github.signature import PREFIX, fingerprint, matching_secret, sign
+from webhooks.github.signature import PREFIX, matching_secret, secret_fingerprint, sign
 
 BODY = b'{"zen": "Keep it logically awesome."}'
 OLD, NEW = "the old secret of the hook", "the new secret of the hook"
@@ -79,12 +79,17 @@ def test_no_text_whatever_raises(signature: str) -> None:
 
 
 def test_fingerprints_tell_secrets_apart_and_depend_on_the_installation() -> None:
-    assert fingerprint(OLD, key="one") == fingerprint(OLD, key="one")
-    assert len({fingerprint(OLD, key="one"), fingerprint(NEW, key="one"), fingerprint(OLD, key="two")}) == 3
+    assert secret_fingerprint(OLD, key="one") == secret_fingerprint(OLD, key="one")
+    assert (
+        len(
+            {secret_fingerprint(OLD, key="one"), secret_fingerprint(NEW, key="one"), secret_fingerprint(OLD, key="two")}
+        )
+        == 3
+    )
 
 
 @given(secret=secrets, key=secrets)
 def test_a_fingerprint_is_twelve_hex_digits(secret: str, key: str) -> None:
-    found = fingerprint(secret, key=key)
+    found = secret_fingerprint(secret, key=key)
     assert len(found) == 12
     assert set(found) <= set("0123456789abcdef")

@@ -14,7 +14,7 @@ from django.test import Client
 
 from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
 from webhooks.github.payload import FORM
-from webhooks.github.signature import fingerprint
+from webhooks.github.signature import secret_fingerprint
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -236,8 +236,8 @@ def test_either_of_two_secrets_is_accepted_and_the_inbox_tells_which(settings: L
     assert post(secret=OLD, guid=str(uuid.UUID(int=1))).status_code == 202
     assert post(secret=NEW, guid=str(uuid.UUID(int=2))).status_code == 202
     old, new = Delivery.objects.order_by("guid").values_list("secret_fingerprint", flat=True)
-    assert old == fingerprint(OLD, key=settings.SECRET_KEY)
-    assert new == fingerprint(NEW, key=settings.SECRET_KEY)
+    assert old == secret_fingerprint(OLD, key=settings.SECRET_KEY)
+    assert new == secret_fingerprint(NEW, key=settings.SECRET_KEY)
     assert old != new
 
 

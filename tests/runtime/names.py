@@ -112,7 +112,7 @@ def missing_transports() -> Iterator[str]:
     """Yield a sentence for each kind of broker whose transport cannot be imported."""
     from kombu import Connection
 
-    from project.broker import broker_settings
+    from project.broker_settings import broker_settings
     from project.environment import BROKER_SCHEMES
 
     for scheme in BROKER_SCHEMES:

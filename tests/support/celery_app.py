@@ -7,7 +7,7 @@ from typing import Any
 from celery import current_app
 from django.conf import settings
 
-from project.broker import broker_settings
+from project.broker_settings import broker_settings
 
 _SETTINGS = {
     "CELERY_BROKER_URL": "broker_url",

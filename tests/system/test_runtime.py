@@ -18,7 +18,7 @@ def test_names_are_found_in_code_in_settings_in_celery_and_in_what_is_installed(
         names.own_modules()
     )
     # Inside of a function.
-    assert "project.broker:broker_settings" in set(names.own_imports())
+    assert "project.broker_settings:broker_settings" in set(names.own_imports())
     assert {
         "webhooks.receiver.middleware.MachinePages",
         "pythonjsonlogger.json.JsonFormatter",

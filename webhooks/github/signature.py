@@ -29,6 +29,6 @@ def matching_secret(body: bytes, signature: str | None, secrets: Sequence[str]) 
     return matched
 
 
-def fingerprint(secret: str, *, key: str) -> str:
+def secret_fingerprint(secret: str, *, key: str) -> str:
     """Return 12 hex digits that identify a secret in the inbox and do not reveal it."""
     return hmac.new(key.encode(), b"webhooks.signature" + secret.encode(), hashlib.sha256).hexdigest()[:12]

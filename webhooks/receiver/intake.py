@@ -26,7 +26,7 @@ from webhooks.github.payload import (
     parse,
     summarise,
 )
-from webhooks.github.signature import fingerprint, matching_secret
+from webhooks.github.signature import matching_secret, secret_fingerprint
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import JobToPublish, NewDelivery, store
 from webhooks.receiver.body_length import Announced, announced_body
@@ -143,7 +143,7 @@ def _new_delivery(
         repository=summary.repository,
         installation_id=summary.installation_id,
         sender=summary.sender,
-        secret_fingerprint=fingerprint(secret, key=rules.fingerprint_key),
+        secret_fingerprint=secret_fingerprint(secret, key=rules.fingerprint_key),
         headers={name: headers[name][:LONGEST_HEADER] for name in KEPT_HEADERS if name in headers},
         body=body,
         subscriptions=rules.subscriptions.matching(event, summary.action, payload),
