@@ -28,8 +28,8 @@ EXITS_AT_START = 2
 """How often a program that has never stayed up may end before the start counts as failed."""
 
 NOT_ON_LINUX = (
-    "On this system a killed program may leave processes behind, and neither their memory nor headers that trickle are "
-    "bounded: fine for writing handlers; in production, use Linux."
+    "This is not Linux: processes that a handler leaves behind are not ended, its memory has no limit, and nothing but "
+    "HOOKLINE_KEEP_ALIVE_SECONDS ends slow headers. That is fine for writing handlers; in production, use Linux."
 )
 
 

@@ -49,7 +49,8 @@ class Front:
         self._connections = connections
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        signal_at_parents_end(signal.SIGKILL)  # A receiver whose launcher was killed must not go on holding the port.
+        # A receiver whose launcher was killed must not go on holding the port.
+        signal_at_parents_end(signal.SIGKILL)
         loop.add_signal_handler(DRAIN_SIGNAL, readiness.stopping.set)
         self._connections.watch(loop)
         self._held = ByteBudget(HELD_BYTES)
