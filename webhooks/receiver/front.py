@@ -1,8 +1,9 @@
 """Stands between Granian and Django: reads each body whole, off the threads, before a thread gets the request.
 
-WSGI would read the body on the thread that serves the request, so that as many stalled senders as there are threads
-would stop everybody. Here a stalled body costs a coroutine and is given up after its time; docs/decisions/0002 has the
-measurement. Each kind of page has threads of its own, so that slow admin pages hold neither deliveries nor probes.
+With WSGI alone, the thread that serves a request would also read its body, so that as many stalled senders as there are
+threads would stop all others. Here a stalled body costs a coroutine, and is refused after its time;
+docs/decisions/0002-bodies-are-read-in-front-of-the-threads.md has the measurements. Each kind of page has threads of
+its own, so that slow pages of the admin hold up neither deliveries nor probes.
 """
 
 import asyncio

@@ -3,8 +3,9 @@
     check_head   what can be checked before the body is read: method, length, type, headers
     receive      the rest, up to the reply: 202 only after the commit
 
-Values in, a `Reply` out or a RefusedError: HTTP is in `views.py`, storage in `inbox/store.py`. Every rule on a header
-is GitHub's: https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
+Both take values, and return values or raise RefusedError. HTTP is in `front.py` and `views.py`, storage in
+`inbox/store.py`. Every rule on a header is GitHub's:
+https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
 """
 
 import logging
