@@ -49,14 +49,14 @@ def _prepare(instance: Any = None, **_options: Any) -> None:
     from workers.stopping import remote_commands  # noqa: F401  Importing it registers the commands.
     from workers.stopping.grace import Grace
     from workers.stopping.lifetime import Lifetime
-    from workers.stopping.short_waits import shorten_waits
+    from workers.stopping.short_waits import shorten_childrens_wait
 
     # On macOS billiard would start new interpreters instead. They would have none of what the parent has prepared: not
     # the tasks, and not the memory by which a child learns that the worker stops.
     billiard.set_start_method("fork", force=True)
     if not IS_LINUX:
         logger.warning(NOT_ON_LINUX)
-    shorten_waits()
+    shorten_childrens_wait()
     configure(instance.app)
     for step in (Watch, Orphans, ProbeStep, InboxCheck, Grace, Lifetime):
         instance.app.steps["worker"].add(step)

@@ -1,7 +1,7 @@
-"""Whether this worker is to stop, for its children too: a byte of memory that parent and children share.
+"""Whether this worker is to stop: a byte of memory that the parent shares with its children.
 
-Every stop begins here, whoever asks for it: SIGTERM, the lifetime, `manage.py stop_workers`. `grace.py` has its
-times.
+Every stop begins here, whatever asks for it: SIGTERM, the lifetime, `manage.py stop_workers`. `grace.py` has the times
+of a stop.
 """
 
 import contextlib
@@ -10,13 +10,14 @@ import os
 import time
 
 PLANNED = 0
-"""Exit status: the stop was meant, start me again. Anything but this and the next is a failure."""
+"""Exit status of a planned stop, after which the supervisor starts the worker again."""
 STAY_DOWN = 37
-"""Exit status: the stop was meant, leave me down."""
+"""Exit status of a planned stop, after which the supervisor leaves the worker down. All others are failures."""
 
 _flag = mmap.mmap(-1, 1)
 _began_at = 0.0
-_bell: int | None = None
+_stop_pipe: int | None = None
+"""The end to write of the pipe of `open_stop_pipe`."""
 
 
 def begin_stop(status: int = PLANNED) -> None:
@@ -34,9 +35,9 @@ def mark_stopping() -> None:
     if not is_stopping():
         _began_at = time.monotonic()
         _flag[0] = 1
-    if _bell is not None:
+    if _stop_pipe is not None:
         with contextlib.suppress(BlockingIOError):
-            os.write(_bell, b"\0")
+            os.write(_stop_pipe, b"\0")
 
 
 def is_stopping() -> bool:
@@ -49,10 +50,10 @@ def stopping_since() -> float:
     return _began_at
 
 
-def open_bell() -> int:
+def open_stop_pipe() -> int:
     """Return a descriptor that turns readable as the stop begins, to wake an event loop that sleeps."""
-    global _bell
-    readable, _bell = os.pipe()
+    global _stop_pipe
+    readable, _stop_pipe = os.pipe()
     os.set_blocking(readable, False)
-    os.set_blocking(_bell, False)
+    os.set_blocking(_stop_pipe, False)
     return readable

@@ -1,14 +1,14 @@
-"""A worker's stop, from its first word to its exit within HOOKLINE_GRACE_SECONDS.
+"""A worker's stop, from the stop signal to its exit within HOOKLINE_GRACE_SECONDS.
 
-    the word    no more jobs are taken, what was prefetched goes back to the broker, running handlers go on
-    cancel      a margin before the end, handlers that still run are interrupted, and their jobs handed back; the
-                processes of those that go on are killed
-    kill        a handler that will not be interrupted is killed with its process, and left to the lease
-    leave       whatever still keeps the parent from its exit is left behind
+    stop signal   no more jobs are taken, prefetched messages go back to the broker, running handlers go on
+    interrupt     a margin before the end, handlers that still run are interrupted, and their jobs handed back;
+                  processes that such a handler waits for are killed
+    kill          a handler that goes on all the same is killed with its process; its job's lease runs out
+    exit          the parent exits, whatever still keeps it
 
-The grace counts from the first word, whoever said it, so that a later SIGTERM finds the stop ahead of its own time.
-A thread keeps these times: at a stop the event loop waits for the pool, and a broker that is silent may hold it for
-good. The thread does nothing but sleep until then, since children are forked beside it.
+The grace counts from the first stop signal, whoever sent it; a later SIGTERM does not start it anew. A thread keeps
+these times: during a stop the event loop waits for the pool, and a broker that does not answer may hold it for ever.
+Until then the thread only sleeps, since the parent forks children beside it.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ from webhooks.threads import start_thread
 from workers.processes.descendants import kill_descendants
 from workers.processes.orphans import end_orphans
 from workers.stopping.checks import check_times
-from workers.stopping.flag import PLANNED, begin_stop, is_stopping, mark_stopping, open_bell, stopping_since
+from workers.stopping.flag import PLANNED, begin_stop, is_stopping, mark_stopping, open_stop_pipe, stopping_since
 from workers.stopping.short_waits import ShortWaits
 from workers.stopping.times import margin_seconds
 
@@ -47,7 +47,7 @@ class Grace(StartStopStep):
         self._margin_seconds = margin_seconds(settings.HOOKLINE_GRACE_SECONDS)
         self._is_now = False
         self._prefetched: set[Any] = set()
-        self._bell = open_bell()
+        self._stop_pipe = open_stop_pipe()
         worker.app.steps["consumer"].add(ShortWaits)
 
     def start(self, worker: Any) -> None:
@@ -57,24 +57,24 @@ class Grace(StartStopStep):
         signal.signal(signal.SIGQUIT, self._stop_now)
         # Celery would run itself anew here, by a path that does not start, and exit with 1.
         signal.signal(signal.SIGHUP, _stop)
-        # `manage.py` has held back a SIGTERM until there was somebody to hear it.
+        # `manage.py` has blocked SIGTERM until there is a handler for it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def register_with_event_loop(self, worker: Any, hub: Any) -> None:
-        """Wake the loop at the word: Python resumes an interrupted poll, for up to a second."""
-        hub.add_reader(self._bell, os.read, self._bell, 64)
+        """Wake the loop as the stop begins: Python resumes a poll that a signal interrupts, for up to a second."""
+        hub.add_reader(self._stop_pipe, os.read, self._stop_pipe, 64)
 
     def close(self, worker: Any) -> None:
-        """Begin the stop where nobody else has: the worker fails, and stops warmly all the same."""
+        """Begin the stop if nothing else has: a worker that fails stops warmly too."""
         mark_stopping()
         self._prefetched = prefetched()  # The consumer forgets them as it closes.
 
     def stop(self, worker: Any) -> None:
-        """Hand back what was prefetched: once the consumer has stopped, and before the pool waits for its children."""
+        """Hand back prefetched messages: after the consumer has stopped, before the pool waits for its children."""
         hand_back({*self._prefetched, *prefetched()})
 
     def _stop_now(self, _number: int, _frame: FrameType | None) -> None:
-        """SIGQUIT: a stop whose grace is over. Celery's own way asks the broker first, and it may be silent."""
+        """SIGQUIT: stop as if the grace were over. Celery's own way asks the broker first, which may not answer."""
         self._is_now = True
         begin_stop()
 
@@ -91,26 +91,26 @@ class Grace(StartStopStep):
             self._signal_children(signal.SIGTERM, "handlers are interrupted and their jobs handed back")
             _sleep_until(ends_at - 0.75 * self._margin_seconds)
             for pid in living_children(self._worker):
-                # Else an executor waits for its processes, and keeps what interrupts the handler from going on.
+                # An executor in an interrupted handler waits for its processes, and the handler cannot end until then.
                 kill_descendants(pid)
             _sleep_until(ends_at - 0.5 * self._margin_seconds)
             self._signal_children(signal.SIGKILL, "handlers that would not be interrupted are killed")
             _sleep_until(ends_at - 0.3 * self._margin_seconds)
             end_orphans()
         finally:
-            # Whatever became of the above: nobody else makes the parent leave.
+            # Whatever has failed above: nothing else makes the parent exit.
             os._exit(self._worker.exitcode or state.should_stop or PLANNED)
 
     def _signal_children(self, number: signal.Signals, event: str) -> None:
         pids = living_children(self._worker)
         if pids:
-            # From a thread of its own: whoever hangs with the log in hand must not keep this one from its exit.
+            # In a thread: a thread that hangs while it holds the log's lock must not keep this one from the exit.
             extra = {"extra": {"processes": len(pids)}}
-            with contextlib.suppress(RuntimeError):  # No thread is to be had, and no word is said.
+            with contextlib.suppress(RuntimeError):  # No thread can be started: nothing is logged.
                 threading.Thread(target=logger.warning, args=(event,), kwargs=extra, daemon=True).start()
         for pid in pids:
-            with contextlib.suppress(OSError):  # Gone meanwhile, or somebody else's: the next one's turn.
-                # A child leads a group of its own, and what the handler has started dies with it.
+            with contextlib.suppress(OSError):  # It has ended, or is another user's.
+                # A child leads a process group, in which is what the handler has started.
                 (os.killpg if number is signal.SIGKILL else os.kill)(pid, number)
 
 
@@ -133,7 +133,7 @@ def living_children(worker: Any) -> list[int]:
 
 
 def _has_ended(pid: int) -> bool:
-    """Tell without waiting for it: the main thread may do that, and the system answers only one of two."""
+    """Tell without reaping it: the main thread may be waiting for it, and only one of two waits gets an answer."""
     if not hasattr(os, "waitid"):  # On macOS before Python 3.13. There a signal to one that has ended does nothing.
         return False
     try:
@@ -144,7 +144,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def prefetched() -> set[Any]:
-    """Return the requests that no child has been given; they would wait here for the last handler's end."""
+    """Return the messages that no child has been given; without a hand-back they would wait for the last handler."""
     return {request for request in state.reserved_requests if request._apply_result is None}
 
 
