@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def keep_loaded_shared(**_options: Any) -> None:
-    """Rehearse, free what is garbage, and have nobody write to the rest, neither the collector nor who refers to it."""
+    """Rehearse, free the garbage, and keep the collector and reference counts from writing to the rest."""
     rehearse()
     gc.collect()
     if settings.HOOKLINE_IMMORTAL:

@@ -60,7 +60,7 @@ WORKER, RECEIVER = "rendered.yaml: Deployment worker: ", "rendered.yaml: Deploym
         (with_own("worker", "HOOKLINE_TIME_LIMIT", "50"), "HOOKLINE_TIME_LIMIT is not the same in all of receiver"),
         (config("HOOKLINE_APPS", "acme_bot.apps.AcmeConfig"), "HOOKLINE_APPS names acme_bot.apps.AcmeConfig, which"),
         (with_arguments("--queues", "default,bulk"), WORKER + "no handler uses the queue 'bulk'"),
-        (with_hook("worker", {"exec": {"command": ["/drain"]}}), "how long its preStop hook takes cannot be told"),
+        (with_hook("worker", {"exec": {"command": ["/drain"]}}), "how long its preStop hook takes is unknown"),
         (with_grace("worker", 94), WORKER + "SIGKILL comes 94 s after the stop began"),
         (with_hook("worker", {"sleep": {"seconds": 6}}), "to 101 or more (its preStop hook takes 6 of them)"),
         (with_hook("worker", {"exec": {"command": ["sh", "-c", "sleep 20"]}}), "to 115 or more"),
@@ -388,7 +388,7 @@ def test_a_daemon_sets_pods_are_counted_as_it_says_and_it_must_say_so() -> None:
         manifests["relay"]["metadata"]["annotations"] = {"hookline/most-pods": "30"}
 
     [sentence] = found(everywhere)
-    assert sentence.startswith("rendered.yaml: DaemonSet relay: how many pods it has is for the cluster's nodes to say")
+    assert sentence.startswith("rendered.yaml: DaemonSet relay: the cluster's nodes decide how many pods it has")
     # 6 workers of 5, 3 receivers of 12, 30 relays of 2, and 3 that the database keeps for itself.
     assert found(on_thirty, max_connections=129) == []
     assert found(on_thirty, max_connections=128) != []

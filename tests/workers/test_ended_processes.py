@@ -16,7 +16,7 @@ from webhooks.inbox import transitions
 from webhooks.models import Attempt, Job
 from webhooks.states import AttemptOutcome, JobState
 from workers.runs import ended_processes
-from workers.runs.ended_processes import EndedRun, Watch, record_ended, told_by
+from workers.runs.ended_processes import EndedRun, Watch, outcome_of, record_ended
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -85,7 +85,7 @@ def watch_over(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> Watch:
     ],
 )
 def test_the_reason_says_how_the_process_ended(error: Any, told: tuple[AttemptOutcome, str]) -> None:
-    assert told_by(error) == told
+    assert outcome_of(error) == told
 
 
 def test_a_child_that_is_killed_while_another_goes_on_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:

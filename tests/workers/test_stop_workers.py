@@ -65,13 +65,13 @@ def test_the_fleet_stops_after_its_jobs_and_one_that_is_started_meanwhile_is_lef
     printed, errors = command.communicate(timeout=60)
     assert (command.returncode, errors, busy.wait(timeout=5)) == (0, "", 0)
     lines = printed.splitlines()
-    assert (lines[0], lines[-1]) == ("1 worker told to stop after the current jobs.", "All of them are gone.")
+    assert (lines[0], lines[-1]) == ("1 worker asked to stop after the current jobs.", "All of them are gone.")
     assert "1 worker still there: busy@test (1 job)" in lines
     assert stack.states()["running"] == 0
 
     assert fresh.poll() is None
     last = stopping(stack, "--queue", "default", "--stay-down")
-    assert last.communicate(timeout=60) == ("1 worker told to stop after the current jobs.\n", "")
+    assert last.communicate(timeout=60) == ("1 worker asked to stop after the current jobs.\n", "")
     assert fresh.wait(timeout=30) == STAY_DOWN
 
 
@@ -197,7 +197,7 @@ def test_of_those_that_do_not_answer_only_who_runs_jobs_of_the_queue_is_meant(
     assert Round(monkeypatch, queue="default").stop.find_unreached() == {}
 
 
-def told_by_command(monkeypatch: pytest.MonkeyPatch, *arguments: str, answers: list[dict[str, Any]]) -> list[str]:
+def printed_by_command(monkeypatch: pytest.MonkeyPatch, *arguments: str, answers: list[dict[str, Any]]) -> list[str]:
     """Run the command on a fleet that answers so and never stops anything but by itself; return its output's lines."""
     last_words = [
         answer(node, one["instance"], 50.0, is_stopping=True) for each in answers for node, one in each.items()
@@ -222,20 +222,20 @@ def told_by_command(monkeypatch: pytest.MonkeyPatch, *arguments: str, answers: l
     return output.getvalue().splitlines()
 
 
-NOT_TOLD = "1 worker not told, for want of an answer; stopping already, or lost: a@pod (1 job)."
+NOT_ASKED = "1 worker gave no answer and was not asked; stopping already, or lost: a@pod (1 job)."
 
 
 def test_the_command_waits_for_a_worker_that_was_stopping_already_and_does_not_promise_that_it_stays_down(
     monkeypatch: pytest.MonkeyPatch, db: None
 ) -> None:
     running_on("a@pod")
-    assert told_by_command(monkeypatch, "--wait", "--stay-down", answers=[answer("b@pod", "1", 50.0)]) == [
-        "1 worker told to stop after the current jobs.",
-        NOT_TOLD,
+    assert printed_by_command(monkeypatch, "--wait", "--stay-down", answers=[answer("b@pod", "1", 50.0)]) == [
+        "1 worker asked to stop after the current jobs.",
+        NOT_ASKED,
         "2 workers still there: a@pod (1 job), b@pod (0 jobs)",
         "1 worker still there: a@pod (1 job)",
         "All of them are gone.",
-        "CommandError: Not told to stay down, and may be started again: a@pod. Then say it once more.",
+        "CommandError: Not asked to stay down, and may be started again: a@pod. Then run this once more.",
     ]
 
 
@@ -243,8 +243,8 @@ def test_the_command_waits_although_all_of_the_workers_were_stopping_already(
     monkeypatch: pytest.MonkeyPatch, db: None
 ) -> None:
     running_on("a@pod")
-    printed = told_by_command(monkeypatch, "--wait", answers=[])
-    assert printed == [NOT_TOLD, "1 worker still there: a@pod (1 job)", "All of them are gone."]
+    printed = printed_by_command(monkeypatch, "--wait", answers=[])
+    assert printed == [NOT_ASKED, "1 worker still there: a@pod (1 job)", "All of them are gone."]
 
 
 def test_a_worker_is_gone_as_soon_as_another_of_its_name_answers(monkeypatch: pytest.MonkeyPatch, db: None) -> None:

@@ -3,14 +3,14 @@
     manifests   reads the files: workloads, their variables, probes and times
     deployed    what rules look at, with what the manifests cannot say
     names       what a migration is called
-    variables   what the programs are told
+    variables   which variables and queues the programs get
     secrets     which secrets they are given
     volumes     which files they find
     times       graces, drains, limits and the broker's timeouts
     probes      probes
     capacity    replicas, connections, memory
 
-Each rule yields one sentence for each mismatch: where, what is wrong, and what to do. Asks nothing of a cluster; what
+Each rule yields one sentence for each mismatch: where, what is wrong, and what to do. The cluster is not asked; what
 may be wrong there, whatever the manifests say, is a note.
 """
 

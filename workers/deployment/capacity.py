@@ -53,7 +53,7 @@ def database_connections(deployed: Deployed) -> Iterator[str]:
         largest, its = needed.most_common(1)[0]
         yield (
             f"At their most, and during a rollout, all pods open {needed.total()} connections to the database ({its} "
-            f"of them {largest}), which has {most} to give; raise its max_connections and tell it here "
+            f"of them {largest}), which has {most} to give; raise its max_connections and say so here "
             f"(--max-connections, or the annotation {MAX_CONNECTIONS_ANNOTATION}), have fewer workers, or add the "
             f"component pgbouncer-sidecar."
         )
@@ -63,17 +63,17 @@ def unknown_replicas(deployed: Deployed) -> Iterator[str]:
     for workload in deployed.workloads:
         if workload.manifest.kind == "DaemonSet" and workload.manifest.annotation(PODS_ANNOTATION) is None:
             yield (
-                f"{workload}: how many pods it has is for the cluster's nodes to say, and here it counts as one; tell "
+                f"{workload}: the cluster's nodes decide how many pods it has, and here it counts as one; give "
                 f"their number in its annotation {PODS_ANNOTATION}, or make it a Deployment."
             )
 
 
 def max_connections(deployed: Deployed) -> int:
-    """Return the database's max_connections: as told on the command line, by the manifests, or its default."""
+    """Return the database's max_connections: from the command line, from the manifests, or its default."""
     if deployed.around.max_connections is not None:
         return deployed.around.max_connections
-    told = (one.annotation(MAX_CONNECTIONS_ANNOTATION) for one in deployed.manifests if one.kind == "ConfigMap")
-    for given in filter(None, told):
+    annotations = (one.annotation(MAX_CONNECTIONS_ANNOTATION) for one in deployed.manifests if one.kind == "ConfigMap")
+    for given in filter(None, annotations):
         if not given.isdigit():
             raise UnreadableManifestError(f"The annotation {MAX_CONNECTIONS_ANNOTATION} is {given!r}, no number.")
         return int(given)

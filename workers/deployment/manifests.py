@@ -120,7 +120,7 @@ class Workload:
 
     @property
     def pre_stop_seconds(self) -> float | None:
-        """How long its preStop hook takes before SIGTERM; None if that cannot be told."""
+        """How long its preStop hook takes before SIGTERM; None if that is unknown."""
         hook = _at(self.container, "lifecycle", "preStop")
         if not hook:
             return 0.0

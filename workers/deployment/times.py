@@ -19,8 +19,8 @@ def unknown_hook_times(deployed: Deployed) -> Iterator[str]:
     for workload in deployed.workloads:
         if workload.pre_stop_seconds is None:
             yield (
-                f"{workload}: how long its preStop hook takes cannot be told, and SIGTERM waits for it; make it a "
-                f"sleep, or drop it."
+                f"{workload}: how long its preStop hook takes is unknown, and SIGTERM waits for it; make it a sleep, "
+                f"or remove it."
             )
 
 

@@ -1,4 +1,4 @@
-"""Rules on what the programs are told: their role, variables, and the queues of their arguments."""
+"""Rules on what the programs get: their role, their variables, and the queues in their arguments."""
 
 import re
 from collections.abc import Iterator

@@ -1,19 +1,19 @@
 """Whether a worker is ready, and whether it is alive: decided from what is known of it, without I/O.
 
-A liveness probe that fails has the worker restarted, and with it the jobs of all its children cut off. So a worker is
-live unless it is certain that it is stuck, and that it is nobody else's fault:
+If a liveness probe fails, Kubernetes restarts the worker, and the jobs of all its children are cut off. So a worker is
+not live only if it is certainly stuck by its own fault. There are two such faults:
 
-- *its loop stands still* for as long as is allowed (HOOKLINE_STALLED_SECONDS), although the broker answers: while the
-  broker does not, the loop may well be waiting for it. Where the connection is lost, Celery waits up to half a minute
-  between its tries, so a broker that has come back gets RECONNECT_SECONDS.
-- *it makes no progress*: a child is free, messages of due jobs are there for it, broker and database answer, and it has
-  taken none for as long as is allowed.
+- *Its loop stands still.* It has not turned for HOOKLINE_STALLED_SECONDS, and the broker answers. While the broker does
+  not answer, the loop may be waiting for it. Where the connection was lost, Celery waits up to half a minute
+  between two tries, so after an outage the worker gets RECONNECT_SECONDS to connect.
+- *It makes no progress.* It has taken no job for HOOKLINE_STALLED_SECONDS, although a child is free, due jobs have
+  messages for it, and broker and database answer.
 
-Either must be found CONFIRMATIONS times in a row. A worker that is stopping is always live: its loop has ended, and
-what it waits for is its handlers. So is one that is told by an operator to consume from no queue.
+Either must be found CONFIRMATIONS times in a row. A worker that is stopping is always live: its loop has ended, and it
+waits for its handlers. So is a worker that consumes from no queue because an operator has said so.
 
-One that has not consumed yet is held for a while only to the broker's answer: while it gives none, the start is not the
-worker's to end, and a startup probe that failed would restart it for as long as the outage lasts.
+A worker that starts has not consumed yet. While the broker gives no answer, its startup probe succeeds: a restart would
+not bring the broker back. Once the broker answers, the probe fails until the worker consumes.
 """
 
 from dataclasses import dataclass
@@ -22,14 +22,14 @@ from enum import Enum
 from workers.probes.vital_signs import VitalSigns
 
 FRESH_SECONDS = 5.0
-"""The loop turns at least once a second; older than this, it is not consuming, whatever it said last."""
+"""The loop turns at least once a second. A worker whose last heartbeat is older than this is not consuming."""
 RECONNECT_SECONDS = 60.0
 CONFIRMATIONS = 2
 NOT_CONNECTED = "not connected to the broker"
 
 
 class Check(Enum):
-    """What gives reason to ask further."""
+    """What is to be checked by asking broker and inbox."""
 
     NONE = "none"
     START = "start"
@@ -39,7 +39,7 @@ class Check(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What broker and inbox said when asked. None is "does not answer", or not asked for want of need."""
+    """What broker and inbox answered. None: no answer, or not asked, since the answer was not needed."""
 
     broker_messages: int | None
     """Messages that wait on the broker in the worker's queues."""
@@ -59,7 +59,7 @@ def unready(signs: VitalSigns | None, *, now: float, is_stopping: bool) -> list[
 
 
 def needed_check(signs: VitalSigns | None, *, now: float, is_stopping: bool, stalled_seconds: float) -> Check:
-    """Return whether there is a reason to ask broker and inbox, and of what kind."""
+    """Return what is to be checked, if anything."""
     if signs is None or is_stopping or signs.is_ending:
         return Check.NONE
     if _stands_still(signs, now=now, for_seconds=stalled_seconds):
@@ -72,16 +72,16 @@ def needed_check(signs: VitalSigns | None, *, now: float, is_stopping: bool, sta
 
 
 def _stands_still(signs: VitalSigns, *, now: float, for_seconds: float) -> bool:
-    """Tell whether the loop has not turned for so long, and has no reason of its own.
+    """Tell whether the loop has not turned for so long, although it had no reason to wait.
 
-    On filesystem:// it waits where no child is free, while a thread goes on to say what is seen.
+    On filesystem:// the loop waits while no child is free; a thread goes on writing the signs.
     """
     waits_for_a_child = now - signs.seen_at <= for_seconds and signs.busy >= signs.processes > 0
     return now - signs.heartbeat_at > for_seconds and not waits_for_a_child
 
 
 class Liveness:
-    """Keeps what was found from one question to the next. `now` is the machine's monotonic clock throughout."""
+    """Keeps what the checks have found so far. `now` is always the machine's monotonic clock."""
 
     def __init__(self) -> None:
         self._found = 0
@@ -92,12 +92,12 @@ class Liveness:
         """Whether the broker did not answer when asked last."""
 
     def clear(self) -> None:
-        """Note that there is nothing to doubt."""
+        """Note that there is nothing to check."""
         self._found, self._broker_answers_since, self.faults = 0, None, []
         self.is_broker_silent = False
 
     def decide(self, reason: Check, signs: VitalSigns, answers: Answers, *, now: float) -> None:
-        """Take what was answered into account."""
+        """Decide by these answers whether the worker has a fault."""
         if answers.broker_messages is None:
             self.clear()
             self.is_broker_silent = True

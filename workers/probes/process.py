@@ -1,4 +1,4 @@
-"""What runs in the probe process: HTTP, the doubts about the parent, the metrics. It never forks, so it has threads."""
+"""What runs in the probe process: HTTP, the checks of the parent, the metrics. It never forks, so it has threads."""
 
 import time
 from collections.abc import Iterator
@@ -28,7 +28,8 @@ def serve(server: ProbeServer, shared: SharedSigns, reports: int, *, started_at_
     registry = CollectorRegistry()
     registry.register(Gauges(shared, started_at_seconds=started_at_seconds))
     check = LivenessCheck(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS)
-    # Without the one the counts would stand still, without the other /livez would keep its last verdict for ever.
+    # If one of these threads fails, the process ends and is started again: else runs would not be counted any more, or
+    # /livez would give its last answer for ever.
     start_thread("runs", partial(count_runs, reports, registry))
     start_thread("liveness", check.run)
     server.health = Health(live=check.live, ready=check.ready, started=check.started, registry=registry)
@@ -36,7 +37,7 @@ def serve(server: ProbeServer, shared: SharedSigns, reports: int, *, started_at_
 
 
 class LivenessCheck:
-    """Looks at the parent's vital signs, asks where there is doubt, and keeps the verdict for the probes."""
+    """Reads the parent's vital signs, asks broker and inbox where needed, and keeps the result for the probes."""
 
     def __init__(self, shared: SharedSigns, *, stalled_seconds: float, queue_check: QueueCheck | None = None) -> None:
         self._shared = shared
@@ -52,7 +53,7 @@ class LivenessCheck:
             time.sleep(LOOK_SECONDS)
 
     def look(self, *, now: float) -> None:
-        """Ask if there is a doubt and the last question is some time ago."""
+        """Ask broker and inbox if there is something to check, at most every ASK_SECONDS."""
         signs = self._last_signs()
         reason = liveness.needed_check(signs, now=now, is_stopping=is_stopping(), stalled_seconds=self._stalled_seconds)
         if signs is None or reason is Check.NONE:
@@ -79,7 +80,7 @@ class LivenessCheck:
         return ["has consumed nothing yet"]
 
     def _last_signs(self) -> VitalSigns | None:
-        # A parent that was stopped in the middle of a record has left the one before it.
+        # A parent that was halted while it wrote has left nothing that can be read: keep what was read last.
         self._signs = self._shared.read() or self._signs
         return self._signs
 

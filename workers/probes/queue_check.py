@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 class QueueCheck:
-    """The connections that the questions need, opened with the first."""
+    """Asks over connections of its own, which are opened with the first question."""
 
     def __init__(self) -> None:
         self._broker = Broker()
@@ -25,17 +25,17 @@ class QueueCheck:
         """What was wrong with the broker when it was asked last, in words that follow on "the broker"."""
 
     def ask(self, reason: Check, queues: Sequence[str], *, unstarted: int) -> Answers:
-        """Ask the broker; and the inbox too, if it is the progress that is in doubt and a message is there to take.
+        """Ask the broker; and the inbox too, if progress is to be checked and there is a message to take.
 
-        Any failure is the want of an answer, which is no reason for a restart: an outage may well raise what nobody has
-        foreseen, and must not end this process again and again, since Kubernetes would then restart the worker.
+        Any failure counts as "no answer", which is no reason for a restart. An outage may raise what nobody has
+        foreseen; if it ended this process again and again, Kubernetes would restart the worker.
         """
         try:
             messages = self._messages(queues)
             needs_inbox = reason is Check.PROGRESS and messages is not None and messages + unstarted > 0
             return Answers(broker_messages=messages, has_due_jobs=self._has_due_jobs(queues) if needs_inbox else None)
         except Exception as error:
-            logger.error("question failed", extra={"error": place_of(error)})
+            logger.error("broker or inbox could not be asked", extra={"error": place_of(error)})
             self._broker = Broker()  # The one there is may be in any state.
             return Answers(broker_messages=None, has_due_jobs=None)
 

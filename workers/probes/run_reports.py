@@ -1,8 +1,8 @@
-"""How runs ended, told by whoever knows it to the probe process, which counts them for the metrics.
+"""Reports to the probe process how runs ended, which it counts for the metrics.
 
-A child reports its own runs; the parent reports those whose process ended in mid-run. A report is one short line in a
-pipe: shorter than PIPE_BUF, so that those of many children do not mix, and never waited for: where the pipe is full or
-nobody reads, the count is short by one, and no run is late.
+A child reports its own runs; the parent reports those whose process ended in mid-run. A report is one line in a pipe,
+shorter than PIPE_BUF, so that lines of several children do not mix. Nobody waits for the pipe: where it is full or not
+read, one run is not counted, and none is delayed.
 """
 
 import os
@@ -16,7 +16,7 @@ from celery import signals
 from webhooks.states import AttemptOutcome
 
 ERROR = "error"
-"""Our own part of the run failed: the claim or the record, mostly for want of the database."""
+"""Our own part of the run failed: the claim or the record, mostly because the database was away."""
 DROPPED = "dropped"
 """There was no run: the message was one too many."""
 LONGEST_BYTES = 512

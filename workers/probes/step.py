@@ -5,7 +5,7 @@ holds at that moment stays locked in the child for ever, be it of libpq, of the 
 hangs. So nothing is served or asked on a thread of the parent. It forks the probe process before all others, while it
 has neither a connection nor a thread, and writes once a second, from the consumer's own loop, what it knows of itself
 into memory that both share (vital_signs.py). The probe process serves HTTP from that, asks broker and inbox
-over connections of its own (queue_check.py), and judges (liveness.py); it can do so too when the parent
+over connections of its own (queue_check.py), and decides (liveness.py), also while the parent
 stands still. It keeps none of the parent's files open, ends with the parent, and is started again if it ends alone.
 
 It costs about as much memory as one child does: 22 MB (PSS) beside eight of them.
@@ -84,7 +84,7 @@ class ProbeStep(bootsteps.StartStopStep):
         worker.timer.call_repeatedly(HEARTBEAT_SECONDS, self._tick)
 
     def close(self, worker: Any) -> None:
-        """Note that the loop has ended: from here on it does not beat, and is not expected to."""
+        """Note that the loop has ended: from here on it gives no heartbeat, and is not expected to."""
         self._signs.write(self._look(is_ending=True))
 
     def stop(self, worker: Any) -> None:
@@ -100,7 +100,7 @@ class ProbeStep(bootsteps.StartStopStep):
         self._keep_going()
         if self._worker.hub is not None:  # The timer is the loop's own.
             self._note_heartbeat()
-        elif not self._is_heartbeat_due:  # It has a thread, and the beat must be the loop's.
+        elif not self._is_heartbeat_due:  # The timer has a thread, and a heartbeat must come from the loop.
             self._is_heartbeat_due = True
             self._worker.consumer.call_soon(self._note_heartbeat)
         self._signs.write(self._look())
@@ -202,7 +202,7 @@ class Connection(bootsteps.StartStopStep):
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
     def start(self, consumer: Any) -> None:
-        """Do nothing: the loop's next beat tells that it consumes."""
+        """Do nothing: the loop's next heartbeat shows that it consumes."""
 
     def stop(self, consumer: Any) -> None:
         if _step is not None:

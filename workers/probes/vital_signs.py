@@ -1,7 +1,7 @@
 """What a worker's parent process lets its probe process know: a few facts, in memory that both share.
 
-The parent writes, the probe process reads, and neither ever waits for the other: a lock between them would be one more
-thing that a fork or a stopped process can leave behind. The reader tells a half-written record by its number.
+The parent writes, the probe process reads, and neither waits for the other: a fork, or a process that was halted, could
+leave a lock between them locked. The reader recognises a half-written record by its number.
 """
 
 import json

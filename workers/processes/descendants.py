@@ -82,17 +82,17 @@ def end_processes(*, at_once: bool = False) -> int:
 
 
 def retire() -> None:
-    """Have this child end as soon as the result of its run is with the parent, as one that is recycled does."""
+    """Have this child end as soon as the parent has the result of its run, as a recycled child does."""
     global _is_retired  # noqa: PLW0603  A process ends once.
     _is_retired = True
 
 
 def _be_the_handlers_own() -> None:
-    """Let go, in a process that a handler has forked, of what is the child's: its signals and its connections."""
+    """Give up, in a process that a handler has forked, what belongs to the child: its signals and connections."""
     for number in OURS:
         signal.signal(number, signal.SIG_DFL)
     for used in connections.all(initialized_only=True):
-        # Kept, for to close it would speak to the server or touch the file, on behalf of the child that still uses it.
+        # Kept open: to close it would end the session at the server, or touch the file, that the child still uses.
         _inherited.append(used)
         del connections[used.alias]
 
@@ -115,7 +115,7 @@ def _end_with(parent: int) -> None:
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    # One that nobody sends, and that billiard does not take for itself after this.
+    # A signal that nobody else sends, and for which billiard sets no handler after this.
     signal.signal(signal.SIGURG, die_with_the_parent)
     signal_at_parents_end(signal.SIGURG)
     die_with_the_parent()

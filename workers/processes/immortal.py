@@ -2,8 +2,9 @@
 
 CPython counts references inside the object, so to call a function is to write to the page that holds it, and a child
 then has a copy of the page. Since 3.12 an immortal object's count is left alone, and it is never freed:
-https://peps.python.org/pep-0683/. CPython makes some of its own objects so and has no call for others; there the count
-is written as it stands in None. An interpreter that keeps it in another way is found out first, and left alone.
+https://peps.python.org/pep-0683/. CPython makes some of its own objects so and has no call for others; theirs gets the
+count that None has. An interpreter that keeps counts in another way is recognised first, and left alone.
+HOOKLINE_IMMORTAL=off switches this off.
 """
 
 import gc

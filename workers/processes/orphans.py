@@ -1,6 +1,6 @@
-"""Ends what handlers of a child that has died had started: the processes are this one's then, for it is a subreaper.
+"""Ends the processes that a dead child's handlers had started. They are the parent's then, since it is a subreaper.
 
-They are the parent's children that are out of its group, and that it has not started itself. `descendants.py`
+They are those of its children that are not in its process group, and that it has not started itself. `descendants.py`
 has the rest.
 """
 
@@ -33,7 +33,7 @@ class Orphans(StartStopStep):
         _pool = worker.pool
         spare(*children_of(os.getpid()))
         adopt_orphans()
-        worker.timer.call_repeatedly(TICK_SECONDS, end_and_tell)
+        worker.timer.call_repeatedly(TICK_SECONDS, end_and_log)
         atexit.register(end_orphans)
 
 
@@ -63,7 +63,7 @@ def end_orphans() -> int:
     return killed
 
 
-def end_and_tell() -> None:
+def end_and_log() -> None:
     if killed := end_orphans():
         logger.warning("processes killed that an ended child had left", extra={"processes": killed})
 

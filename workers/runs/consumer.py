@@ -1,7 +1,7 @@
 """Celery's consumer without Celery's delays. It tries a broker that is away or refuses it for as long as it takes.
 
-kombu waits 2, 4, 6 … 30 s between its tries. All workers lose the broker in the same moment, so all would knock in the
-same moments, and the broker that has just come back would have all of them at once: each waits at random instead.
+kombu waits 2, 4, 6 … 30 s between its tries. All workers lose the broker in the same moment, so all would try again
+in the same moments, and a broker that has just come back would get all of them at once: here each waits at random.
 
 A broker that refuses the login or the virtual host ends Celery's tries, and one that refuses a queue does so after the
 connection is made; Celery would then start over at once, again and again, with a traceback. Here both are waited out.
@@ -45,7 +45,7 @@ class Consumer(consumer.Consumer):
     def ensure_connected(self, conn: Any) -> Any:
         """Connect, however often it takes; only a stop ends it. Of several nodes, all are tried before each wait."""
         waits, tries = own_waits(), 0
-        # What kombu calls irrecoverable, a refused login say, is mended by somebody while the worker waits.
+        # What kombu calls irrecoverable, a refused login say, may be put right by an operator while the worker waits.
         errors = (*conn.connection_errors, *conn.channel_errors, OperationalError, OSError)
         while True:
             try:
@@ -62,7 +62,7 @@ class Consumer(consumer.Consumer):
                 return conn
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Leave the cleaning up to Celery, with words for what its log is to say, and wait if it was refused."""
+        """Let Celery clean up, give its log the reason in words, and wait if the connection was refused its purpose."""
         reason = f"the broker {reasons.reason(exc)}"
         super().on_connection_error_after_connected(OperationalError(reason))
         if self._connected_at is None or time.monotonic() - self._connected_at >= SHORT_LIFE_SECONDS:

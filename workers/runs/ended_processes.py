@@ -1,13 +1,13 @@
 """Runs whose process ended in mid-run: seen by the worker's parent process, recorded by one of its children.
 
-The parent must not touch the database. It sees a child end, and knows which message the child had taken; it waits a
-moment, since a killed child may have company, and hands what it saw to the pool as work. Where the parent has ended
-too, nobody is left to tell, and the lease says it.
+The parent must not touch the database. It sees a child end, and knows which message the child had taken. It waits a
+moment, since other children may have been killed with it, and then has another child record the run. Where the parent
+has ended too, the job's lease runs out, and the relay records the run as lost.
 
-A child that exits or crashes has done so itself. One that is killed alone is killed for what it did, as far as anybody
-can tell. Either way the run counts as an attempt, so that what kills its process is dead after `max_attempts`. Where a
-child was killed in every place of the pool at once, it was not the run's doing. A child that ended by plan, crashed or
-reached its hard limit shows that not all were killed.
+A child that exits or crashes has ended by its run's fault. One that is killed alone is taken to be killed for what its
+run did. Either way the run counts as an attempt, so that a job that kills its process is dead after `max_attempts`.
+Where a child was killed in every place of the pool at once, the runs are not at fault, and are recorded as lost. A
+child that ended by plan, crashed or reached its hard limit shows that not all were killed.
 """
 
 import logging
@@ -37,14 +37,14 @@ from workers.stopping.flag import is_stopping
 
 TICK_SECONDS = 1.0
 SETTLE_SECONDS = 1.0
-"""How long after a child's end the others of its worker have to follow. A hard limit's SIGKILL comes after 0.1 s."""
+"""How long after a child's end its run is decided on: until then other children may be found to have ended, too."""
 AT_ONCE_SECONDS = 3.0
-"""Children killed at once may be noticed so long after each other: the parent replaces some before it sees others."""
+"""A child counts as killed together with another if it was found killed no longer than this before the other."""
 RECORD_SECONDS = 20.0
 RECORD_TRIES = 5
-"""How often runs are handed to the pool, each time to a child that ends before they are recorded."""
-_OWN_DOING = re.compile(r"exitcode [1-9]|signal \d+ \(SIG(SEGV|BUS|ABRT|ILL|FPE|SYS|TRAP|XCPU)\)")
-"""How no process ends that somebody else has killed."""
+"""How often runs are handed to the pool, if each child that gets them ends before it has recorded them."""
+_OWN_END = re.compile(r"exitcode [1-9]|signal \d+ \(SIG(SEGV|BUS|ABRT|ILL|FPE|SYS|TRAP|XCPU)\)")
+"""Ends of a process that no killer from outside produces: it has exited by itself, or crashed."""
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class RunRequest(request.Request):
             error = error.exc
         if _watch is None or self.worker_pid is None or not isinstance(error, (WorkerLostError, TimeLimitExceeded)):
             return
-        kind, reason = told_by(error)
+        kind, reason = outcome_of(error)
         _watch.saw(
             EndedRun(
                 job_id=int(self.args[0]),
@@ -82,7 +82,7 @@ class RunRequest(request.Request):
         )
 
 
-def told_by(error: WorkerLostError | TimeLimitExceeded) -> tuple[AttemptOutcome, str]:
+def outcome_of(error: WorkerLostError | TimeLimitExceeded) -> tuple[AttemptOutcome, str]:
     """Return the outcome that Celery's error amounts to, and the reason in a sentence."""
     if isinstance(error, TimeLimitExceeded):
         reason = f"The hard time limit of {error.args[0]:g} s was reached, and the process was killed."
@@ -92,7 +92,7 @@ def told_by(error: WorkerLostError | TimeLimitExceeded) -> tuple[AttemptOutcome,
 
 
 class Watch(StartStopStep):
-    """The parent's eye on its children: a step of the Celery worker, with a timer of its own."""
+    """Watches the parent's children: a step of the Celery worker, with a timer of its own."""
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
@@ -100,7 +100,7 @@ class Watch(StartStopStep):
         self._worker = worker
         self._ended: deque[tuple[float, EndedRun]] = deque()
         self._judged: deque[tuple[Sequence[EndedRun], int]] = deque()
-        """What a child is to record, and how often one has been given it."""
+        """Runs that a child is to record, and how often one has been asked to."""
         self._killed_at: dict[int, float] = {}
         """When in each place of the pool a child was last found to have been killed."""
 
@@ -116,9 +116,9 @@ class Watch(StartStopStep):
         self._ended.append((time.monotonic(), run))
 
     def _found_ended(self, flush_queues: Callable[[Any], None], child: Any) -> None:
-        """Note where a child was killed, by somebody else than this parent at its run's hard limit."""
+        """Note in which place of the pool a child was killed, unless this parent did so at its run's hard limit."""
         at_limit = {run.pid for _, run in list(self._ended) if run.kind is AttemptOutcome.HARD_LIMIT}
-        if child.exitcode and not _OWN_DOING.search(human_status(child.exitcode)) and child.pid not in at_limit:
+        if child.exitcode and not _OWN_END.search(human_status(child.exitcode)) and child.pid not in at_limit:
             self._killed_at[child.index] = time.monotonic()
         flush_queues(child)
 
@@ -138,8 +138,8 @@ class Watch(StartStopStep):
         """Return the run as lost if its process was killed, and about then one in every place of the pool."""
         children = self._worker.pool.num_processes
         killed = [at for at in list(self._killed_at.values()) if at >= seen_at - AT_ONCE_SECONDS]
-        is_own_doing = run.kind is not AttemptOutcome.CRASHED or _OWN_DOING.search(run.reason)
-        if is_own_doing or children == 1 or len(killed) < children:
+        is_own_end = run.kind is not AttemptOutcome.CRASHED or _OWN_END.search(run.reason)
+        if is_own_end or children == 1 or len(killed) < children:
             return run
         return replace(run, kind=AttemptOutcome.LOST, reason=f"All processes of the worker ended at once. {run.reason}")
 
@@ -159,7 +159,7 @@ _watch: Watch | None = None
 
 
 def record_ended(runs: Sequence[EndedRun], worker: str) -> None:
-    """Record runs that their own process could not. What is not recorded here, the lease records."""
+    """Record runs whose process has ended. One that is not recorded here is lost once its lease runs out."""
     for run in runs:
         try:
             database.run(partial(_record, run.job_id, run.handler, run.kind, run.reason, worker=worker, pid=run.pid))

@@ -61,9 +61,9 @@ class HandlerWindow:
         return time.monotonic() - self._started
 
     def leave(self) -> None:
-        """Give the signals back. A SIGTERM that came takes its effect now, unless the worker stops and had sent it.
+        """Restore the signal handlers. A SIGTERM that came meanwhile takes effect now, unless it came from a stop.
 
-        Then the run is recorded, and the child tells its parent so, and ends as it would have without.
+        In a stop the run is recorded first, and the child then ends as any other does.
         """
         signal.signal(signal.SIGUSR1, self._on_soft_limit)
         signal.signal(signal.SIGTERM, self._on_term)

@@ -1,7 +1,7 @@
-"""Says from a worker's start on, as long as it is so, that its inbox cannot be used: the database is away, or bare.
+"""Logs at a worker's start, until it is no longer so, that its inbox cannot be used: no database, or not migrated.
 
-No message comes from such an inbox, and so no child would find out. The parent must not touch the database: it has a
-child ask, and logs the answer. Once the inbox could be used, a child that cannot claim says so itself.
+From such an inbox no message comes, so no child would notice. The parent must not touch the database: it has a child
+ask, and logs the answer. Once the inbox can be used this ends: from then on a child that cannot claim logs so itself.
 """
 
 import logging
@@ -54,14 +54,14 @@ class InboxCheck(StartStopStep):
             self._timer.cancel()
 
     def _ask_again(self, _error: ExceptionInfo) -> None:
-        """The child has ended meanwhile."""
+        """Ask again at the next tick: the child has ended before it could answer."""
         self._is_asked = False
 
 
 def inbox_fault() -> str:
     """Return why the inbox cannot be used, or nothing."""
     try:
-        # What each run does first, of a job that there is not: it changes nothing, and asks for all that a claim needs.
+        # A claim of a job that does not exist: it changes nothing, and needs all that any claim needs.
         database.run(partial(transitions.claim, 0, worker="", pid=0, lease_seconds=0.0))
     except Error as error:
         return f"the database {database.reason(error)}"

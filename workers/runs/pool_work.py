@@ -1,7 +1,7 @@
 """Has a child of the pool do what the worker's parent process must not: speak to the database.
 
-Such work takes a place in the pool, as a message does, since its end gives one back. Otherwise a message more than
-there are children would be with the pool, behind a run that may be long, and no stop would hand it back to the broker.
+Such work takes a place in the pool, as a message does. Otherwise the pool would hold one message more than it has
+children: that message would wait behind a run that may be long, and a stop would not hand it back to the broker.
 """
 
 from collections.abc import Callable
@@ -23,5 +23,5 @@ def do_in_child(worker: Any, function: Callable[..., Any], *args: Any, **options
     if worker.semaphore is None:  # Without an event loop, the pool itself waits for a free child.
         start()
     elif not worker.semaphore.acquire(start):
-        # Before the messages that wait, whose runs may be long: what it records has a lease that runs out.
+        # Put it before the messages that wait, whose runs may be long: the runs that it records have leases that end.
         worker.semaphore._waiting.rotate(1)

@@ -60,7 +60,7 @@ class HandlerTask(Task[[int], str]):
             logger.warning("message dropped: unknown version", extra={"job": job_id, "version": version})
             return "dropped"
         if is_stopping():
-            # It was on its way to this child at the word to stop. Its job waits in the inbox; the relay publishes it.
+            # It was on its way to this child when the stop began. Its job waits in the inbox; the relay publishes it.
             return "handed back"
         subscription = under_limits(self.subscription, self.request.get("timelimit"))
         window = HandlerWindow(subscription)
@@ -96,7 +96,7 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
     except Error as error:
         if not database.is_outage(error):
             raise
-        # The relay publishes it again. A claim whose answer was lost is the lease's.
+        # The relay publishes it again. If it was claimed and only the answer was lost, its lease runs out.
         _unclaimed.failed(f"the database {database.reason(error)}")
         time.sleep(PAUSE_SECONDS)
         return "left to the relay"
@@ -155,7 +155,7 @@ def close_spoilt_connections() -> bool:
 def _record(
     subscription: Subscription, job: ClaimedJob, outcome: Outcome, *, claimed: float, lease_seconds: float
 ) -> Any:
-    """Record the outcome, trying for as long as the lease gives; then the relay records the run as lost."""
+    """Record the outcome, trying until the lease ends; after that the relay records the run as lost."""
     is_bare = False
     while True:
         held = time.monotonic() - claimed
@@ -173,7 +173,7 @@ def _record(
             elif is_bare:
                 raise
             else:
-                # Whatever it is that cannot be stored, that the run has failed can.
+                # Something in the outcome cannot be stored. That the run has failed can be.
                 is_bare = True
                 message = f"The outcome was unfit to record: {type(error).__name__}"
                 outcome = Outcome(kind=AttemptOutcome.FAILED, message=message)

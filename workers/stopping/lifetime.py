@@ -1,6 +1,6 @@
 """A worker's lifetime: after HOOKLINE_WORKER_MAX_SECONDS it stops warmly, for whoever supervises it to start it afresh.
 
-A tenth more or less, by chance, so that workers which were started together do not stop together.
+A tenth more or less, at random, so that workers which were started together do not stop together.
 """
 
 import logging

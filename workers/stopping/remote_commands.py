@@ -1,6 +1,7 @@
-"""What a worker answers to over Celery's remote control: who it is, and that it is to stop.
+"""What a worker does when it is asked over Celery's remote control: says which worker it is, or stops.
 
-Imported in a worker's parent process, where Celery finds the commands by their registration. `remote_stop.py` asks.
+Imported in a worker's parent process, where Celery finds the commands by their registration. `remote_stop.py` sends
+them.
 """
 
 import logging
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 @inspect_command()
 def hookline_worker(state: Any, **_options: Any) -> dict[str, Any]:
-    """Say who this worker is, since when it runs, by durations alone, and what it consumes from."""
+    """Say which worker this is, for how long it has run, and from which queues it consumes."""
     return _answer(state)
 
 
@@ -30,9 +31,9 @@ def hookline_worker(state: Any, **_options: Any) -> dict[str, Any]:
 def hookline_stop(
     state: Any, instances: Sequence[str] = (), stay_down: bool = False, **_options: Any
 ) -> dict[str, Any]:
-    """Stop after the current jobs, if this worker is one of those that are meant; say who it is, and whether it stops.
+    """Stop after the current jobs if this worker is among `instances`; answer as `hookline_worker` does.
 
-    The answer is the last that the worker gives.
+    A worker that stops gives no further answer.
     """
     if INSTANCE in instances and not is_stopping():
         logger.info("worker stops: it was asked to", extra={"stay_down": stay_down})

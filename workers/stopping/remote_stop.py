@@ -1,4 +1,4 @@
-"""Stops every worker of the fleet once: asks who is there, tells those who are to stop, watches them go.
+"""Stops every worker once: finds those that run, asks them to stop, and watches until they have ended.
 
 Over Celery's remote control, which each of the brokers carries; `remote_commands.py` is the other end. Every round asks
 again, so that a worker which was just connecting hears it too. Clocks are not compared: a worker tells its age, and is
@@ -36,7 +36,7 @@ class AskedWorker:
     is_replaced: bool = False
 
     def stops(self) -> bool:
-        """Whether it has heard: it says so, or has said nothing for long."""
+        """Whether it stops: it says so, or has given no answer for SILENT_ROUNDS."""
         return self.is_stopping or self.is_replaced or self.silent_rounds >= SILENT_ROUNDS
 
     def is_gone(self, running: Mapping[str, int]) -> bool:
@@ -53,7 +53,7 @@ class RemoteStop:
     asked: dict[str, AskedWorker] = field(default_factory=dict)
     """By the worker's instance."""
     unreached: set[str] = field(default_factory=set)
-    """Nodes that run jobs and have never answered: they were stopping already, or are lost."""
+    """Nodes that run jobs by the inbox and have never answered: they were stopping already, or are lost."""
     _answered: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
     _rounds: int = 0
@@ -72,7 +72,7 @@ class RemoteStop:
             self._take(answers)
             if waiting := {instance: asked.node for instance, asked in self.asked.items() if not asked.stops()}:
                 arguments = {"instances": sorted(waiting), "stay_down": self.stay_down}
-                # Whoever hears this says so with its last words, and whoever does not is asked again.
+                # A worker that gets this answers that it stops. One that does not answer is asked again next round.
                 nodes = sorted(set(waiting.values()))
                 self._take(self._ask(connection, "hookline_stop", arguments=arguments, destination=nodes))
 
@@ -104,11 +104,11 @@ class RemoteStop:
             return True
         if self.queue and self.queue not in answer["queues"]:
             return False
-        # Whoever got the first question was there before it; later ones also reach those that were started since.
+        # A worker that answers the first round ran before it; later rounds also reach workers that were started since.
         return self._rounds == 1 or answer["age_seconds"] >= time.monotonic() - self._started
 
     def all_stop(self) -> bool:
-        """Whether enough rounds have been made to know, and everybody who was asked has heard."""
+        """Whether enough rounds have been made to know, and each worker that was asked stops."""
         return self._rounds >= SILENT_ROUNDS and all(asked.stops() for asked in self.asked.values())
 
     def find_unreached(self) -> dict[str, int]:

@@ -15,7 +15,7 @@ from webhooks.subscriptions.installed import installed_subscriptions
 from workers.stopping.remote_stop import RemoteStop
 
 EXTRA_SECONDS = 30.0
-"""How much longer than a worker's own grace the command waits, unless told otherwise."""
+"""How much longer than a worker's own grace the command waits, unless --timeout says otherwise."""
 
 
 class Command(BaseCommand):
@@ -57,7 +57,7 @@ class Command(BaseCommand):
             raise CommandError(f"The database {database.reason(error)}.") from None
         if unreached and stay_down:
             names = ", ".join(unreached)
-            raise CommandError(f"Not told to stay down, and may be started again: {names}. Then say it once more.")
+            raise CommandError(f"Not asked to stay down, and may be started again: {names}. Then run this once more.")
 
     def _ask_all(self, stop: RemoteStop, deadline: float) -> None:
         while not stop.all_stop() and time.monotonic() < deadline:
@@ -65,19 +65,19 @@ class Command(BaseCommand):
         if deaf := sorted(asked.node for asked in stop.asked.values() if not asked.stops()):
             raise CommandError(f"Asked to stop, and not stopping yet at the timeout: {', '.join(deaf)}.")
         if stop.asked:
-            self.stdout.write(f"{workers(len(stop.asked))} told to stop after the current jobs.")
+            self.stdout.write(f"{workers(len(stop.asked))} asked to stop after the current jobs.")
 
     def _find_unreached(self, stop: RemoteStop, *, is_awaited: bool) -> dict[str, int]:
         unreached = stop.find_unreached()
         whose = f" that takes jobs from {stop.queue}" if stop.queue else ""
         if not stop.asked and not unreached:
-            self.stdout.write(f"No worker{whose} answers; none was told to stop.")
+            self.stdout.write(f"No worker{whose} answers; none was asked to stop.")
         elif not stop.asked and not is_awaited:
             raise CommandError(f"No worker{whose} answers; by the inbox jobs run on {', '.join(unreached)}.")
         elif unreached:
             count = workers(len(unreached))
             self.stdout.write(
-                f"{count} not told, for want of an answer; stopping already, or lost: {listed(unreached)}."
+                f"{count} gave no answer and was not asked; stopping already, or lost: {listed(unreached)}."
             )
         return unreached
 
