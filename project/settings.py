@@ -63,7 +63,7 @@ else:
 HOOKLINE_BROKER_CA_FILE = env.authorities("HOOKLINE_BROKER_CA_FILE", "")
 HOOKLINE_BROKER_TLS_VERIFY = env.bool("HOOKLINE_BROKER_TLS_VERIFY", True)
 HOOKLINE_OPERATOR_USER = env.str("HOOKLINE_OPERATOR_USER", "operator", validate=operator_name())
-HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", [])
+HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", ["workers.catalog"])
 
 HOOKLINE_SOURCES = env.source_names("HOOKLINE_SOURCES", ["github"]) or []
 HOOKLINE_SECRETS: dict[str, list[str]] = {}
@@ -149,7 +149,6 @@ INSTALLED_APPS = [
     "django.contrib.staticfiles",
     "webhooks",
     "workers",
-    "workers.catalog",
     *HOOKLINE_APPS,
 ]
 MIDDLEWARE = [

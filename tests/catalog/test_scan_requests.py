@@ -1,11 +1,15 @@
 """The bundled handler for pushes: which manifests it asks to scan."""
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db.models.functions import Now
 
 from tests.support.catalog_events import event, handle
+from tests.support.inbox_rows import make_delivery
 from webhooks.github import samples
+from webhooks.inbox.retention import Pruned, current_limits, prune
 from webhooks.subscriptions.event import Event
 from webhooks.subscriptions.installed import installed_subscriptions
 from workers.catalog.models import ScanRequest
@@ -69,3 +73,23 @@ def test_the_deletion_of_a_branch_makes_no_job() -> None:
     payload = push(deleted=True, after="0" * 40, commits=[], head_commit=None).payload
     names = {subscription.name for subscription in installed_subscriptions().matching("push", "", payload)}
     assert "catalog.request_scans" not in names
+
+
+@pytest.mark.parametrize("batch", [1, 2, 200])
+def test_old_scan_requests_go_with_the_deliveries_and_recent_ones_stay(batch: int) -> None:
+    make_delivery()
+    handle(event("push"))
+    old = list(ScanRequest.objects.order_by("pk").values_list("pk", flat=True))[:2]
+    ScanRequest.objects.filter(pk__in=old).update(requested_at=Now() - timedelta(days=31))
+    limits = current_limits()
+    assert limits is not None
+
+    def removed(**options: bool) -> Pruned:
+        return sum((one.pruned for one in prune(limits, batch=batch, **options)), Pruned())
+
+    assert removed(is_dry_run=True) == Pruned(app_rows=2)
+    assert ScanRequest.objects.count() == 3
+    assert removed() == Pruned(app_rows=2)
+    assert not ScanRequest.objects.filter(pk__in=old).exists()
+    assert removed() == Pruned()
+    assert ScanRequest.objects.count() == 1

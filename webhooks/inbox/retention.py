@@ -1,4 +1,5 @@
 """What is removed from the inbox, and when: payloads first, later the whole delivery with its jobs and attempts.
+Rows that apps have named are removed at the same age (app_rows.py).
 
 A delivery is removed once it was received, and last repeated, before the limit, and all its jobs are final and ended
 before the limit too. For a job that was run again, its last end counts. A dead job keeps its delivery longer, and the
@@ -21,7 +22,7 @@ from django.conf import settings
 from django.db import Error, transaction
 from django.db.models import Q, QuerySet
 
-from webhooks.inbox import database
+from webhooks.inbox import app_rows, database
 from webhooks.inbox.database import skip_locked
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.outage_log import OutageLog
@@ -58,6 +59,7 @@ class Pruned:
     jobs: int = 0
     attempts: int = 0
     payloads: int = 0
+    app_rows: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
         return Pruned(
@@ -65,6 +67,7 @@ class Pruned:
             jobs=self.jobs + other.jobs,
             attempts=self.attempts + other.attempts,
             payloads=self.payloads + other.payloads,
+            app_rows=self.app_rows + other.app_rows,
         )
 
 
@@ -95,6 +98,7 @@ def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> It
     """
     yield from prune_deliveries(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_payloads(limits, batch=batch, is_dry_run=is_dry_run)
+    yield from prune_app_rows(limits, batch=batch, is_dry_run=is_dry_run)
 
 
 def prune_deliveries(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
@@ -107,6 +111,12 @@ def prune_payloads(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = Fal
     """Remove the payloads of deliveries that stay, as `prune` does."""
     for received in _old(_deliveries_with_payload, limits.payloads, batch):
         yield Batch(_prune_payloads(received, limits, is_dry_run=is_dry_run), received[-1].at)
+
+
+def prune_app_rows(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
+    """Remove what apps have named and is as old as a delivery that goes, as `prune` does."""
+    for old in app_rows.old_rows(limits.deliveries, batch=batch):
+        yield Batch(Pruned(app_rows=old.rows.count() if is_dry_run else _delete(old.rows)), old.reached)
 
 
 class Received(NamedTuple):

@@ -1,4 +1,4 @@
-"""The Django app of the handlers that Hookline brings along."""
+"""The Django app of the handlers that Hookline brings along. It is what HOOKLINE_APPS names where it is not given."""
 
 from django.apps import AppConfig
 
@@ -7,3 +7,9 @@ class CatalogConfig(AppConfig):
     name = "workers.catalog"
     label = "catalog"
     verbose_name = "Catalog"
+
+    def ready(self) -> None:
+        from webhooks.inbox.app_rows import prune_old_rows
+        from workers.catalog.models import ScanRequest
+
+        prune_old_rows(ScanRequest, inserted_at="requested_at")

@@ -51,7 +51,7 @@ def _prune(limits: Limits, stop: Event, *, is_dry_run: bool) -> tuple[Pruned, Er
             for batch in prune(limits, is_dry_run=is_dry_run):
                 pruned += batch.pruned
                 bar.set_description(f"received {batch.reached:%Y-%m-%d %H:%M}", refresh=False)
-                bar.update(batch.pruned.deliveries + batch.pruned.payloads)
+                bar.update(batch.pruned.deliveries + batch.pruned.payloads + batch.pruned.app_rows)
                 if stop.is_set():
                     break
         except Error as error:
@@ -63,6 +63,7 @@ def _lines(pruned: Pruned, limits: Limits) -> Iterator[str]:
     yield f"deliveries: {pruned.deliveries:,}  (received before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
     yield f"their jobs: {pruned.jobs:,}"
     yield f"their attempts: {pruned.attempts:,}"
+    yield f"rows of apps: {pruned.app_rows:,}  (inserted before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
     yield f"payloads: {pruned.payloads:,}  (received before {limits.payloads:%Y-%m-%d %H:%M} UTC)"
 
 
