@@ -1,0 +1,1 @@
+"""Example: call an HTTP API, and try again when it is busy."""

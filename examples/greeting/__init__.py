@@ -1,0 +1,1 @@
+"""Example: comment on a new pull request once."""

@@ -1,0 +1,1 @@
+"""Example: keep a table of merged pull requests."""

@@ -1,0 +1,1 @@
+"""Example: a slow job on a queue of its own."""
