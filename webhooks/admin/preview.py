@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import orjson
 from django.db.models import BinaryField, F, Func, Value
 
-from webhooks.github.payload import PayloadError, parse
+from webhooks.github.payload import PayloadError, media_type, parse
 from webhooks.models import Delivery, Payload
 
 LONGEST = 64 * 1024
@@ -33,8 +33,7 @@ def preview(delivery: Delivery) -> Preview | None:
 
 def content_type(delivery: Delivery) -> str:
     """Return the type that the body came with, without its parameters."""
-    stored = delivery.headers.get("Content-Type", "")
-    return str(stored).partition(";")[0].strip().lower()
+    return media_type(str(delivery.headers.get("Content-Type", "")))
 
 
 def _indented(raw: bytes, kind: str) -> str | None:

@@ -47,7 +47,7 @@ class DeadJob:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Summary:
+class InboxSummary:
     """The inbox in numbers. Queues and handlers that are installed are there, with zeros too."""
 
     at: datetime
@@ -68,13 +68,13 @@ class Summary:
         return max(0.0, round((self.at - counts.waiting_since).total_seconds(), 3))
 
 
-def summarise() -> Summary:
+def summarise() -> InboxSummary:
     """Read the summary from the database."""
     total, queues, handlers = JobCounts(), _installed_queues(), _installed_handlers()
     for handler, queue, state, count, waiting_since in _grouped():
         for counts in (total, queues.setdefault(queue, JobCounts()), handlers.setdefault(handler, JobCounts())):
             counts.add(JobState(state), count, waiting_since)
-    return Summary(
+    return InboxSummary(
         at=database_time() or timezone.now(),
         deliveries=Delivery.objects.count(),
         jobs=total,

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from webhooks.durations import relative, rough
-from webhooks.inbox.summary import DEAD_SHOWN, UNFINISHED, DeadJob, Summary, summarise
+from webhooks.inbox.summary import DEAD_SHOWN, UNFINISHED, DeadJob, InboxSummary, summarise
 from webhooks.management.migrated import on_migrated_database
 from webhooks.states import JobState
 
@@ -53,7 +53,7 @@ class Command(BaseCommand):
             self.stdout.write(line)
 
 
-def as_json(summary: Summary) -> dict[str, Any]:
+def as_json(summary: InboxSummary) -> dict[str, Any]:
     return {
         "deliveries": summary.deliveries,
         "jobs": {state.value: count for state, count in summary.jobs.states.items()},
@@ -86,7 +86,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
     }
 
 
-def as_text(summary: Summary) -> Iterator[str]:
+def as_text(summary: InboxSummary) -> Iterator[str]:
     """Yield lines of at most WIDTH columns."""
     yield from _headline(summary)
     yield ""
@@ -100,26 +100,26 @@ def as_text(summary: Summary) -> Iterator[str]:
         yield from _dead(summary)
 
 
-def _headline(summary: Summary) -> Iterator[str]:
+def _headline(summary: InboxSummary) -> Iterator[str]:
     states, waiting = summary.jobs.states, summary.waiting_seconds(summary.jobs)
     age = "none waiting" if waiting is None else f"the oldest has waited {rough(timedelta(seconds=waiting))}"
     yield f"The inbox at {summary.at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC:"
     yield f"{summary.deliveries:,} deliveries, {sum(states.values()):,} jobs; {age}; {states[JobState.DEAD]:,} dead."
 
 
-def _queue_rows(summary: Summary) -> Iterator[list[str]]:
+def _queue_rows(summary: InboxSummary) -> Iterator[list[str]]:
     for name, counts in summary.queues.items():
         waiting = summary.waiting_seconds(counts)
         age = "-" if waiting is None else rough(timedelta(seconds=waiting))
         yield [name, *(f"{counts.states[state]:,}" for state in UNFINISHED), age]
 
 
-def _handler_rows(summary: Summary) -> Iterator[list[str]]:
+def _handler_rows(summary: InboxSummary) -> Iterator[list[str]]:
     for name, counts in summary.handlers.items():
         yield [name, *(f"{count:,}" for count in counts.states.values())]
 
 
-def _dead(summary: Summary) -> Iterator[str]:
+def _dead(summary: InboxSummary) -> Iterator[str]:
     """Yield the newest dead jobs, each with its error on a line of its own."""
     total = summary.jobs.states[JobState.DEAD]
     yield f"DEAD: all {total}" if total <= DEAD_SHOWN else f"DEAD: the newest {DEAD_SHOWN} of {total:,}"
