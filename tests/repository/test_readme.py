@@ -1,13 +1,20 @@
 """The README's first handler and its test work as they stand, and the links of all pages lead somewhere."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
-from tests.support.processes import ROOT, manage
+from tests.support.processes import ROOT, environment_without_settings
 
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob(".github/**/*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deploy/**/*.md")]
+PAGES = [
+    *ROOT.glob("*.md"),
+    *ROOT.glob(".github/**/*.md"),
+    *ROOT.glob("docs/**/*.md"),
+    *ROOT.glob("deploy/**/*.md"),
+    *ROOT.glob("examples/*.md"),
+]
 
 
 def anchors(page: Path) -> set[str]:
@@ -16,20 +23,25 @@ def anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_the_readmes_handler_is_found_and_passes_its_test(tmp_path: Path) -> None:
+def test_the_readmes_handler_passes_its_tests(tmp_path: Path) -> None:
     handler, test = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     (tmp_path / "acme").mkdir()
     (tmp_path / "acme/__init__.py").touch()
     (tmp_path / "acme/handlers.py").write_text(handler)
     (tmp_path / "acme/test_handlers.py").write_text(test)
-    checked = manage("check", HOOKLINE_APPS="acme", PYTHONPATH=tmp_path, HOOKLINE_DATA_DIR=tmp_path / "data")
-    assert (checked.returncode, checked.stderr) == (0, "")
-    command = f"{sys.executable} -m pytest --rootdir {tmp_path} -c /dev/null -p no:cacheprovider acme".split()
+    (tmp_path / "conftest.py").write_text('pytest_plugins = ["webhooks.testing.plugin"]\n')
+    command = [sys.executable, "-m", "deploy.app_tests", "acme", str(tmp_path), "-p", "no:cacheprovider"]
     tested = subprocess.run(
-        command, cwd=tmp_path, env={"PYTHONPATH": f"{ROOT}:{tmp_path}"}, capture_output=True, text=True
+        command, cwd=ROOT, env=environment_without_settings(os.environ), capture_output=True, text=True
     )
     assert tested.returncode == 0, tested.stdout + tested.stderr
-    assert "1 passed" in tested.stdout
+    assert "2 passed" in tested.stdout
+
+
+def test_the_readme_shows_what_make_app_lays_out() -> None:
+    for block in re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL):
+        laid_out = "".join(file.read_text() for file in (ROOT / "deploy/app_template").iterdir())
+        assert all(line in laid_out.replace("$name", "acme") for line in block.splitlines())
 
 
 def test_every_link_between_the_pages_leads_somewhere() -> None:
