@@ -47,7 +47,7 @@ inbox: $(RUN) ## Print what is in the inbox: jobs by state, queue and handler
 # --- Engineering -----------------------------------------------------------------------------------------------------
 
 test: export HOOKLINE_TEST_WHOLE = $(WHOLE)
-SIDE_BY_SIDE := -n auto --dist loadfile
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 ON_POSTGRES := HOOKLINE_TEST_DATABASE_URL="$$HOOKLINE_TEST_POSTGRES_URL"
 HAS_POSTGRES := $(VENV)/bin/python -m tests.support.services postgres || [ "$$HOOKLINE_REQUIRE_SERVICES" = 1 ]
 NO_POSTGRES := echo "not run for want of a service: postgres (the tests marked both_databases, a second time)"
