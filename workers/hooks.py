@@ -1,4 +1,4 @@
-"""What happens as a Celery worker starts and stops: tasks, queues, refusals. Hooks of Celery, wired in `connect`."""
+"""Hooks of Celery: what happens as a worker and its children start and stop. `connect` connects them."""
 
 import logging
 import os
@@ -35,13 +35,13 @@ def connect() -> None:
     signals.worker_process_init.connect(_leave_the_group, weak=False)
     signals.worker_process_init.connect(_limit_memory, weak=False)
     signals.worker_process_init.connect(count_growth, weak=False)
-    signals.worker_process_init.connect(_hear_sigterm, weak=False)
+    signals.worker_process_init.connect(_unblock_sigterm, weak=False)
     signals.worker_process_init.connect(_let_handlers_have_processes, weak=False)
     signals.worker_process_shutdown.connect(_leave_at_once, weak=False)
 
 
 def _prepare(instance: Any = None, **_options: Any) -> None:
-    # Celery's own worker comes with these, which no other process needs.
+    # These import Celery's own worker, which no other process needs.
     from workers.probes.step import ProbeStep
     from workers.processes.orphans import Orphans
     from workers.runs.ended_processes import Watch
@@ -74,7 +74,7 @@ def _mark_stopping(**_options: Any) -> None:
 
 
 def _limit_memory(**_options: Any) -> None:
-    """Let a wild allocation fail in its own job: in a container one that succeeds has the kernel kill all children.
+    """Let an allocation that is far too large fail in its own job. Else the kernel kills all of a container's children.
 
     Elsewhere than on Linux, this limit does not count what is allocated today, by mmap.
     """
@@ -94,8 +94,8 @@ def _leave_the_group(**_options: Any) -> None:
     os.setpgrp()
 
 
-def _hear_sigterm(**_options: Any) -> None:
-    """Undo in a child what `manage.py` has done: the first ones are forked with SIGTERM still held back."""
+def _unblock_sigterm(**_options: Any) -> None:
+    """Unblock SIGTERM in a child: the first ones are forked while it is still blocked, which `manage.py` does."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
@@ -104,7 +104,7 @@ def _let_handlers_have_processes(**_options: Any) -> None:
 
 
 def _leave_at_once(exitcode: int = 0, **_options: Any) -> None:
-    """End a child of a worker that stops: billiard's waits a second for a parent that no longer listens."""
+    """End a child of a worker that stops. Billiard would wait a second for the parent, which no longer reads."""
     if is_stopping():
         logging.shutdown()
         os._exit(exitcode)

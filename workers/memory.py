@@ -1,11 +1,13 @@
 """What a worker does about its memory before it forks, so that children share what they can. Decision 0008 has figures.
 
-A child starts with its parent's memory and pays only for the pages it writes to. The garbage collector writes to every
-object that it looks at, and a child's first full collection would copy all that the application has loaded: frozen
-objects are left alone. What Django and psycopg make at first use, and what Python notes in the first runs of a
-function, each child would make for itself: so the parent claims and records some jobs first, and rolls them back.
+A child starts with its parent's memory and pays only for the pages that it writes to.
 
-Nothing else before the fork may leave a connection to the database open: children would share it.
+- The garbage collector writes to every object that it looks at, so a child's first full collection would copy all that
+  the application has loaded. It leaves frozen objects alone.
+- Django and psycopg make some objects at first use, and Python notes something in the first runs of each function. So
+  that not each child makes these for itself, the parent claims and records some jobs first, and rolls them back.
+
+No connection to the database may be open at the fork: children would share it.
 """
 
 import gc
@@ -27,10 +29,10 @@ from webhooks.subscriptions.subscription import Backoff
 from workers.processes.immortal import make_immortal
 
 REHEARSED_RUNS = 20
-"""Python fits a function's code to what it meets, in its first runs. With five, children hold 1 % more."""
+"""Python adapts a function's code to its arguments in its first runs. With five runs, children hold 1 % more."""
 HEADERS = {"Content-Type": JSON}
 LONGEST_WAIT = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'"
-"""A migration may hold a table. Its worker starts without having rehearsed."""
+"""A migration may lock a table. Then the worker starts without a rehearsal."""
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ def rehearse() -> None:
 
 
 def _run_jobs() -> None:
-    # A name of its own: two workers that start at once would else wait for each other.
+    # A name of its own, or two workers that start at once would wait for each other.
     source = Source.objects.create(name=f"rehearsal-{uuid4()}")
     delivery = Delivery.objects.create(source=source, hook_id=0, guid=uuid4(), headers=HEADERS, body_bytes=2)
     Payload.objects.create(delivery=delivery, body=b"{}")

@@ -1,4 +1,4 @@
-"""Rules on size: replicas against the database's connections, children against memory, who says how many there are."""
+"""Rules on size: replicas against the database's connections, children against memory, and what sets the replicas."""
 
 from collections import Counter
 from collections.abc import Iterator

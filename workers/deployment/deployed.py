@@ -27,7 +27,7 @@ DEFAULTS: Mapping[str, float] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What the manifests cannot say: Hookline's own values, and those of database and broker."""
+    """What is not in the manifests: Hookline's own values, and those of database and broker."""
 
     subscriptions: Subscriptions
     apps: frozenset[str]
@@ -72,7 +72,7 @@ class Deployed:
         return [one for one in self.around.subscriptions if queues is None or one.queue in queues]
 
     def limit(self, subscription: Subscription, workload: Workload) -> float:
-        """Return its hard limit there. One as long as our own default may be that default, which manifests change."""
+        """Return its hard limit there. One that equals this process's default may be another default there."""
         if subscription.time_limit != self.around.default_time_limit:
             return subscription.time_limit
         return max(subscription.time_limit, value(workload, "HOOKLINE_TIME_LIMIT"))

@@ -11,7 +11,7 @@ from workers.stopping.times import LONGEST_MARGIN_SECONDS, SHORTEST_LIFETIME_SEC
 KILL_MARGIN_SECONDS = 5.0
 """Between the moment at which a process means to be gone and SIGKILL."""
 PROPAGATION_SECONDS = 5.0
-"""How long Services and ingresses may take to turn away from a pod, once it is known not to be ready."""
+"""How long Services and ingresses may go on sending to a pod that is known not to be ready."""
 CONSUMER_MARGIN_SECONDS = 60.0
 
 
@@ -86,7 +86,7 @@ def receiver_drain(deployed: Deployed) -> Iterator[str]:
         if drain + before < needed:
             yield (
                 f"{workload}: it stops listening {drain + before:g} s after the stop began, while its readiness probe "
-                f"takes {probe.patience_seconds:g} s to fail and others some more to turn away; set "
+                f"takes {probe.patience_seconds:g} s to fail, and Services some more to stop sending; set "
                 f"HOOKLINE_DRAIN_SECONDS to {needed:g} or more, or probe more often."
             )
 

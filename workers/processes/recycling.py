@@ -1,10 +1,10 @@
 """When a child is replaced: after HOOKLINE_CHILD_MAX_JOBS jobs, or once it holds HOOKLINE_CHILD_RECYCLE_MB more memory.
 
-Celery's limit on tasks counts more than jobs: messages whose job another child has, and what the worker itself has a
-child do. For memory, Celery compares the most that was ever resident, and a child inherits that from its parent: where
-the application alone holds more, every child would be replaced after each job, without a word. Here it is what the
-child has come to hold since its start. What a handler took and gave back counts no more; what it keeps does. Files and
-shared memory are not counted: a child maps them as it goes.
+Celery's limit on tasks counts more than jobs: also messages whose job another child has, and the worker's own work. For
+memory, Celery compares the most that was ever resident, and a child inherits that from its parent: if the application
+alone held more than the limit, every child would be replaced after each job, and nothing would say so. Here it is the
+memory that the child has gained since its start: what a handler keeps counts, what it took and gave back does not.
+Files and shared memory do not count, since a child maps them as it goes.
 """
 
 import itertools
@@ -36,7 +36,7 @@ def count_job() -> None:
 
 
 def count_growth(**_options: Any) -> None:
-    """Have this child compared by what it has come to hold from now on."""
+    """Have billiard compare the memory that this child gains from now on."""
     start_bytes = held_bytes()
 
     def grown_kb() -> int:
@@ -60,7 +60,7 @@ def held_bytes() -> int:
 
 
 def warn_of_little_room(**_options: Any) -> None:
-    """Say it at the start where the limit on all of a child's memory is near what it inherits."""
+    """Warn at the start if a child would reach the limit on its memory before it is replaced for its growth."""
     if not _STATM.exists():
         return
     inherited_mb = int(_STATM.read_text().split()[5]) * _PAGE_BYTES // MEGABYTE

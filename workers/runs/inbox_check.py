@@ -44,9 +44,9 @@ class InboxCheck(StartStopStep):
         if self._is_asked:
             return
         self._is_asked = True
-        do_in_child(self._worker, inbox_fault, callback=self._hear, error_callback=self._ask_again)
+        do_in_child(self._worker, inbox_fault, callback=self._take_answer, error_callback=self._ask_again)
 
-    def _hear(self, fault: str) -> None:
+    def _take_answer(self, fault: str) -> None:
         if fault:
             self._is_asked = False
             self._outages.failed(fault)

@@ -1,4 +1,4 @@
-"""System checks of a worker's times; workers also say them at their start. Each is one sentence."""
+"""System checks of a worker's times, each of one sentence; workers also log them at their start."""
 
 from collections.abc import Iterator
 from typing import Any

@@ -22,7 +22,7 @@ _stop_pipe: int | None = None
 
 def begin_stop(status: int = PLANNED) -> None:
     """Have the worker stop warmly, as SIGTERM does, and exit with `status`. Called in its parent process only."""
-    from celery.worker import state  # Celery's own worker comes with it, which no other process needs.
+    from celery.worker import state  # It imports Celery's own worker, which no other process needs.
 
     mark_stopping()
     if state.should_stop is None:
