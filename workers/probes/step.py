@@ -29,7 +29,6 @@ from webhooks.parent import signal_at_parents_end
 from webhooks.probe_server import ProbeServer
 from workers.probes.run_reports import open_reports
 from workers.probes.vital_signs import SharedSigns, VitalSigns
-from workers.processes.descendants import IS_LINUX, watch_parent
 from workers.processes.orphans import spare
 from workers.stopping.lifetime import stops_at
 
@@ -227,8 +226,6 @@ def _live_apart(parent: int, *, keep: tuple[int, ...]) -> None:
     signal_at_parents_end(signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(0)
-    if not IS_LINUX:
-        watch_parent(parent)
     set_event_loop(None)
     # The connections and pipes of the parent, whose other ends must see its end and not ours.
     first = 3

@@ -26,7 +26,6 @@ from billiard.pool import EX_RECYCLE
 from django.db import connections
 
 from webhooks.parent import signal_at_parents_end
-from webhooks.threads import start_thread
 
 IS_LINUX = sys.platform.startswith("linux")
 PR_SET_CHILD_SUBREAPER = 36
@@ -35,7 +34,6 @@ ENDING_SECONDS = 0.2
 KILLED_SECONDS = 2.0
 """How long killed processes have to be gone. One that another user owns cannot be killed, and is given up."""
 LOOK_SECONDS = 0.005
-PARENT_SECONDS = 1.0
 OURS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)
 """The signals for which a child has handlers of its own."""
 
@@ -104,9 +102,6 @@ def _end_with(parent: int) -> None:
     child: on filesystem:// that is a thread of the pool, which ends as a stop begins. A call into C that lets no signal
     through keeps the child until it returns.
     """
-    if not IS_LINUX:
-        watch_parent(parent)
-        return
 
     def die_with_the_parent(_number: int = 0, _frame: FrameType | None = None) -> None:
         if os.getppid() != parent:
@@ -119,17 +114,6 @@ def _end_with(parent: int) -> None:
     signal.signal(signal.SIGURG, die_with_the_parent)
     signal_at_parents_end(signal.SIGURG)
     die_with_the_parent()
-
-
-def watch_parent(parent: int) -> None:
-    """Have a thread end this process once its parent has ended: for where the kernel sends no signal then."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(PARENT_SECONDS)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    start_thread("parent", watch)
 
 
 def _helpers() -> Iterator[tuple[int, Any]]:
