@@ -13,12 +13,15 @@ from deploy.own_apps import DEFAULT_FOLDER, OwnAppsError, folder_of
 TEMPLATE = Path(__file__).with_name("app_template")
 PLUGIN = 'pytest_plugins = ["webhooks.testing.plugin"]'
 NEXT = """\
-{app}/handlers.py       has a handler; what it returns stands in the admin
-{app}/test_handlers.py  has its tests
+{app}/handlers.py has a handler; what it returns stands in the admin.
+{app}/test_handlers.py has its tests.
 
-  make app-test APPS={name}{folder}    runs its tests
-  make run APPS={name}{folder}         starts everything with it, and takes up what you change in it
-  make send EVENT=pull_request    sends it an event, from another terminal; `make inbox` counts what came of it
+  make app-test APPS={name}{folder}
+      runs its tests
+  make run APPS={name}{folder}
+      starts everything with it, and takes up what you change in it
+  make send EVENT=pull_request
+      sends it an event, from another terminal; `make inbox` counts what came of it
 """
 
 

@@ -67,7 +67,10 @@ class Samples:
         """Return one line on them, for a person."""
         jobs = self.jobs()
         states = ", ".join(f"{count} {state}" for state, count in sorted(jobs.items()))
-        line = f"{self.deliveries()} signed deliveries sent and stored; their {jobs.total()} jobs: {states}"
+        line = f"{self.deliveries()} signed deliveries sent and stored"
+        if not jobs:
+            return f"{line}; no handler here is subscribed to any of them"
+        line += f"; their {jobs.total()} jobs: {states}" if jobs.total() > 1 else f"; their one job: {states}"
         if self.are_done():
             return f"{line}, within {time.monotonic() - self.sent_at:.1f} s"
         return f"{line}. Not all were done after {seconds:.0f} s: see `manage.py inbox` and the worker's log"

@@ -105,6 +105,10 @@ def test_a_changed_handler_is_taken_up_and_other_commands_find_the_receiver(tmp_
     with on_terminal(command, environment(**place.settings)) as terminal:
         terminal.expect(r"Ctrl-C +stop")
         wait_until(lambda: sent("hello ben-example"), what="the new handler's result")
+        # Another terminal knows nothing of the app, and has the catalog, whose tables are not there.
+        counted = manage("inbox", **here)
+        assert counted.returncode == 0, counted.stderr
+        assert "acme.greet" in counted.stdout
         handlers.write_text(handlers.read_text().replace('"hello ', '"good morning '))
         terminal.expect("acme has changed: receiver, relay, worker start again\ntaken up\n")
         wait_until(lambda: sent("good morning ben-example"), what="the changed handler's result")

@@ -207,12 +207,12 @@ def check_writable() -> None:
         cursor.execute("UPDATE webhooks_source SET name = name WHERE id = 0")
 
 
-def is_migrated() -> bool:
-    """Ask the database whether every migration of this release has been applied."""
+def is_migrated(app: str | None = None) -> bool:
+    """Ask the database whether every migration of this release, or of one of its apps, has been applied."""
     from django.db.migrations.executor import MigrationExecutor  # A child of a worker never asks: it saves the memory.
 
     executor = MigrationExecutor(connection)
-    return not executor.migration_plan(executor.loader.graph.leaf_nodes())
+    return not executor.migration_plan(executor.loader.graph.leaf_nodes(app))
 
 
 def database_time() -> datetime | None:

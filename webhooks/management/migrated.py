@@ -11,10 +11,10 @@ from webhooks.inbox import database
 Result = TypeVar("Result")
 
 
-def on_migrated_database(work: Callable[[], Result]) -> Result:
-    """Return what the work returns. Raises CommandError."""
+def on_migrated_database(work: Callable[[], Result], *, app: str | None = None) -> Result:
+    """Return what the work returns; `app` is the only one whose tables it needs. Raises CommandError."""
     try:
-        if database.is_migrated():
+        if database.is_migrated(app):
             return work()
     except Error as error:
         raise CommandError(f"The database {database.reason(error)}; {_which()}.") from None
