@@ -16,6 +16,7 @@ from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
 from webhooks.github.payload import FORM
 from webhooks.github.signature import secret_fingerprint
 from webhooks.models import Delivery, Job, Payload, Source
+from webhooks.receiver import views
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscription
@@ -445,6 +446,14 @@ def test_a_repeat_must_be_signed_too() -> None:
     assert the_delivery().repeats == 0
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have deliveries wait for a commit for as long as this machine takes for twenty of them."""
+    monkeypatch.setattr(views.committer(), "_wait_seconds", 60.0)
+    monkeypatch.setattr("webhooks.inbox.committer.LONGEST_SECONDS", 60.0)
+
+
+@pytest.mark.usefixtures("patient")
 def test_a_delivery_that_comes_twenty_times_at_once_is_stored_once() -> None:
     guid = str(uuid.uuid4())
     with ThreadPoolExecutor(20) as senders:
@@ -454,6 +463,7 @@ def test_a_delivery_that_comes_twenty_times_at_once_is_stored_once() -> None:
     assert Job.objects.count() == Payload.objects.count() == 1
 
 
+@pytest.mark.usefixtures("patient")
 def test_twenty_first_deliveries_at_once_create_their_source_once() -> None:
     with ThreadPoolExecutor(20) as senders:
         answers = list(senders.map(lambda number: post(hook_id=number), range(20)))
