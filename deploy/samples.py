@@ -63,7 +63,7 @@ class Samples:
     def are_done(self) -> bool:
         return not set(self.jobs()) - FINAL
 
-    def told(self, seconds: float) -> str:
+    def in_words(self, seconds: float) -> str:
         """Return one line on them, for a person."""
         jobs = self.jobs()
         states = ", ".join(f"{count} {state}" for state, count in sorted(jobs.items()))

@@ -1,6 +1,7 @@
 """Starts everything on the embedded default, sends samples through it, and says where to look.
 
-It stays until told to stop. A stop is passed on once, and waited for: the worker's running handlers finish.
+It runs until a signal asks it to stop. It passes that on to the programs once, and waits
+until their running handlers are done.
 """
 
 import sys
@@ -70,7 +71,7 @@ class Session:
         self.supervisor = supervisor
         self.requests = requests
         self.early_exits: Counter[str] = Counter()
-        self.heard = 0
+        self.answered_requests = 0
         self.changes = Changes(preparation.own_folders())
 
     def accompany(self, *, is_new: bool) -> int:
@@ -148,7 +149,7 @@ class Session:
         if not self.requests.count:
             say(f"hookline: {self.failure('the supervisor has ended by itself', self.supervisor.own_log)}")
             return 1
-        self.heard = self.requests.count
+        self.answered_requests = self.requests.count
         say("\nstopping: waiting for running handlers")
         self.stop()
         say("stopped; `make run` carries on where this was")
@@ -159,8 +160,8 @@ class Session:
         self.supervisor.stop()
         while not self.supervisor.has_ended:
             time.sleep(POLL_SECONDS)
-            if self.requests.count > self.heard:
-                self.heard = self.requests.count
+            if self.requests.count > self.answered_requests:
+                self.answered_requests = self.requests.count
                 say(f"still waiting for running handlers, {preparation.stop_seconds()} s at most")
 
 
@@ -168,7 +169,7 @@ def summary(sent: samples.Samples, *, is_new: bool) -> str:
     """Return what happened and where to look, aligned."""
     url = receiver_url()
     rows = [
-        ("Samples", sent.told(SAMPLE_SECONDS)),
+        ("Samples", sent.in_words(SAMPLE_SECONDS)),
         ("", ""),
         ("Webhooks", f"{url}/webhooks/{settings.HOOKLINE_SOURCES[0]}"),
         ("Admin", f"{url}/admin/"),
