@@ -31,8 +31,8 @@ class FromGitHub(LatestRow):
 class Installation(FromGitHub):
     """An account that has installed the App. A deleted one stays: GitHub never gives its id again.
 
-    The account's name has a version of its own, the moment at which its delivery was received: an account can be renamed
-    while nothing of its installation changes.
+    The account's name has a version of its own, the moment at which its delivery was received: an account can be
+    renamed while nothing of its installation changes.
     """
 
     LATEST = ("app_slug", "repository_selection", "suspended_at")
