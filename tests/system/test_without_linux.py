@@ -61,7 +61,9 @@ def test_make_run_starts_says_what_cannot_be_had_there_and_stops(tmp_path: Path)
     place.settings |= without_linux()
     with place.started() as terminal:
         terminal.expect(r"This is not Linux: ")
-        terminal.expect(r"\d+ signed deliveries sent and stored(?s:.*)Ctrl-C +stop", seconds=180)
+        terminal.expect(
+            r"\d+ signed deliveries sent and stored; their (\d+) jobs: \1 succeeded(?s:.*)Ctrl-C +stop", seconds=180
+        )
         terminal.press(CTRL_C)
         assert terminal.exit_status() == 0
     assert "Traceback" not in terminal.output
