@@ -26,18 +26,26 @@ def order_of(limit: int, *sizes: int, gives_up: int | None = None) -> list[str]:
 
     async def run() -> list[str]:
         budget, told = ByteBudget(limit), []
+        may_leave = [asyncio.Event() for _ in sizes]
 
         async def hold(number: int, size: int) -> None:
             async with budget.share() as share:
                 await share.take(size)
                 told.append(f"got {number}")
-                await asyncio.sleep(0.02 * (number + 1))
+                await may_leave[number].wait()
                 told.append(f"left {number}")
 
+        async def until_none_can_go_on() -> None:
+            for _ in range(100):
+                await asyncio.sleep(0)
+
         holders = [asyncio.create_task(hold(number, size)) for number, size in enumerate(sizes)]
-        await asyncio.sleep(0.01)
+        await until_none_can_go_on()
         if gives_up is not None:
             holders[gives_up].cancel()
+        for event in may_leave:
+            event.set()
+            await until_none_can_go_on()
         await asyncio.gather(*holders, return_exceptions=True)
         return told
 
