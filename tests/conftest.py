@@ -12,6 +12,7 @@ from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.support import services
@@ -20,6 +21,10 @@ from tests.support.processes import environment_without_settings
 DATA_DIRECTORY = Path(tempfile.mkdtemp(prefix="hookline-tests-"))
 
 at_end = ExitStack()
+
+# How long a drawn example takes is this machine's affair.
+hypothesis.settings.register_profile("hookline", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("hookline")
 
 _LONGEST = (
     "test_faults",

@@ -190,7 +190,7 @@ STORY = [
 ]
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(STORY), again=st.lists(st.sampled_from(STORY), max_size=5))
 def test_any_order_and_number_of_the_same_events_ends_in_the_same_rows(order: list[Event], again: list[Event]) -> None:
     clear()

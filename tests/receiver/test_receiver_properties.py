@@ -11,7 +11,7 @@ from urllib.parse import quote_plus
 import pytest
 from django.conf import LazySettings
 from django.test import Client
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.support.receiving import fresh_receiver
@@ -159,7 +159,7 @@ def answer_to(request: Request, committer: Committer) -> tuple[int, Mapping[str,
     return reply.status, reply.body
 
 
-@settings(max_examples=repeats(600), suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=repeats(600))
 @given(request=requests())
 def test_the_rules_let_only_signed_deliveries_through_and_raise_nothing(request: Request) -> None:
     committer = CountingCommitter()
@@ -244,7 +244,7 @@ def send(request: Request) -> tuple[int, bytes]:
 @pytest.mark.both_databases
 @pytest.mark.usefixtures("receiver")
 def test_the_receiver_stores_what_is_signed_and_never_fails() -> None:
-    @settings(max_examples=repeats(150), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=repeats(150))
     @given(request=requests())
     def hold(request: Request) -> None:
         before = Delivery.objects.count()
@@ -263,7 +263,7 @@ def test_the_receiver_stores_what_is_signed_and_never_fails() -> None:
 @pytest.mark.both_databases
 @pytest.mark.usefixtures("receiver")
 def test_the_receiver_always_stores_what_is_signed_and_well_formed() -> None:
-    @settings(max_examples=repeats(50), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=repeats(50))
     @given(request=good_requests)
     def hold(request: Request) -> None:
         status, content = send(request)
