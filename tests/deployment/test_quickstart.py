@@ -190,7 +190,7 @@ def test_a_running_handler_finishes_however_often_ctrl_c_is_pressed(place: Place
     ]
 
 
-@pytest.mark.parametrize("seconds", [0, 4])  # Before the samples are done, and most likely after.
+@pytest.mark.parametrize("seconds", [0, 2])  # Before the samples are done, and most likely after.
 def test_a_program_that_does_not_stay_up_is_named_with_the_end_of_its_log(place: Place, seconds: int) -> None:
     place.add_app("heartless", __init__=FAILS_IN_THE_RELAY.format(seconds=seconds))
     with place.started() as terminal:

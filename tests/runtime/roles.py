@@ -54,7 +54,7 @@ def _drive(stack: Stack) -> None:
     assert "succeeded" in stack.manage("inbox")
     stack.manage("prune")
     stack.manage("check_deploy", str(_manifests(stack.directory)))
-    assert "1 worker told to stop" in stack.manage("stop_workers", "--wait")
+    assert "1 worker asked to stop" in stack.manage("stop_workers", "--wait")
     _stop(stack)
 
 

@@ -19,7 +19,7 @@ def hold_every_program(stack: Stack) -> None:
     stack.wait_until_drained()
     assert stack.states() == {"succeeded": 2}
     wait_until(lambda: "worker-" in workers_by_flower(port), what="Flower to see the worker")
-    assert "1 worker told to stop" in stack.manage("stop_workers", "--wait")
+    assert "1 worker asked to stop" in stack.manage("stop_workers", "--wait")
 
 
 def workers_by_flower(port: int) -> str:
