@@ -68,8 +68,7 @@ else
 		echo "Once more on PostgreSQL, the tests marked both_databases:"; \
 		$(ON_POSTGRES) $(VENV)/bin/coverage run -m pytest $(SIDE_BY_SIDE) -m both_databases; \
 	else $(NO_POSTGRES); fi
-	@# Of a process that was killed as it began or ended there is an empty file, or a journal without its file.
-	@find . -maxdepth 1 -name '.coverage.*' '(' -size 0 -o -name '*-journal' ')' -delete
+	@$(VENV)/bin/python -m tests.support.coverage_files
 	@$(VENV)/bin/coverage combine --quiet
 	@$(VENV)/bin/coverage report
 	@$(VENV)/bin/coverage report --fail-under=100 --include=$(WHOLLY_COVERED) >/dev/null \

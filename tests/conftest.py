@@ -51,13 +51,15 @@ _SKIPPED = "not run for want of a service: "
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Load the settings here: pytest-django, told of them in pyproject.toml, would load them before this file."""
+    """Load the settings here: pytest-django, told of them in pyproject.toml or the environment, loads them before."""
     for number in (signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_IGN:  # As a shell's background jobs have them; programs inherit it.
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     kept = environment_without_settings(os.environ)
     for name in set(os.environ) - set(kept):
         del os.environ[name]
+    if config.getoption("dist", "no") != "no" and not services.WORKER:
+        return  # It runs no test itself. What it put into the environment, its processes would begin with.
     os.environ["DJANGO_SETTINGS_MODULE"] = "project.settings"
     os.environ["HOOKLINE_DATA_DIR"] = str(DATA_DIRECTORY)
     if url := os.environ.get("HOOKLINE_TEST_DATABASE_URL"):
