@@ -21,7 +21,14 @@ from tests.support.terminal import CTRL_C, Terminal, on_terminal
 
 MAKEFILE = """
 run:
-\t@"$(PYTHON)" -m deploy.quickstart
+\t@"$(PYTHON)" {quickstart}
+"""
+PATIENT = """
+import pathlib, runpy
+from deploy import supervision
+
+supervision.CONFIGURATION = pathlib.Path(__file__).with_name("supervisord.conf")
+runpy.run_module("deploy.quickstart", run_name="__main__")
 """
 SLOW_HANDLERS = """
 import pathlib, time
@@ -61,6 +68,7 @@ class Place:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.data = directory / "data"
+        self.quickstart = "-m deploy.quickstart"
         self.settings: dict[str, object] = {
             "HOOKLINE_DATA_DIR": self.data,
             "HOOKLINE_PORT": free_port(),
@@ -73,11 +81,20 @@ class Place:
             (self.directory / name / f"{file}.py").write_text(text)
         self.settings |= {"HOOKLINE_APPS": name, "PYTHONPATH": self.directory}
 
+    def let_programs_start_slowly(self) -> None:
+        """Have the supervisor take a program that ends within a minute, not within ten seconds, for one that fails."""
+        text = (ROOT / "deploy" / "supervisord.conf").read_text()
+        text = text.replace("%(here)s/..", str(ROOT)).replace("startsecs=10", "startsecs=60")
+        (self.directory / "supervisord.conf").write_text(text)
+        (self.directory / "patient.py").write_text(PATIENT)
+        self.settings["PYTHONPATH"] = f"{self.directory}:{ROOT}"
+        self.quickstart = str(self.directory / "patient.py")
+
     @contextmanager
     def started(self) -> Iterator[Terminal]:
         """Run the quickstart as make runs it, which a Ctrl-C must not kill."""
         makefile = self.directory / "Makefile"
-        makefile.write_text(MAKEFILE)
+        makefile.write_text(MAKEFILE.format(quickstart=self.quickstart))
         command = ["make", "--no-print-directory", "-f", str(makefile), "run", f"PYTHON={sys.executable}"]
         with on_terminal(command, environment(**self.settings)) as terminal:
             yield terminal
@@ -190,9 +207,10 @@ def test_a_running_handler_finishes_however_often_ctrl_c_is_pressed(place: Place
     ]
 
 
-@pytest.mark.parametrize("seconds", [0, 2])  # Before the samples are done, and most likely after.
+@pytest.mark.parametrize("seconds", [0, 4])  # Before the samples are done, and most likely after.
 def test_a_program_that_does_not_stay_up_is_named_with_the_end_of_its_log(place: Place, seconds: int) -> None:
     place.add_app("heartless", __init__=FAILS_IN_THE_RELAY.format(seconds=seconds))
+    place.let_programs_start_slowly()
     with place.started() as terminal:
         assert terminal.exit_status() != 0
     assert "hookline: relay does not stay up (exit status 1)" in terminal.output
