@@ -46,7 +46,7 @@ def _set_up() -> None:
     try:
         django.setup()
     except Exception as error:
-        if "--traceback" in sys.argv or not settings.HOOKLINE_APPS:
+        if "--traceback" in sys.argv or settings.HOOKLINE_APPS == settings.HOOKLINE_DEFAULT_APPS:
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
         file, line, said = place.filename, place.lineno, str(error)

@@ -63,7 +63,8 @@ else:
 HOOKLINE_BROKER_CA_FILE = env.authorities("HOOKLINE_BROKER_CA_FILE", "")
 HOOKLINE_BROKER_TLS_VERIFY = env.bool("HOOKLINE_BROKER_TLS_VERIFY", True)
 HOOKLINE_OPERATOR_USER = env.str("HOOKLINE_OPERATOR_USER", "operator", validate=operator_name())
-HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", ["workers.catalog"])
+HOOKLINE_DEFAULT_APPS = ["workers.catalog"]
+HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", HOOKLINE_DEFAULT_APPS)
 
 HOOKLINE_SOURCES = env.source_names("HOOKLINE_SOURCES", ["github"]) or []
 HOOKLINE_SECRETS: dict[str, list[str]] = {}

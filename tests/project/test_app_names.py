@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from django.conf import settings
 from environs import ValidationError
 
+import manage as command_line
 from project.environment import app_names
 from tests.support.processes import manage
 
@@ -83,3 +85,16 @@ def test_an_app_without_handlers_is_named(folder: Path, name: str) -> None:
     assert done.returncode == 0
     told = name if name == "a_package" else "a_single_module"
     assert f"HOOKLINE_APPS names {told}, which has no handlers.py: it brings no handler." in done.stderr
+
+
+def test_a_fault_of_hookline_itself_is_not_said_to_be_one_of_the_teams_apps(monkeypatch: pytest.MonkeyPatch) -> None:
+    def set_up() -> None:
+        raise RuntimeError("boom")
+
+    monkeypatch.setattr("django.setup", set_up)
+    monkeypatch.setattr(settings, "HOOKLINE_APPS", settings.HOOKLINE_DEFAULT_APPS)
+    with pytest.raises(RuntimeError, match="boom"):
+        command_line._set_up()
+    monkeypatch.setattr(settings, "HOOKLINE_APPS", ["acme"])
+    with pytest.raises(SystemExit, match="HOOKLINE_APPS: importing the apps fails with RuntimeError: boom"):
+        command_line._set_up()
