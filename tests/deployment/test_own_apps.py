@@ -1,6 +1,5 @@
 """`make app`, the tests that it brings, `make run APPS=…`, a changed handler, and how the receiver is found."""
 
-import subprocess
 import sys
 from pathlib import Path
 
@@ -9,34 +8,22 @@ import pytest
 from deploy import own_apps
 from deploy.changes import Changes
 from tests.deployment.test_quickstart import Place
-from tests.support.processes import ROOT, environment, manage, wait_until
+from tests.support.processes import ROOT, environment, manage, run_module, wait_until
 from tests.support.terminal import CTRL_C, on_terminal
 from webhooks import local_run
 from webhooks.local_run import LocalRun
 
 
-def run(module: str, *arguments: object, cwd: Path = ROOT, **settings: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=cwd,
-        env=environment(**settings),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 def test_a_new_app_has_a_handler_and_tests_that_pass(tmp_path: Path) -> None:
-    made = run("deploy.new_app", "acme", tmp_path)
+    made = run_module("deploy.new_app", "acme", tmp_path)
     assert (made.returncode, made.stderr) == (0, "")
     assert f'make run APPS=acme DIR="{tmp_path}"' in made.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == ["acme", "conftest.py"]
-    tested = run("deploy.app_tests", "acme", tmp_path, "-q")
+    tested = run_module("deploy.app_tests", "acme", tmp_path, "-q")
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert "3 passed" in tested.stdout
     # As somebody runs them who knows nothing of make.
-    by_hand = run("pytest", "-q", cwd=tmp_path, HOOKLINE_APPS="acme", PYTHONPATH=ROOT)
+    by_hand = run_module("pytest", "-q", cwd=tmp_path, HOOKLINE_APPS="acme", PYTHONPATH=ROOT)
     assert by_hand.returncode == 0, by_hand.stdout + by_hand.stderr
 
 
@@ -54,7 +41,7 @@ def test_a_new_app_has_a_handler_and_tests_that_pass(tmp_path: Path) -> None:
 )
 def test_a_name_that_cannot_be_one_is_refused_in_a_sentence(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "old").mkdir()
-    refused = run("deploy.new_app", name, tmp_path)
+    refused = run_module("deploy.new_app", name, tmp_path)
     assert refused.returncode == 1
     assert refused.stderr.startswith("hookline: ")
     assert said in refused.stderr
@@ -64,14 +51,14 @@ def test_a_name_that_cannot_be_one_is_refused_in_a_sentence(tmp_path: Path, name
 
 def test_a_folder_that_cannot_be_written_is_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    refused = run("deploy.new_app", "acme", tmp_path / "file")
+    refused = run_module("deploy.new_app", "acme", tmp_path / "file")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "cannot be written: " in refused.stderr
 
 
 def test_a_conftest_that_was_there_before_stays_and_the_line_that_it_needs_is_said(tmp_path: Path) -> None:
     (tmp_path / "conftest.py").write_text("# mine\n")
-    made = run("deploy.new_app", "acme", tmp_path)
+    made = run_module("deploy.new_app", "acme", tmp_path)
     assert "this line in" in made.stdout
     assert 'pytest_plugins = ["webhooks.testing.plugin"]' in made.stdout
     assert (tmp_path / "conftest.py").read_text() == "# mine\n"
@@ -79,7 +66,7 @@ def test_a_conftest_that_was_there_before_stays_and_the_line_that_it_needs_is_sa
 
 @pytest.mark.parametrize("module", ["deploy.quickstart", "deploy.app_tests"])
 def test_an_app_that_is_not_there_is_named_with_its_folder(tmp_path: Path, module: str) -> None:
-    refused = run(module, "acme", tmp_path, HOOKLINE_DATA_DIR=tmp_path / "data")
+    refused = run_module(module, "acme", tmp_path, HOOKLINE_DATA_DIR=tmp_path / "data")
     assert refused.returncode == 1
     assert f"APPS=acme: there is no acme in {tmp_path}." in refused.stdout + refused.stderr
     assert not (tmp_path / "data").exists()
@@ -92,7 +79,7 @@ def test_without_a_folder_apps_lie_beside_the_checkout_in_one_of_their_own() -> 
 def test_a_changed_handler_is_taken_up_and_other_commands_find_the_receiver(tmp_path: Path) -> None:
     place = Place(tmp_path)
     here = {"HOOKLINE_DATA_DIR": place.data}
-    assert run("deploy.new_app", "acme", tmp_path).returncode == 0
+    assert run_module("deploy.new_app", "acme", tmp_path).returncode == 0
     handlers = tmp_path / "acme" / "handlers.py"
 
     def sent(said: str) -> bool:

@@ -7,7 +7,6 @@ import re
 import signal
 import socket
 import sqlite3
-import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from deploy.leftovers import remove_leftovers
-from tests.support.processes import ROOT, environment, free_port, manage, wait_until
+from tests.support.processes import ROOT, Done, environment, free_port, manage, run_module, wait_until
 from tests.support.terminal import CTRL_C, Terminal, on_terminal
 
 MAKEFILE = """
@@ -99,17 +98,9 @@ class Place:
         with on_terminal(command, environment(**self.settings)) as terminal:
             yield terminal
 
-    def run_to_the_end(self, **settings: object) -> subprocess.CompletedProcess[str]:
+    def run_to_the_end(self, **settings: object) -> Done:
         """Run it without a terminal, where it is expected to refuse."""
-        return subprocess.run(
-            [sys.executable, "-m", "deploy.quickstart"],
-            cwd=ROOT,
-            env=environment(**self.settings | settings),
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return run_module("deploy.quickstart", cwd=ROOT, **self.settings | settings)
 
     def get(self, port_name: str, path: str, password: str | None = None) -> int:
         with closing(http.client.HTTPConnection("127.0.0.1", int(str(self.settings[port_name])), timeout=10)) as asked:

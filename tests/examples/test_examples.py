@@ -2,13 +2,11 @@
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, environment, wait_until
+from tests.support.processes import ROOT, run_module, wait_until
 from tests.support.stack import running_stack
 
 EXAMPLES = ROOT / "examples"
@@ -17,14 +15,7 @@ APPS = sorted(path.parent.name for path in EXAMPLES.glob("*/handlers.py"))
 
 @pytest.mark.parametrize("app", APPS)
 def test_an_examples_own_tests_pass(app: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "deploy.app_tests", app, str(EXAMPLES), "-q", "-p", "no:cacheprovider"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    done = run_module("deploy.app_tests", app, EXAMPLES, "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
 
 

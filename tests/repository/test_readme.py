@@ -1,12 +1,9 @@
 """The README's first handler and its test work as they stand, and the links of all pages lead somewhere."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.processes import ROOT, environment_without_settings
+from tests.support.processes import ROOT, run_module
 
 PAGES = [
     *ROOT.glob("*.md"),
@@ -30,10 +27,7 @@ def test_the_readmes_handler_passes_its_tests(tmp_path: Path) -> None:
     (tmp_path / "acme/handlers.py").write_text(handler)
     (tmp_path / "acme/test_handlers.py").write_text(test)
     (tmp_path / "conftest.py").write_text('pytest_plugins = ["webhooks.testing.plugin"]\n')
-    command = [sys.executable, "-m", "deploy.app_tests", "acme", str(tmp_path), "-p", "no:cacheprovider"]
-    tested = subprocess.run(
-        command, cwd=ROOT, env=environment_without_settings(os.environ), capture_output=True, text=True
-    )
+    tested = run_module("deploy.app_tests", "acme", tmp_path, "-p", "no:cacheprovider")
     assert tested.returncode == 0, tested.stdout + tested.stderr
     assert "2 passed" in tested.stdout
 

@@ -6,7 +6,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import cycle
 from pathlib import Path
@@ -51,15 +51,27 @@ def environment(**settings: object) -> dict[str, str]:
     return own | {"PYTHONUNBUFFERED": "1"} | {name: str(value) for name, value in settings.items()}
 
 
-def manage(*arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
+Done = subprocess.CompletedProcess[str]
+
+
+def manage(*arguments: str, **settings: object) -> Done:
     """Run a `manage.py` command to its end."""
+    return _run_to_the_end(["manage.py", *arguments], ROOT, settings)
+
+
+def run_module(module: str, *arguments: object, cwd: Path = ROOT, **settings: object) -> Done:
+    """Run a module of ours, or a tool, to its end."""
+    return _run_to_the_end(["-m", module, *map(str, arguments)], cwd, settings)
+
+
+def _run_to_the_end(arguments: Sequence[str], cwd: Path, settings: Mapping[str, object]) -> Done:
     return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
+        [sys.executable, *arguments],
+        cwd=cwd,
         env=environment(**settings),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
 

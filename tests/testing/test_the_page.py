@@ -1,11 +1,9 @@
 """What docs/testing-handlers.md shows works as it stands there."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.processes import ROOT, environment
+from tests.support.processes import ROOT, run_module
 
 PAGE = (ROOT / "docs" / "testing-handlers.md").read_text()
 
@@ -22,13 +20,6 @@ def test_the_examples_of_the_page_pass(tmp_path: Path) -> None:
         f"def test_{tests}\n\n{delivery}"
     )
     (tmp_path / "conftest.py").write_text(conftest)
-    done = subprocess.run(
-        [sys.executable, "-m", "deploy.app_tests", "acme", str(tmp_path), "-q"],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
+    done = run_module("deploy.app_tests", "acme", tmp_path, "-q")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout

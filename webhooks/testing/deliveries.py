@@ -20,6 +20,7 @@ from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.store import JobToPublish
 from webhooks.models import Job
+from webhooks.paths import WEBHOOKS
 from webhooks.receiver import views
 from webhooks.subscriptions.event import Run
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -44,7 +45,7 @@ def deliver(
     body = json.dumps(payload_of(name, payload, overrides)).encode()
     message = Message.signed(name, body, secret=settings.HOOKLINE_SECRETS[source][0])
     headers = message.headers(hook_id=SAMPLE_HOOK_ID, guid=guid)
-    answer = Client().post(f"/webhooks/{source}", body, content_type=JSON, headers=headers, secure=True)
+    answer = Client().post(f"{WEBHOOKS}{source}", body, content_type=JSON, headers=headers, secure=True)
     if not 200 <= answer.status_code < 300:
         raise AssertionError(f"The receiver answered {answer.status_code}: {answer.content.decode()}")
     jobs = Job.objects.filter(delivery_id=answer.json()["delivery"]).order_by("id")
