@@ -10,7 +10,7 @@ import pytest
 from django.core.checks import Error, Warning
 from django.utils.functional import SimpleLazyObject
 
-from tests.support.processes import ROOT, manage
+from tests.support.processes import ROOT, manage, run_module
 from webhooks.subscriptions.checks import check_subscriptions, judge
 from webhooks.subscriptions.event import Event, Run
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -390,17 +390,10 @@ def test_a_function_that_takes_the_event_and_perhaps_its_run_is_a_handler(functi
 
 # --- From outside -----------------------------------------------------------------------------------------------------
 
-DESCRIBE = """
-import json
-from webhooks.subscriptions.installed import installed_subscriptions
-print(json.dumps({s.name: [s.queue, sorted(s.events), s.takes_run] for s in installed_subscriptions()}))
-"""
-
 
 def test_an_app_from_outside_joins_without_any_file_edited(tmp_path: Path) -> None:
-    done = manage(
-        "shell", "-v0", "-c", DESCRIBE, HOOKLINE_APPS="acme_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path
-    )
+    program = "tests.support.programs.print_subscriptions"
+    done = run_module(program, HOOKLINE_APPS="acme_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path)
     assert done.returncode == 0, done.stderr
     named = json.loads(done.stdout)
     assert named["acme_bot.label_by_path"] == ["io", ["pull_request"], False]
@@ -475,16 +468,9 @@ def test_a_declaration_that_nobody_would_find_is_an_error_that_says_where_it_sta
     assert f"lost_bot.jobs.imported_by_nobody is declared a handler at {place}, and would never run." in done.stderr
 
 
-FOUND = """
-import json
-from webhooks.subscriptions.installed import installed_subscriptions
-print(json.dumps([s.name for s in installed_subscriptions() if s.name.startswith("lost_bot")]))
-print(installed_subscriptions().get("lost_bot.found_wrapped").handler("event"))
-"""
-
-
 def test_what_a_name_holds_is_found_whatever_it_is_and_the_outermost_of_it_runs(tmp_path: Path) -> None:
-    done = manage("shell", "-v0", "-c", FOUND, HOOKLINE_APPS="lost_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path)
+    program = "tests.support.programs.print_found_handlers"
+    done = run_module(program, HOOKLINE_APPS="lost_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path)
     names, said = done.stdout.splitlines()
     assert json.loads(names) == [
         f"lost_bot.{name}"
@@ -493,38 +479,26 @@ def test_what_a_name_holds_is_found_whatever_it_is_and_the_outermost_of_it_runs(
     assert said == "outer, inner"
 
 
-LATER = """
-import importlib
-import {module}
-{then}
-from webhooks.subscriptions.checks import check_subscriptions
-for error in check_subscriptions():
-    print(error.msg)
-"""
-
-
 @pytest.mark.parametrize(
-    ("module", "then", "lost"),
+    ("imported", "lost"),
     [
-        ("later_bot.signals", "", ["later_bot.signals.scan"]),
-        ("later_bot.test_handlers", "", []),
-        ("later_bot.tests.of_handlers", "", []),
-        ("later_bot.handlers", "importlib.reload(later_bot.handlers)", []),
-        ("shelved_bot.handlers", "", []),
+        (["later_bot.signals"], ["later_bot.signals.scan"]),
+        (["later_bot.test_handlers"], []),
+        (["later_bot.tests.of_handlers"], []),
+        (["later_bot.handlers", "again"], []),
+        (["shelved_bot.handlers"], []),
     ],
 )
 def test_what_is_declared_later_counts_if_it_is_the_apps_and_no_tests(
-    tmp_path: Path, module: str, then: str, lost: list[str]
+    tmp_path: Path, imported: list[str], lost: list[str]
 ) -> None:
     declaring = "from webhooks import on\n\n@on('push')\ndef scan(event): ...\n"
     (tmp_path / "later_bot" / "tests").mkdir(parents=True)
     for name in ("handlers", "signals", "test_handlers", "tests/of_handlers"):
         (tmp_path / "later_bot" / f"{name}.py").write_text(declaring)
-    done = manage(
-        "shell",
-        "-v0",
-        "-c",
-        LATER.format(module=module, then=then),
+    done = run_module(
+        "tests.support.programs.check_after_import",
+        *imported,
         HOOKLINE_APPS="later_bot",
         PYTHONPATH=f"{tmp_path}:{OUTSIDE}",
         HOOKLINE_DATA_DIR=tmp_path / "data",
