@@ -2,48 +2,36 @@
 
 import json
 import sqlite3
-import subprocess
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, manage
+from tests.support.processes import ROOT, Done, manage, run_module
 
 OUTSIDE = ROOT / "tests" / "apps" / "outside"
-USED = """
-from django.contrib.auth.models import Permission, User
-from tests.support.catalog_events import event, handle
-handle(event("push"), event("installation"))
-user = User.objects.create_superuser("operator", password="p")
-user.user_permissions.set(Permission.objects.filter(content_type__app_label="catalog"))
-"""
-LOOK = """
-import json
-from django.apps import apps
-from django.contrib.auth.models import User
-from django.test import Client
-client = Client()
-client.force_login(User.objects.get())
-paths = ["/admin/", "/admin/auth/user/", f"/admin/auth/user/{User.objects.get().pk}/change/",
-         "/admin/webhooks/job/", "/admin/webhooks/delivery/", "/readyz"]
-found = {path: client.get(path, headers={"Host": "localhost"}).status_code for path in paths}
-print(json.dumps([apps.is_installed("workers.catalog"), found]))
-"""
 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """A data directory in which the catalog was installed and has stored something."""
     command(tmp_path, "migrate", "-v0")
-    command(tmp_path, "shell", "-v0", "-c", USED)
+    program(tmp_path, "use_the_catalog")
     return tmp_path
 
 
-def command(data: Path, *arguments: str, **settings: object) -> subprocess.CompletedProcess[str]:
-    done = manage(*arguments, HOOKLINE_DATA_DIR=data, **settings)
+def command(data: Path, *arguments: str, **settings: object) -> None:
+    output_of(manage(*arguments, HOOKLINE_DATA_DIR=data, **settings))
+
+
+def program(data: Path, name: str, **settings: object) -> str:
+    done = run_module(f"tests.support.programs.{name}", cwd=ROOT, HOOKLINE_DATA_DIR=data, **settings)
+    return output_of(done)
+
+
+def output_of(done: Done) -> str:
     assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    return done.stdout
 
 
 def tables(data: Path) -> dict[str, int]:
@@ -61,7 +49,7 @@ def test_rows_of_the_catalog_stay_where_it_is_no_longer_installed_and_the_admin_
     own = {"HOOKLINE_APPS": "acme_bot", "PYTHONPATH": OUTSIDE}
     command(data, "migrate", "-v0", **own)
     command(data, "makemigrations", "--check", "--dry-run", **own)
-    is_installed, found = json.loads(command(data, "shell", "-v0", "-c", LOOK, **own).stdout)
+    is_installed, found = json.loads(program(data, "visit_the_admin", **own))
     assert not is_installed
     assert set(found.values()) == {200}, found
     assert tables(data) == before

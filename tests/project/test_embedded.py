@@ -11,14 +11,6 @@ from django.core.exceptions import ImproperlyConfigured
 from project.embedded import GENERATED, generated_secrets, open_data_directory
 from tests.support.processes import ROOT, environment
 
-PRINT_SECRETS = """
-import json, sys
-from pathlib import Path
-from project.embedded import generated_secrets, open_data_directory
-sys.stdin.read()
-print(json.dumps(generated_secrets(open_data_directory(Path(sys.argv[1])))))
-"""
-
 
 def mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
@@ -41,7 +33,7 @@ def test_directory_and_secrets_are_for_their_owner_alone(tmp_path: Path) -> None
 def test_eight_processes_that_start_at_once_agree_on_the_secrets(tmp_path: Path) -> None:
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PRINT_SECRETS, str(tmp_path / "data")],
+            [sys.executable, "-m", "tests.support.programs.print_secrets", str(tmp_path / "data")],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.processes import ROOT, environment, unmeasured, wait_until
+from tests.support.processes import run_module, unmeasured, wait_until
 from tests.support.stack import Stack, running_stack
 from workers.processes import orphans
 from workers.processes.descendants import children_of
@@ -27,12 +26,6 @@ SETTINGS = {
     "HOOKLINE_GRACE_SECONDS": str(GRACE_SECONDS),
     "HOOKLINE_LEASE_MARGIN_SECONDS": "8",
 }
-
-WITHOUT_PROCESSES = """
-from workers.processes import descendants
-descendants.children_of = None
-assert descendants.end_processes() == 0
-"""
 
 
 @pytest.fixture(scope="module", params=BROKERS)
@@ -208,9 +201,7 @@ def test_a_child_that_is_just_being_started_is_no_orphan(monkeypatch: pytest.Mon
 
 
 def test_a_run_without_processes_looks_no_further() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PROCESSES], env=environment(), cwd=ROOT, capture_output=True, text=True
-    )
+    done = run_module("tests.support.programs.end_no_processes")
     assert (done.returncode, done.stderr) == (0, "")
 
 
