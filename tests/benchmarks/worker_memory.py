@@ -7,7 +7,7 @@
 Starts a PostgreSQL and a RabbitMQ of its own, a relay, and for each line a real `manage.py worker`; reads the
 proportional set size of the parent and all below it once all are there, while they work, and after the jobs. The jobs
 are long enough to keep all children busy, since one that has run nothing has written to nothing. What was done about
-memory is undone for a line by a `sitecustomize` of this benchmark's own; the command is the same.
+memory is undone for a line by `worker_start/sitecustomize.py`; the command is the same.
 
 A page that n processes share counts 1/n in each of them, so the sum is what the pod holds. "anon" is the part of it
 that no file backs, which the kernel can never take back.
@@ -36,6 +36,7 @@ from tests.support.processes import ROOT, free_port, wait_until
 from tests.support.stack import QUEUES, Stack
 from webhooks.github import samples
 
+AT_START = ROOT / "tests" / "benchmarks" / "worker_start"
 READINGS = 8
 """How often memory is read while the jobs run."""
 FILL = """
@@ -59,55 +60,25 @@ ANALYZE
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way to run the worker: what each of its processes does at the interpreter's start, and its environment."""
+    """One way to run the worker: what is changed at the start of each of its processes, and its environment."""
 
     at_start: str = ""
+    """A name in `worker_start/sitecustomize.py`."""
     environment: dict[str, str] = field(default_factory=dict)
 
 
-LEAN = """
-import sys
-if "celery" in sys.orig_argv:
-    import types
-    import project.settings as settings
-    needed = ("django.contrib.auth", "django.contrib.contenttypes")
-    spared = ("django.", "whitenoise.")
-    settings.INSTALLED_APPS = [
-        app for app in settings.INSTALLED_APPS if app in needed or not app.startswith(spared)
-    ]
-    settings.MIDDLEWARE = []
-    sys.modules["no_urls"] = types.ModuleType("no_urls")
-    sys.modules["no_urls"].urlpatterns = []
-    settings.ROOT_URLCONF = "no_urls"
-"""
-"""The smallest list of apps that the handlers and the inbox run with, in the worker alone."""
-AT_CONNECT = """
-import gc
-from celery import signals
-connect = signals.worker_init.connect
-def connect_other(receiver, **options):
-    if receiver.__module__ == "workers.memory":
-        import workers.memory as memory
-        {what}
-    return connect(receiver, **options)
-signals.worker_init.connect = connect_other
-"""
-"""Runs at the interpreter's start, and acts where `workers.hooks` connects what is done before the fork."""
 VARIANTS = {
-    "before": Variant(AT_CONNECT.format(what="return receiver")),
+    "before": Variant("not connected"),
     "after": Variant(),
-    "no rehearsal": Variant(AT_CONNECT.format(what="memory.rehearse = lambda: None")),
-    "1 run rehearsed": Variant(AT_CONNECT.format(what="memory.REHEARSED_RUNS = 1")),
-    "5 runs rehearsed": Variant(AT_CONNECT.format(what="memory.REHEARSED_RUNS = 5")),
+    "no rehearsal": Variant("no rehearsal"),
+    "1 run rehearsed": Variant("1 run rehearsed"),
+    "5 runs rehearsed": Variant("5 runs rehearsed"),
     "no GSS": Variant(environment={"PGGSSENCMODE": "disable"}),
-    "no immortals": Variant(AT_CONNECT.format(what="memory.make_immortal = lambda: 0")),
-    "no collect": Variant(AT_CONNECT.format(what="gc.collect = lambda: None")),
-    "no freeze": Variant(AT_CONNECT.format(what="gc.freeze = lambda: None")),
-    "gc off until then": Variant(
-        "import gc\ngc.disable()\n"
-        + AT_CONNECT.format(what="signals.worker_process_init.connect(lambda **_: gc.enable(), weak=False)")
-    ),
-    "lean apps": Variant(LEAN),
+    "no immortals": Variant("no immortals"),
+    "no collect": Variant("no collect"),
+    "no freeze": Variant("no freeze"),
+    "gc off until then": Variant("gc off until then"),
+    "lean apps": Variant("lean apps"),
     "one malloc arena": Variant(environment={"MALLOC_ARENA_MAX": "1"}),
     "trim at 64 KB": Variant(environment={"MALLOC_TRIM_THRESHOLD_": "65536"}),
     "PYTHONMALLOC=malloc": Variant(environment={"PYTHONMALLOC": "malloc"}),
@@ -192,8 +163,11 @@ def pod(variant: Variant, *, database: str, broker: str) -> Iterator[Stack]:
     """A stack on an empty inbox whose processes start as the variant says; all ended at the end."""
     with tempfile.TemporaryDirectory() as directory:
         empty(database, broker)
-        (Path(directory) / "sitecustomize.py").write_text(variant.at_start)
-        start = {"PYTHONPATH": f"{directory}{os.pathsep}{ROOT}", "HOOKLINE_CHILD_MAX_JOBS": "100000"}
+        start = {
+            "PYTHONPATH": f"{AT_START}{os.pathsep}{ROOT}",
+            "BENCHMARK_AT_START": variant.at_start,
+            "HOOKLINE_CHILD_MAX_JOBS": "100000",
+        }
         stack = Stack(Path(directory), database, broker, start | variant.environment)
         try:
             yield stack
