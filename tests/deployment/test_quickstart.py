@@ -18,46 +18,10 @@ from deploy.leftovers import remove_leftovers
 from tests.support.processes import ROOT, Done, environment, free_port, manage, run_module, wait_until
 from tests.support.terminal import CTRL_C, Terminal, on_terminal
 
+OUTSIDE = ROOT / "tests" / "apps" / "outside"
 MAKEFILE = """
 run:
 \t@"$(PYTHON)" {quickstart}
-"""
-PATIENT = """
-import pathlib, runpy
-from deploy import supervision
-
-supervision.CONFIGURATION = pathlib.Path(__file__).with_name("supervisord.conf")
-runpy.run_module("deploy.quickstart", run_name="__main__")
-"""
-SLOW_HANDLERS = """
-import pathlib, time
-from webhooks import on
-
-FOLDER = pathlib.Path(__file__).parent
-
-@on("star", time_limit=120)
-def slow(event):
-    (FOLDER / "started").touch()
-    while not (FOLDER / "released").exists():
-        time.sleep(0.05)
-    return "finished"
-"""
-TWIN_HANDLERS = """
-from webhooks import on
-
-@on("push", name="same")
-def one(event):
-    return None
-
-@on("push", name="same")
-def other(event):
-    return None
-"""
-FAILS_IN_THE_RELAY = """
-import sys, time
-if "relay" in sys.argv:
-    time.sleep({seconds})
-    raise SystemExit("this relay has no heart")
 """
 
 
@@ -74,20 +38,16 @@ class Place:
             "HOOKLINE_FLOWER_PORT": free_port(),
         }
 
-    def add_app(self, name: str, **files: str) -> None:
-        (self.directory / name).mkdir()
-        for file, text in {"__init__": "", **files}.items():
-            (self.directory / name / f"{file}.py").write_text(text)
-        self.settings |= {"HOOKLINE_APPS": name, "PYTHONPATH": self.directory}
+    def add_app(self, name: str, **settings: object) -> None:
+        self.settings |= {"HOOKLINE_APPS": name, "PYTHONPATH": OUTSIDE, **settings}
 
     def let_programs_start_slowly(self) -> None:
         """Have the supervisor take a program that ends within a minute, not within ten seconds, for one that fails."""
         text = (ROOT / "deploy" / "supervisord.conf").read_text()
         text = text.replace("%(here)s/..", str(ROOT)).replace("startsecs=10", "startsecs=60")
-        (self.directory / "supervisord.conf").write_text(text)
-        (self.directory / "patient.py").write_text(PATIENT)
-        self.settings["PYTHONPATH"] = f"{self.directory}:{ROOT}"
-        self.quickstart = str(self.directory / "patient.py")
+        configuration = self.directory / "supervisord.conf"
+        configuration.write_text(text)
+        self.quickstart = f"-m tests.support.programs.patient_quickstart {configuration}"
 
     @contextmanager
     def started(self) -> Iterator[Terminal]:
@@ -177,7 +137,7 @@ def test_a_program_that_dies_is_started_again_and_said(place: Place) -> None:
 
 
 def test_a_running_handler_finishes_however_often_ctrl_c_is_pressed(place: Place) -> None:
-    place.add_app("slowly", handlers=SLOW_HANDLERS)
+    place.add_app("slow_bot", SLOW_BOT_FOLDER=place.directory)
     payload = place.directory / "star.json"
     payload.write_text('{"action": "created"}')
     place.settings["HOOKLINE_OPERATOR_PASSWORD"] = "correct horse battery"
@@ -186,21 +146,21 @@ def test_a_running_handler_finishes_however_often_ctrl_c_is_pressed(place: Place
         assert "correct horse battery" not in terminal.output
         sent = manage("send_webhook", "star", "--payload", str(payload), **place.settings)
         assert sent.returncode == 0, sent.stderr
-        wait_until((place.directory / "slowly" / "started").exists, what="the handler runs")
+        wait_until((place.directory / "started").exists, what="the handler runs")
         terminal.press(CTRL_C)
         terminal.expect("stopping: waiting for running handlers")
         terminal.press(CTRL_C)
         terminal.expect("still waiting for running handlers")
-        (place.directory / "slowly" / "released").touch()
+        (place.directory / "released").touch()
         assert terminal.exit_status() == 0
-    assert place.rows("SELECT state, result, attempt FROM webhooks_job WHERE handler = 'slowly.slow'") == [
+    assert place.rows("SELECT state, result, attempt FROM webhooks_job WHERE handler = 'slow_bot.slow'") == [
         ("succeeded", "finished", 1)
     ]
 
 
 @pytest.mark.parametrize("seconds", [0, 4])  # Before the samples are done, and most likely after.
 def test_a_program_that_does_not_stay_up_is_named_with_the_end_of_its_log(place: Place, seconds: int) -> None:
-    place.add_app("heartless", __init__=FAILS_IN_THE_RELAY.format(seconds=seconds))
+    place.add_app("heartless_bot", HEARTLESS_SECONDS=seconds)
     place.let_programs_start_slowly()
     with place.started() as terminal:
         assert terminal.exit_status() != 0
@@ -249,7 +209,7 @@ def test_what_cannot_work_is_refused_in_a_sentence(place: Place, settings: dict[
 
 
 def test_a_faulty_subscription_is_said_before_anything_starts(place: Place) -> None:
-    place.add_app("twins", handlers=TWIN_HANDLERS)
+    place.add_app("twin_bot")
     ended = place.run_to_the_end()
     assert ended.returncode == 1
     assert "2 subscriptions are named 'same'." in ended.stdout
