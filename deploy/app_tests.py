@@ -1,4 +1,4 @@
-"""`python -m deploy.app_tests APPS [DIR] …`: `make app-test`. Becomes pytest, with your own apps installed."""
+"""`python -m deploy.app_tests APPS [DIR] …`: `make app-test`. Becomes pytest (exec), with your own apps installed."""
 
 import os
 import sys
@@ -16,7 +16,7 @@ def main(apps: str = "", folder: str = "", *options: str) -> None:
     except OwnAppsError as error:
         sys.exit(f"hookline: {error}")
     paths = [str(found / name.strip().replace(".", "/")) for name in apps.split(",")]
-    # This checkout's own pyproject.toml is not for them: without a settings file of theirs, their folder is the root.
+    # pytest's root directory is the apps' folder: this checkout's pyproject.toml is not for the tests of your apps.
     command = [sys.executable, "-m", "pytest", "--rootdir", str(found), *options, *paths]
     os.execv(command[0], command)  # noqa: S606
 

@@ -1,4 +1,4 @@
-"""Notices changed files of the team's own apps, by looking at them again and again: no library, on any system."""
+"""Notices changed files of your own apps. It polls them, which needs no library and works on any system."""
 
 import time
 from collections.abc import Iterable
@@ -13,28 +13,28 @@ class Changes:
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = list(folders)
-        self._known = self._now()
-        self._last = self._known
+        self._reported = self._look()
+        self._latest = self._reported
         self._next_at = 0.0
 
     def are_complete(self) -> bool:
-        """Tell whether files have changed since the last time this was true, and none since the last look.
+        """Return True once after a change: as soon as two looks in a row find the same files.
 
-        Editors write a file in several steps, and a checkout of Git writes many.
+        The first look may be too early. Editors write a file in several steps, and a checkout of Git writes many files.
         """
         if time.monotonic() < self._next_at:
             return False
-        before, self._last = self._last, self._now()
+        before, self._latest = self._latest, self._look()
         self._next_at = time.monotonic() + LOOK_SECONDS
-        if self._last == self._known or self._last != before:
+        if self._latest == self._reported or self._latest != before:
             return False
-        self._known = self._last
+        self._reported = self._latest
         return True
 
-    def _now(self) -> dict[Path, int]:
-        moments: dict[Path, int] = {}
+    def _look(self) -> dict[Path, int]:
+        modified_at: dict[Path, int] = {}
         for folder in self._folders:
             for file in folder.rglob("*.py"):
                 with suppress(OSError):  # It has just been removed.
-                    moments[file] = file.stat().st_mtime_ns
-        return moments
+                    modified_at[file] = file.stat().st_mtime_ns
+        return modified_at

@@ -28,13 +28,13 @@ find_python() {
 
 count=$(grep -c '==' "$lock" 2>/dev/null) || fail "$lock names no package."
 
-# A moved directory, or a Python that was upgraded away, leaves an environment that cannot run.
+# An environment cannot run after its directory was moved, or after an upgrade removed its Python.
 if ! is_new_enough "$venv/bin/python"; then
     python=$(find_python)
     [ -n "$python" ] || fail "needs Python 3.11 or newer, and found none; name one with PYTHON=/path/to/python3."
     "$python" -c 'import ensurepip, venv' 2>/dev/null ||
         fail "$python cannot create environments; on Debian and Ubuntu: apt install $(basename "$python")-venv."
-    [ ! -e "$venv" ] || [ -e "$venv/pyvenv.cfg" ] || fail "$venv is no environment of Python's; it is left as it is."
+    [ ! -e "$venv" ] || [ -e "$venv/pyvenv.cfg" ] || fail "$venv is not a Python environment; it is left as it is."
     echo "Creating $venv with $("$python" --version) ..."
     "$python" -m venv --clear "$venv"
 fi

@@ -1,7 +1,7 @@
-"""What an earlier start left in the filesystem broker's folder: Flower's and the remote control's queues.
+"""Removes what an earlier start left in the filesystem broker's folder: queues of Flower and of the remote control.
 
-Each process has queues of its own there, named afresh at every start, and nobody reads them once it has gone. Messages
-of job queues stay: they are jobs on their way.
+Each process has its own such queues, under new names at every start. Nobody reads them after the process has ended.
+Messages of job queues are kept: they name jobs that are due.
 """
 
 import re
@@ -13,10 +13,11 @@ _EXCHANGES = ("celeryev", "celery.pidbox", "reply.celery.pidbox")
 
 
 def remove_leftovers(*, messages: Path, control: Path) -> None:
-    """Remove their messages and empty their tables. Only while none of the programs runs."""
+    """Remove the messages of these queues and empty their exchanges' tables. Only while none of the programs runs."""
     for file in messages.glob("*.msg"):
         if _MESSAGE.fullmatch(file.name):
             file.unlink()
     for exchange in _EXCHANGES:
-        # Emptied, not removed: kombu creates a missing table before it locks it, and whoever reads it just then fails.
+        # Emptied, not removed: kombu creates a missing table before it locks it, and a process that reads it in between
+        # fails.
         (control / f"{exchange}.exchange").write_text("[]")

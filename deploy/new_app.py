@@ -13,20 +13,20 @@ from deploy.own_apps import DEFAULT_FOLDER, OwnAppsError, folder_of
 TEMPLATE = Path(__file__).with_name("app_template")
 PLUGIN = 'pytest_plugins = ["webhooks.testing.plugin"]'
 NEXT = """\
-{app}/handlers.py has a handler; what it returns stands in the admin.
+{app}/handlers.py has a handler; the admin shows what it returns.
 {app}/test_handlers.py has its tests.
 
   make app-test APPS={name}{folder}
       runs its tests
   make run APPS={name}{folder}
-      starts everything with it, and takes up what you change in it
+      starts everything with it, and loads it again when you change it
   make send EVENT=pull_request
-      sends it an event, from another terminal; `make inbox` counts what came of it
+      sends it an event, from another terminal; `make inbox` counts the jobs
 """
 
 
 def main(name: str, given_folder: str) -> int:
-    """Return the exit status, having said what there is now or why there is nothing."""
+    """Write the app, and print what to do next or why it is not written; return the exit status."""
     try:
         folder = folder_of(given_folder)
         check_name(name)
@@ -44,11 +44,11 @@ def main(name: str, given_folder: str) -> int:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot be an app's name, or is taken. Raises OwnAppsError."""
+    """Refuse a name that Python cannot import, or that is taken. Raises OwnAppsError."""
     if not name:
         raise OwnAppsError("give the new app a name: make app NAME=acme")
     if not name.isidentifier() or iskeyword(name):
-        raise OwnAppsError(f"NAME={name} is no name as Python imports it, such as acme or acme_bot.")
+        raise OwnAppsError(f"NAME={name} is not a name that Python can import, such as acme or acme_bot.")
     if find_spec(f"django.contrib.{name}") or find_spec(name):
         raise OwnAppsError(f"NAME={name} is taken by a module of Python or of Hookline; choose another name.")
 

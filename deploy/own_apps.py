@@ -7,7 +7,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 DEFAULT_FOLDER = ROOT.parent / f"{ROOT.name}-apps"
-"""A folder of its own: on PYTHONPATH, the folder around this checkout would bring whatever else lies there."""
+"""Not the folder around this checkout: on PYTHONPATH, it would make everything else in it importable."""
 
 
 class OwnAppsError(Exception):
@@ -19,11 +19,11 @@ def folder_of(given: str) -> Path:
     try:
         return Path(given).expanduser().resolve() if given else DEFAULT_FOLDER
     except RuntimeError:
-        raise OwnAppsError(f"DIR={given} names the home directory of nobody here.") from None
+        raise OwnAppsError(f"DIR={given} names the home directory of a user that does not exist.") from None
 
 
 def use(names: str, folder: Path) -> None:
-    """Let this process, and those that it starts, find these apps and run their handlers. Nothing to do for none."""
+    """Let this process and its child processes import these apps and run their handlers. Without names, do nothing."""
     if not names.strip():
         return
     for name in (name.strip() for name in names.split(",")):

@@ -24,7 +24,7 @@ from webhooks.listening import cannot_listen, try_port
 from webhooks.subscriptions.installed import installed_subscriptions
 
 _EXIT_SECONDS = 30
-"""What a worker has for itself after its last handler has ended."""
+"""How long a worker may take to exit after its last handler has ended."""
 
 
 class QuickstartError(Exception):
@@ -32,7 +32,7 @@ class QuickstartError(Exception):
 
 
 def load_settings() -> None:
-    """Set Django up, and refuse what this command is not made for."""
+    """Set Django up. Refuse other environments than the embedded one, and an empty password."""
     import django
 
     try:
@@ -62,14 +62,14 @@ def lock_data_directory(directory: Path) -> IO[str]:
 
 
 def note_process(lock: IO[str], pid: int) -> None:
-    """Write into the lock file who holds it."""
+    """Write the holder's process id into the lock file."""
     lock.truncate(0)
     lock.write(str(pid))
     lock.flush()
 
 
 def check_ports() -> None:
-    """Refuse ports that are taken or cannot be had."""
+    """Refuse ports that are in use or may not be opened."""
     if settings.HOOKLINE_PORT == settings.HOOKLINE_FLOWER_PORT:
         raise QuickstartError(f"HOOKLINE_PORT and HOOKLINE_FLOWER_PORT are both {settings.HOOKLINE_PORT}.")
     for name in ("HOOKLINE_PORT", "HOOKLINE_FLOWER_PORT"):
@@ -109,7 +109,7 @@ def _create_operator() -> bool:
 
 
 def refusal_of_changes() -> str:
-    """Check and migrate in a process of its own, which has the apps as they are now; return what is wrong, or ""."""
+    """Run `check` and `migrate` in a new process, which imports the changed apps; return what is wrong, or ""."""
     for command in (["check"], ["migrate", "--no-input", "-v0"]):
         done = subprocess.run(  # noqa: S603
             [sys.executable, "manage.py", *command], capture_output=True, text=True, check=False
@@ -126,7 +126,7 @@ def own_folders() -> list[Path]:
 
 
 def password_is_generated() -> bool:
-    """Whether the operator's password is ours, not one that was given."""
+    """Tell whether Hookline generated the operator's password."""
     generated = generated_secrets(settings.HOOKLINE_DATA_DIR)
     return bool(generated["HOOKLINE_OPERATOR_PASSWORD"] == settings.HOOKLINE_OPERATOR_PASSWORD)
 
@@ -138,11 +138,11 @@ def _clean_broker() -> None:
 
 
 def stop_seconds() -> int:
-    """Return how long a warm stop may take: the longest handler's limit, and some for the worker itself."""
+    """Return how long a warm stop may take: the longest time limit of a handler, and the worker's own exit."""
     limits = [subscription.time_limit for subscription in installed_subscriptions()]
     return math.ceil(max(limits, default=settings.HOOKLINE_TIME_LIMIT)) + _EXIT_SECONDS
 
 
 def shown(path: Path) -> str:
-    """Return the path as a person here would write it."""
+    """Return the path for a message: a relative one if it is inside the current directory."""
     return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)

@@ -14,7 +14,7 @@ def main(apps: str = "", folder: str = "") -> int:
         except OwnAppsError as error:
             sys.stdout.write(f"hookline: {error}\n")
             return 1
-        # From here on Ctrl-C is a request, also while the imports take their half second.
+        # `requests` counts Ctrl-C already, so that it is not lost during this import, which takes half a second.
         from deploy.startup import run
 
         return run(requests)

@@ -1,4 +1,4 @@
-"""The sample deliveries of `make run`: is there anybody to send them to, send them, are their jobs done."""
+"""The sample deliveries of `make run`: whether the receiver and Flower answer, sending, whether the jobs are done."""
 
 import http.client
 import io

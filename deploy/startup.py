@@ -1,7 +1,7 @@
 """Starts everything on the embedded default, sends samples through it, and says where to look.
 
-It runs until a signal asks it to stop. It passes that on to the programs once, and waits
-until their running handlers are done.
+It runs until a signal asks it to stop. Then it asks the supervisor once to stop the programs, and waits until running
+handlers are done.
 """
 
 import sys
@@ -52,7 +52,7 @@ def run(requests: StopRequests) -> int:
             preparation.note_process(lock, supervisor.pid)
             local_run.note(settings.HOOKLINE_DATA_DIR, LocalRun(receiver=receiver_url(), flower=flower_url()))
             try:
-                return Session(supervisor, requests).accompany(is_new=is_new)
+                return Session(supervisor, requests).run(is_new=is_new)
             finally:
                 local_run.forget(settings.HOOKLINE_DATA_DIR)
     except QuickstartError as error:
@@ -74,7 +74,7 @@ class Session:
         self.answered_requests = 0
         self.changes = Changes(preparation.own_folders())
 
-    def accompany(self, *, is_new: bool) -> int:
+    def run(self, *, is_new: bool) -> int:
         try:
             self.start(is_new=is_new)
             while True:
@@ -83,14 +83,14 @@ class Session:
                         f"{exited.program} ended ({exited.how}) and is started again; see {self.log_of(exited.program)}"
                     )
                 if self.changes.are_complete():
-                    self.take_up_changes()
+                    self.load_changes()
         except _Ended:
             return self.end()
         except QuickstartError as error:
             say(f"\nhookline: {error}\n\nstopping the rest")
             return 1
         finally:
-            # Whatever went wrong up here, no program stays behind.
+            # No program keeps running, whatever went wrong above.
             self.stop()
 
     def start(self, *, is_new: bool) -> None:
@@ -105,26 +105,26 @@ class Session:
         say(summary(sent, is_new=is_new))
         connections.close_all()
 
-    def take_up_changes(self) -> None:
-        """Start again what runs the team's handlers, unless the changed code cannot be used."""
+    def load_changes(self) -> None:
+        """Restart the programs that import handlers, unless the changed code cannot be used."""
         if fault := preparation.refusal_of_changes():
-            say(f"{','.join(settings.HOOKLINE_APPS)} has changed, and is not taken up:\n{indented(fault)}")
+            say(f"{','.join(settings.HOOKLINE_APPS)} has changed, but cannot be loaded:\n{indented(fault)}")
             return
         say(f"{','.join(settings.HOOKLINE_APPS)} has changed: {', '.join(WITH_HANDLERS)} start again")
         self.supervisor.restart(*WITH_HANDLERS)
         self.wait_until(lambda: "receiver" not in self.supervisor.restarting, "it did not stop", program="receiver")
         self.wait_until(samples.receiver_is_ready, "the receiver did not become ready", program="receiver")
-        say("taken up")
+        say("the changes are loaded")
 
-    def wait_until(self, is_so: Callable[[], bool], otherwise: str, *, program: str) -> None:
+    def wait_until(self, condition: Callable[[], bool], complaint: str, *, program: str) -> None:
         deadline = time.monotonic() + START_SECONDS
-        while not is_so():
+        while not condition():
             if time.monotonic() > deadline:
-                raise self.failure(f"{otherwise} within {START_SECONDS} s", program)
+                raise self.failure(f"{complaint} within {START_SECONDS} s", program)
             self.pause()
 
     def pause(self) -> list[Exit]:
-        """Let a moment pass; return the programs that have ended meanwhile, or fail if one never stays up."""
+        """Wait POLL_SECONDS; return the programs that have ended. Fail if one never stays up."""
         if self.requests.count or self.supervisor.has_ended:
             raise _Ended
         time.sleep(POLL_SECONDS)
@@ -145,7 +145,7 @@ class Session:
         return shown(self.supervisor.logs / f"{program}.log")
 
     def end(self) -> int:
-        """Return the exit status, having stopped what still runs."""
+        """Stop the programs that still run; return the exit status."""
         if not self.requests.count:
             say(f"hookline: {self.failure('the supervisor has ended by itself', self.supervisor.own_log)}")
             return 1
@@ -210,4 +210,4 @@ def say(text: str) -> None:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError:
-        return  # The terminal has gone; what was started still has to be stopped.
+        return  # The terminal is closed; the programs still have to be stopped.

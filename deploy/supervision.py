@@ -1,7 +1,7 @@
 """The supervisor of `make run` as a child process: start it, read what its programs do, stop it once.
 
-It is Supervisor with deploy/supervisord.conf. Its log is read for what happens to the programs; the wording of those
-lines belongs to the release that requirements.lock pins.
+The child process is supervisord with deploy/supervisord.conf. Its log tells what happens to the programs; the patterns
+here fit the log lines of the release that requirements.lock pins.
 """
 
 import os
@@ -17,7 +17,7 @@ from typing import IO
 CONFIGURATION = Path(__file__).with_name("supervisord.conf")
 _SETTLED = re.compile(r" success: (?P<program>\w+) entered RUNNING state")
 _ERRORS = "supervisord-errors"
-"""Its log of what it could not write to its log: a faulty configuration, above all."""
+"""The log with supervisord's standard error: errors before its own log is open, such as a faulty configuration."""
 _SPAWNED = re.compile(r" spawned: '(?P<program>\w+)' with pid (?P<pid>\d+)$")
 _EXITED = re.compile(r" exited: (?P<program>\w+) \((?P<how>.*); (?:not )?expected\)$")
 
@@ -31,7 +31,7 @@ class Exit:
 
 
 class Supervisor:
-    """Starts with its construction. `lock` is its standard input, and so held for as long as a program may run."""
+    """The constructor starts it. `lock` becomes its standard input, so that it holds the lock until it ends."""
 
     def __init__(self, *, data_directory: Path, stop_seconds: int, lock: IO[str]) -> None:
         self.logs = data_directory / "logs"
@@ -40,7 +40,7 @@ class Supervisor:
         self._read_bytes = self._log.stat().st_size if self._log.exists() else 0
         command = [sys.executable, "-m", "supervisor.supervisord", "--configuration", str(CONFIGURATION)]
         if os.geteuid() == 0:
-            command += ["--user", "0"]  # It warns of root unless that is said to be meant.
+            command += ["--user", "0"]  # Without this it warns that it runs as root.
         with (self.logs / f"{_ERRORS}.log").open("w") as errors:
             self._process = subprocess.Popen(  # noqa: S603
                 command,
@@ -59,7 +59,7 @@ class Supervisor:
         self.settled: set[str] = set()
         """The programs that have once stayed up for their `startsecs`, as far as `exits` has read."""
         self.restarting: set[str] = set()
-        """The programs that were told to stop, and have not been seen to end yet."""
+        """The programs that got SIGTERM from `restart` and have not ended yet, as far as `exits` has read."""
         self._pids: dict[str, int] = {}
 
     @property
@@ -83,7 +83,7 @@ class Supervisor:
         return exits
 
     def restart(self, *programs: str) -> None:
-        """Tell these programs to stop warmly. What has ended is started again, as after any other end."""
+        """Send SIGTERM to these programs. Supervisord starts each again after its exit, as after any other exit."""
         for program in set(programs) & self._pids.keys():
             with suppress(ProcessLookupError):
                 os.kill(self._pids[program], signal.SIGTERM)
@@ -101,7 +101,7 @@ class Supervisor:
         return complete.decode(errors="replace").splitlines()
 
     def stop(self) -> None:
-        """Ask for a warm stop of every program. Asking again is for the caller not to do."""
+        """Ask for a warm stop of every program. Call it once only."""
         if not self.has_ended:
             self._process.send_signal(signal.SIGTERM)
 

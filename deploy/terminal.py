@@ -23,8 +23,8 @@ class StopRequests:
 def own_process_group() -> Iterator[None]:
     """Run in the terminal's foreground, in a process group of one.
 
-    Ctrl-C goes to the whole foreground group, and make dies of it with status 130 however warmly we stop. Without a
-    terminal, or in its background, nothing changes.
+    Ctrl-C goes to the whole foreground group. If make were in it, make would exit with status 130 after the warm stop.
+    Without a terminal, or in its background, nothing changes.
     """
     try:
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
@@ -36,8 +36,8 @@ def own_process_group() -> Iterator[None]:
         os.close(terminal)
         yield
         return
-    # Ctrl-Z would stop us alone, and leave the shell waiting for a make that never stops. A handler, since SIG_IGN
-    # would be inherited by every program that we start.
+    # Ctrl-Z would suspend this process only, and the shell would wait for a make that is not suspended. A handler that
+    # does nothing, since the programs started here would inherit SIG_IGN.
     signal.signal(signal.SIGTSTP, lambda _number, _frame: None)
     os.setpgid(0, 0)
     _give_terminal(terminal, os.getpid())
@@ -49,7 +49,7 @@ def own_process_group() -> Iterator[None]:
 
 
 def _give_terminal(terminal: int, group: int) -> None:
-    # Asked from the background, as we are for a moment, this stops the asker unless the signal is blocked.
+    # This process may be in the background for a moment. There, tcsetpgrp suspends it unless it blocks SIGTTOU.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTTOU})
     try:
         os.tcsetpgrp(terminal, group)

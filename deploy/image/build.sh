@@ -3,8 +3,8 @@
 #
 #     deploy/image/build.sh localhost/hookline:latest
 #
-# $BASE_IMAGE is what to build it on; else the Dockerfile's own, and where that cannot be pulled, one made by
-# make-base.sh. pip is configured in there as it is here, for that one step.
+# $BASE_IMAGE is the base image. Without it, the base is the Dockerfile's, or, if that cannot be pulled, one that
+# make-base.sh makes. The step that runs pip gets pip's configuration of this machine.
 set -eu
 name=$1
 cd "$(dirname "$0")/../.."
@@ -31,7 +31,7 @@ trap 'rm -rf "$lent"' EXIT
 trap 'exit 1' HUP INT TERM
 : >"$lent/ca.pem"
 echo "[global]" >"$lent/pip.conf"
-# Each line reads global.index-url='…', install.… or :env:.…, of which a later one outdoes the ones before.
+# A line is global.index-url='…', install.index-url='…' or :env:.index-url='…'; a later section overrides an earlier one.
 configured=$({ .venv/bin/python -m pip config list || python3 -m pip config list || true; } 2>/dev/null)
 for section in global install :env:; do echo "$configured" | sed -n "s/^$section\.\([a-z-]*\)='\(.*\)'\$/\1 \2/p"; done |
     while read -r option value; do
@@ -43,7 +43,7 @@ for section in global install :env:; do echo "$configured" | sed -n "s/^$section
         index-url | extra-index-url | trusted-host | proxy | default-timeout) ;;
         *) continue ;;
         esac
-        # What lies on this machine's disk cannot be seen in there.
+        # The build cannot read files of this machine.
         case $value in file:*) continue ;; esac
         sed "/^$option = /d" "$lent/pip.conf" >"$lent/pip.conf.new"
         echo "$option = $value" >>"$lent/pip.conf.new"
@@ -62,10 +62,10 @@ buildah bud --isolation chroot --layers --quiet --file $file --tag "$name" \
     . >/dev/null
 built=$(id_of "$name")
 if [ -z "$built" ]; then
-    echo "hookline: the build is over, and no image is named $name." >&2
+    echo "hookline: the build has ended, but there is no image named $name." >&2
     exit 1
 fi
-# Without a change it is the same image. Another one has lost its name to the new; if images are built on it, it stays.
+# If the build made another image, the former one has lost its name and is removed, unless images are built on it.
 [ -z "$former" ] || [ "$former" = "$built" ] || buildah rmi "$former" >/dev/null 2>&1 || true
 
 size=$(buildah images --format '{{.Size}}' "$name")

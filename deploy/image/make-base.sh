@@ -1,10 +1,10 @@
 #!/bin/sh
-# Makes a base image out of Debian's packages, for where no registry is reached: Debian's smallest system and Python.
+# Makes a base image from Debian's packages, for use where no registry can be reached: a minimal Debian with Python.
 #
 #     deploy/image/make-base.sh localhost/hookline-base:trixie
 #
-# The mirrors, and a proxy to them, are the ones that this machine's apt uses, whatever release of Debian it runs. Needs
-# root, debootstrap and buildah.
+# It uses the mirrors and the proxy of this machine's apt; the machine may run any release of Debian. Needs root,
+# debootstrap and buildah.
 set -eu
 name=$1
 suite=trixie
@@ -21,7 +21,7 @@ done
 
 eval "$(apt-config shell http_proxy Acquire::http::Proxy https_proxy Acquire::https::Proxy)"
 export http_proxy="${http_proxy:-}" https_proxy="${https_proxy:-}"
-# The first mirror under this label, of a release whose name is like that; apt knows both from the lists it has fetched.
+# Prints the first mirror with label $1 and a release that matches $2, from the package lists that apt has fetched.
 mirror_of() {
     apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' 'Origin: Debian' "Label: $1" |
         awk -v like="$2" '$2 ~ like { print $1; exit }'
@@ -37,7 +37,7 @@ trap 'exit 1' HUP INT TERM
 root=$work/root
 
 add_source() {
-    # apt's own downloader: it has apt's proxies and authorities, and reads file: too.
+    # apt's own downloader: it uses apt's proxies and CA certificates, and reads file: URLs too.
     /usr/lib/apt/apt-helper download-file "${1%/}/dists/$2/Release" "$work/Release" >/dev/null 2>&1 ||
         fail "the mirror of Debian that apt uses here does not serve $2, or cannot be reached."
     echo "deb $1 $2 main" >>"$work/sources.list"
@@ -67,6 +67,6 @@ buildah add --quiet "$container" "$root" / >/dev/null
 buildah config --cmd python3 "$container"
 buildah commit --quiet --rm "$container" "$name" >/dev/null
 made=$(id_of "$name")
-[ -n "$made" ] || fail "buildah has ended, and no image is named $name."
-# The former one has lost its name; if images are built on it, it stays.
+[ -n "$made" ] || fail "buildah has ended, but there is no image named $name."
+# The former image has lost its name and is removed, unless images are built on it.
 [ -z "$former" ] || [ "$former" = "$made" ] || buildah rmi "$former" >/dev/null 2>&1 || true

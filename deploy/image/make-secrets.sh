@@ -1,9 +1,9 @@
 #!/bin/sh
-# Makes the secrets that deploy/compose.yaml mounts, in deploy/secrets/, and touches none that is there already.
+# Makes the secrets that deploy/compose.yaml mounts, in deploy/secrets/. Existing ones are kept.
 #
 #     deploy/image/make-secrets.sh [directory]
 #
-# Only their owner gets into the directory; the files in it can be read by all, since each container's user is another.
+# Only the owner can enter the directory. Everybody may read the files in it, since the containers run as other users.
 set -eu
 directory=${1:-$(dirname "$0")/../secrets}
 mkdir -p "$directory"
@@ -15,7 +15,7 @@ random() {
     od -An -N32 -tx1 /dev/urandom | tr -d ' \n'
 }
 
-# Written aside first: what a run that was stopped left half done is made by the next one.
+# Writes to $1.part first. So an interrupted run leaves no half-written secret, and the next run makes it.
 keep() {
     if [ ! -s "$1" ]; then
         cat >"$1.part"
@@ -36,5 +36,5 @@ printf 'postgres://hookline:%s@database/hookline' "$(cat POSTGRES_PASSWORD)" | k
 printf 'amqp://hookline:%s@broker//' "$password" | keep BROKER_URL
 printf 'default_user = hookline\ndefault_pass = %s\n' "$password" | keep rabbitmq.conf
 printf 'redis://:%s@broker/0' "$password" | keep BROKER_URL.redis
-# Nothing is written to disk: what is lost with Redis, the relay publishes again.
+# Redis writes nothing to disk: the relay publishes again the messages that a stop of Redis loses.
 printf 'requirepass %s\nsave ""\nmaxmemory-policy noeviction\n' "$password" | keep redis.conf

@@ -31,8 +31,8 @@ def test_a_new_app_has_a_handler_and_tests_that_pass(tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("", "give the new app a name: make app NAME=acme"),
-        ("1x", "NAME=1x is no name as Python imports it"),
-        ("class", "NAME=class is no name as Python imports it"),
+        ("1x", "NAME=1x is not a name that Python can import"),
+        ("class", "NAME=class is not a name that Python can import"),
         ("json", "NAME=json is taken by a module of Python or of Hookline"),
         ("webhooks", "NAME=webhooks is taken"),
         ("admin", "NAME=admin is taken"),
@@ -97,10 +97,10 @@ def test_a_changed_handler_is_taken_up_and_other_commands_find_the_receiver(tmp_
         assert counted.returncode == 0, counted.stderr
         assert "acme.greet" in counted.stdout
         handlers.write_text(handlers.read_text().replace('"hello ', '"good morning '))
-        terminal.expect("acme has changed: receiver, relay, worker start again\ntaken up\n")
+        terminal.expect("acme has changed: receiver, relay, worker start again\nthe changes are loaded\n")
         wait_until(lambda: sent("good morning ben-example"), what="the changed handler's result")
         handlers.write_text(handlers.read_text() + "def broken(:\n")
-        terminal.expect(rf"acme has changed, and is not taken up:\n.*SyntaxError: .*{handlers}:10")
+        terminal.expect(rf"acme has changed, but cannot be loaded:\n.*SyntaxError: .*{handlers}:10")
         assert sent("good morning ben-example")
         terminal.press(CTRL_C)
         assert terminal.exit_status() == 0
