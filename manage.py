@@ -20,7 +20,7 @@ def main() -> None:
     from project.roles import role_of
 
     if role := role_of("".join(sys.argv[1:2])):
-        os.environ["HOOKLINE_ROLE"] = role  # In the environment, for what the command becomes or starts.
+        os.environ["HOOKLINE_ROLE"] = role  # Programs that the command executes or starts get it too.
     try:
         import_module(os.environ["DJANGO_SETTINGS_MODULE"])
     except ImproperlyConfigured as error:
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def _set_up() -> None:
-    """Import the apps. What is wrong with one of the team's is said in a sentence: which error, and where."""
+    """Import the apps. If one of the team's fails, exit with a sentence: which error, and where."""
     import django
     from django.conf import settings
 

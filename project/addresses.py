@@ -70,7 +70,7 @@ def url_prefix(value: str) -> str:
 
 
 def bracketed(address: str) -> str:
-    """Return an IPv6 address as it stands in a URL; what is none as it is."""
+    """Return an IPv6 address in brackets, as in a URL; return anything else unchanged."""
     try:
         return f"[{IPv6Address(address)}]"
     except ValueError:

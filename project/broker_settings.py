@@ -41,7 +41,7 @@ def broker_settings(
         "CELERY_BROKER_USE_SSL": {"cert_reqs": cert_reqs, "ca_certs": ca_file or None} if scheme == "amqps" else False,
         "CELERY_BROKER_TRANSPORT_OPTIONS": {
             "confirm_publish": True,
-            # For all nodes together. With less, kombu would give up at a first node that is silent, and retry that one.
+            # For all nodes together. With less, kombu would give up at a silent first node, and then try it again.
             "connect_retries_timeout": CONNECT_SECONDS * len(url.split(";")),
         },
         # In seconds. A node that is silent for two of these counts as lost.

@@ -21,5 +21,5 @@ def _configuration() -> dict[str, Any]:
 
 app = Celery("hookline")
 app.add_defaults(_configuration)
-# Celery's Django fixup closes the database's connections before and after each task; runs/task.py keeps its own.
+# Otherwise Celery's Django fixup closes the database connections before and after each task.
 app.conf["CELERY_DB_REUSE_MAX"] = sys.maxsize

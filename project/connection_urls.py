@@ -12,11 +12,11 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from environs import ValidationError
 
 _NEVER = re.compile(r"[#\x00-\x1f\x7f]|%(?![0-9A-Fa-f]{2})")
-"""What no URL of ours holds: a fragment, control characters (which urlsplit drops), a % that escapes nothing."""
+"""What no accepted URL holds: a fragment, control characters (which urlsplit drops), a % that escapes nothing."""
 _HOSTS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[\w.,%-]*)(?::(?P<port>[0-9]{1,5}))?")
 _DJANGO_OPTIONS = {"assume_role", "server_side_binding"}
-"""What Django takes besides. Its pool would keep connections that an outage has ended, and the inbox's statements are
-written for the isolation that PostgreSQL has by itself."""
+"""Django's own options that are accepted. Not `pool`, which would keep connections that an outage has ended, and not
+`isolation_level`: the inbox's statements are written for PostgreSQL's default."""
 
 
 def whole_url(value: str, *, example: str) -> SplitResult:
@@ -55,13 +55,14 @@ def broker_nodes(value: str, *, schemes: tuple[str, ...]) -> list[str]:
             "Percent-encode a ? that belongs to a name or a password as %3F."
         )
     if len(nodes) > 1 and not used <= {"amqp", "amqps"}:
-        # A cluster of RabbitMQ has each queue once. Two Redis would: a relay might publish where no worker looks.
+        # A cluster of RabbitMQ has each queue once. Two Redis servers would both have it: a relay might publish to one,
+        # and the workers consume from the other.
         raise ValidationError("only RabbitMQ may have several nodes; give the one address of Redis's primary.")
     return nodes
 
 
 def check_database_options(options: dict[str, Any]) -> None:
-    """Refuse what libpq has no option for, which would otherwise be said by each connection that fails."""
+    """Refuse options that libpq does not have. Otherwise each connection would fail for that reason."""
     from psycopg import ProgrammingError
     from psycopg.conninfo import make_conninfo, timeout_from_conninfo  # Not where the database is SQLite.
 
@@ -78,7 +79,7 @@ def check_database_options(options: dict[str, Any]) -> None:
 
 
 def check_sqlite(name: str, options: dict[str, Any]) -> None:
-    """Refuse what is no file that can be made, and every option that would undo what Hookline needs of SQLite."""
+    """Refuse a name that cannot be a database file, and every option other than `timeout`."""
     if options.keys() - {"timeout"} or not isinstance(options.get("timeout", 0), int | float):
         raise ValidationError("has an option after '?' that is not timeout, in seconds. Percent-encode a ? as %3F.")
     path = Path(name)
@@ -91,11 +92,11 @@ def check_sqlite(name: str, options: dict[str, Any]) -> None:
 
 
 def _is_whole(value: str) -> bool:
-    """Tell whether every reader finds the same user, host, port and path. Raises ValueError where one finds none."""
+    """Tell whether all libraries find the same user, host, port and path in it. Raises ValueError if it has no port."""
     _, separator, rest = value.partition("://")
     authority = re.split("[/?]", rest, maxsplit=1)[0]
     user, _, hosts = authority.rpartition("@")
-    # An @ behind the host was a password's, and the beginning of that password would be taken for the host.
+    # An @ after the host belongs to a password, whose beginning would be taken for the host.
     if not separator or _NEVER.search(value) or "@" in user + rest[len(authority) :]:
         return False
     found = _HOSTS.fullmatch(hosts)
@@ -103,7 +104,7 @@ def _is_whole(value: str) -> bool:
 
 
 def _has_one_host(parts: SplitResult) -> bool:
-    """Tell whether it names a host that a resolver can be asked for: no label of it is empty or too long."""
+    """Tell whether the URL names one host that a resolver accepts: no label of it is empty or too long."""
     try:
         return not set(",%") & set(parts.hostname or ",") and bool(str(parts.hostname).encode("idna"))
     except UnicodeError:

@@ -20,7 +20,7 @@ GENERATED = {
 
 
 def open_data_directory(path: Path) -> Path:
-    """Create the directory where it is missing, for its owner alone, and return it."""
+    """Create the directory if it is missing, with access for its owner only, and return it."""
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         if path.stat().st_mode & 0o077:
@@ -33,7 +33,7 @@ def open_data_directory(path: Path) -> Path:
 
 
 def _close_to_others(path: Path) -> None:
-    # It may be a home directory or /tmp, given by mistake: its mode is not ours to change, nor are secrets safe there.
+    # It may be a home directory or /tmp, given by mistake. Hookline must not change its mode, nor put secrets there.
     if any(path.iterdir()) and not (path / "secrets.json").exists():
         raise ImproperlyConfigured("HOOKLINE_DATA_DIR: holds other files, and others may read it; name one of its own.")
     path.chmod(0o700)

@@ -46,16 +46,16 @@ def stop_on_errors(env: Variables) -> None:
     try:
         env.seal()
     except EnvValidationError as error:
-        # One for each variable, since the reader is not eager.
+        # One message for each variable, since the reader is not eager.
         for name, messages in dict(error.error_messages).items():  # type: ignore[arg-type]  # As above.
-            if not faults.keys() & {name, f"{name}_FILE"}:  # Else it only says that there is no value.
+            if not faults.keys() & {name, f"{name}_FILE"}:  # Else environs only reports a missing value.
                 faults[name] = " ".join(map(str, messages))
     if faults:
         raise ImproperlyConfigured("; ".join(f"{name}: {sentence}" for name, sentence in sorted(faults.items())))
 
 
 def value_or_default(read: Callable[..., Any], name: str, default: Any, **options: Any) -> Any:
-    """Return a value that is used before `stop_on_errors`: the default also stands in for one that cannot be read."""
+    """Return a value that is used before `stop_on_errors`: the default also if the value cannot be read."""
     value = read(name, default, **options)
     return default if value is None else value
 
@@ -66,7 +66,7 @@ def fail(sentence: str) -> NoReturn:
 
 
 def _unless_parsed(parser: Callable[..., Any]) -> Callable[..., Any]:
-    # environs hands a default through the parser too; ours is parsed already.
+    # environs passes the default to the parser too. Hookline's defaults are parsed values already.
     return lambda value, **options: parser(value, **options) if isinstance(value, str) else value
 
 
@@ -134,24 +134,24 @@ def app_names(value: str) -> list[str]:
 
 
 def directory(value: str) -> Path:
-    """Return an absolute path; `~` is what a shell would make of it."""
+    """Return an absolute path; `~` is expanded as a shell does."""
     try:
         return Path(value).expanduser().resolve()
     except RuntimeError:
-        fail("names the home directory of nobody here.")
+        fail("names the home directory of a user that does not exist.")
 
 
 def _app_fault(name: str) -> str:
-    """Return what is wrong with an app's name; nothing if its module is there, which is not imported yet."""
+    """Return what is wrong with an app's name, or "" if its module exists. The module itself is not imported."""
     if not all(part.isidentifier() and not iskeyword(part) for part in name.split(".")):
-        return "is no name as Python imports it, such as acme_bot or acme_bot.apps.AcmeConfig."
+        return "is not a name that Python can import, such as acme_bot or acme_bot.apps.AcmeConfig."
     package, _, last = name.rpartition(".")
     is_class = bool(package) and last[0].isupper()
     module = package if is_class else name
     try:
         spec = find_spec(module)
     except Exception as error:
-        # One that is not there, or is no package, is not found; what else fails is the package's own fault.
+        # A missing module, or one inside a module that is no package, is not found. Other errors are the package's own.
         if not isinstance(error, ModuleNotFoundError | ValueError) or _is_elsewhere(error, module):
             return f"is in a package whose import fails ({type(error).__name__}); import it with Python to see why."
         spec = None
@@ -163,7 +163,7 @@ def _app_fault(name: str) -> str:
 
 
 def _is_elsewhere(error: Exception, module: str) -> bool:
-    """Tell whether what was not found is neither the module nor a package around it."""
+    """Tell whether another module was not found: not this one, nor a package around it."""
     name = getattr(error, "name", None)
     return bool(name) and not f"{module}.".startswith(f"{name}.")
 

@@ -1,7 +1,7 @@
-"""kombu's filesystem transport, with messages and tables that appear whole.
+"""kombu's filesystem transport, with messages and tables that are written atomically.
 
-kombu's own opens a message's file and then writes it, so that a reader in between finds it torn, and the worker ends.
-So it is with the table of an exchange: two programs that begin it at once leave what nobody can read.
+kombu's own transport opens a message's file and then writes it. A worker that reads it in between finds half a message,
+and ends. The table of an exchange has the same fault: two programs that create it at once leave an unreadable file.
 """
 
 import fcntl
@@ -37,7 +37,7 @@ class Channel(filesystem.Channel):
 
     @contextmanager
     def _table(self, exchange: str) -> Iterator[list[Any]]:
-        """Let one program at a time change an exchange's table, which others find as it was before or after."""
+        """Let one program at a time change an exchange's table. Readers find the old table or the new one."""
         file: Path = self._exchange_file(exchange)  # type: ignore[attr-defined]  # The stubs lack it.
         file.parent.mkdir(exist_ok=True)
         with file.with_name(f"{file.name}.lock").open("w") as lock:  # Closing it gives the lock back.

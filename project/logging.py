@@ -20,12 +20,12 @@ class FieldsFormatter(logging.Formatter):
 
 
 def _is_unintended(record: logging.LogRecord) -> bool:
-    """Leave out our own 503s: whoever decides on them says why, once, and not for each request."""
+    """Leave out 503 answers: the code that decides on them logs the reason once, not for each request."""
     return getattr(record, "status_code", None) != HTTPStatus.SERVICE_UNAVAILABLE
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Make a line of it: anybody can send a request with a wrong host, and it is no error of ours."""
+    """Make it a warning of one line: anybody can send a request with a wrong host; that is no error of Hookline."""
     record.levelno, record.levelname = logging.WARNING, logging.getLevelName(logging.WARNING)
     record.exc_info = None
     return True

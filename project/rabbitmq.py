@@ -17,4 +17,4 @@ class Transport(pyamqp.SSLTransport):
         try:
             return super().establish_connection()
         finally:
-            client.hostname = hostname  # kombu replaces localhost by 127.0.0.1, which would be checked from then on.
+            client.hostname = hostname  # kombu has replaced localhost by 127.0.0.1, and would check that next time.

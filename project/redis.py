@@ -1,4 +1,4 @@
-"""kombu's Redis transport, which outlives a restart of Redis.
+"""kombu's Redis transport, which survives a restart of Redis.
 
 kombu 5.7.0 closes a channel after its connection is lost, and asks the lost connection for its address in order to give
 back unacknowledged messages. That raises an AttributeError, which nothing catches and which ends the worker.

@@ -35,17 +35,17 @@ HOOKLINE_DATA_DIR: Path = value_or_default(env.directory, "HOOKLINE_DATA_DIR", B
 
 HOOKLINE_ROLE: str = value_or_default(env.str, "HOOKLINE_ROLE", EVERYTHING, validate=one_of(ROLES))
 withhold(HOOKLINE_ROLE)
-# The embedded default brings what nobody gave; production must be given each of them.
+# The embedded environment generates the secrets that are not given; production must be given each of them.
 _generated = {} if PRODUCTION else generated_secrets(open_data_directory(HOOKLINE_DATA_DIR))
 _generated = {name: value for name, value in _generated.items() if uses(HOOKLINE_ROLE, name)}
 
 
 def _default(variable: str, *, unused: Any) -> Any:
-    """Return what is taken where nothing is given: `...`, which is a fault, of what the role uses in production."""
+    """Return a variable's default. `...` means that it must be given: in production, if the role uses it."""
     return _generated.get(variable, ...) if uses(HOOKLINE_ROLE, variable) else unused
 
 
-# Django wants one everywhere. What a role without it signs, no other process will take for its own.
+# Django needs a key in every role. A role that is given none has a random one: no other process accepts its signatures.
 SECRET_KEY = env.str("SECRET_KEY", _default("SECRET_KEY", unused=secrets.token_urlsafe(50)))
 HOOKLINE_OPERATOR_PASSWORD = env.str(
     "HOOKLINE_OPERATOR_PASSWORD", "" if PRODUCTION else _default("HOOKLINE_OPERATOR_PASSWORD", unused="")
@@ -73,13 +73,13 @@ for _source in HOOKLINE_SOURCES:
     _name = variable_of(_source)
     HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name, _default(_name, unused=[]))
 
-# A pod's address varies, and may be of IPv6 alone.
+# A pod's address varies, and may be IPv6 only.
 HOOKLINE_HOST: str = env.listen_address("HOOKLINE_HOST", EVERY_ADDRESS if PRODUCTION else "127.0.0.1")
 _port = env.whole_number("HOOKLINE_PORT", None, lowest=1, highest=65_535)
 HOOKLINE_PORT = 8000 if _port is None else _port
 HOOKLINE_PORT_IS_GIVEN = _port is not None
 HOOKLINE_FLOWER_PORT = env.whole_number("HOOKLINE_FLOWER_PORT", 5555, lowest=1, highest=65_535)
-# Flower's own name for it, since Flower would read it too.
+# The variable has Flower's name for it, since Flower reads it too.
 HOOKLINE_FLOWER_PREFIX = env.url_prefix("FLOWER_URL_PREFIX", "")
 CSRF_TRUSTED_ORIGINS = env.origins("HOOKLINE_TRUSTED_ORIGINS", [])
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
@@ -87,15 +87,15 @@ HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
 HOOKLINE_RECEIVER_THREADS = env.whole_number("HOOKLINE_RECEIVER_THREADS", 8, lowest=1, highest=1_000)
 HOOKLINE_MAX_BODY_MB = env.whole_number("HOOKLINE_MAX_BODY_MB", 25, lowest=1, highest=256)
 HOOKLINE_BODY_SECONDS = env.number("HOOKLINE_BODY_SECONDS", 10.0, lowest=0.1, highest=600)
-# Above what proxies keep an idle connection for (60 to 75 s), or they send a request on one that is being closed.
+# Longer than proxies keep idle connections (60 to 75 s). Else they send requests on connections that are being closed.
 HOOKLINE_KEEP_ALIVE_SECONDS = env.number("HOOKLINE_KEEP_ALIVE_SECONDS", 90.0, lowest=1, highest=86_400)
 
 HOOKLINE_DRAIN_SECONDS = env.number("HOOKLINE_DRAIN_SECONDS", 5.0 if PRODUCTION else 0.0, lowest=0, highest=3_600)
 
 HOOKLINE_GRACE_SECONDS = env.number("HOOKLINE_GRACE_SECONDS", 90.0, lowest=5, highest=172_800)
 HOOKLINE_WORKER_MAX_SECONDS = env.number("HOOKLINE_WORKER_MAX_SECONDS", 3600.0, lowest=0, highest=31_536_000)
-# In a pod each process has an address of its own. On one machine they share it: the first has the default, the next
-# takes the next that is free. Whoever gives a port means that one.
+# In a pod each process has an address of its own. On one machine processes share one: the first gets the default port,
+# each further one the next free port. A port that is given is used as it is.
 _probe_port = env.whole_number("HOOKLINE_PROBE_PORT", None, lowest=0, highest=65_535)
 HOOKLINE_PROBE_PORT = (8001 if PRODUCTION else 0) if _probe_port is None else _probe_port
 HOOKLINE_PROBE_PORTS = range(HOOKLINE_PROBE_PORT, HOOKLINE_PROBE_PORT + (100 if _probe_port is None else 1))
@@ -113,7 +113,7 @@ HOOKLINE_MAX_AGE_HOURS = env.number("HOOKLINE_MAX_AGE_HOURS", 24.0, lowest=0.01,
 HOOKLINE_LEASE_MARGIN_SECONDS = env.number("HOOKLINE_LEASE_MARGIN_SECONDS", 15.0, lowest=1, highest=3_600)
 
 HOOKLINE_KEEP_PAYLOADS_DAYS = env.whole_number("HOOKLINE_KEEP_PAYLOADS_DAYS", 14, lowest=1, highest=36_500)
-# GitHub Enterprise Server redelivers for seven days, and a redelivery is recognised by the row that it meets.
+# GitHub Enterprise Server redelivers for seven days, and a redelivery is recognised by the stored delivery.
 HOOKLINE_KEEP_DAYS = env.whole_number("HOOKLINE_KEEP_DAYS", 30, lowest=8, highest=36_500)
 HOOKLINE_KEEP_DEAD_DAYS = env.whole_number("HOOKLINE_KEEP_DEAD_DAYS", 90, lowest=8, highest=36_500)
 
@@ -134,9 +134,9 @@ HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))
 if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS and uses(HOOKLINE_ROLE, "BROKER_URL"):
     raise ImproperlyConfigured("HOOKLINE_BROKER_CA_FILE: BROKER_URL is without TLS; use amqps:// or rediss://.")
 HOOKLINE_VARIABLES = sorted(env.dump())
-"""The name of every variable that was read; a test holds docs/configuration.md against it."""
+"""The name of every variable that was read; a test compares docs/configuration.md with it."""
 HOOKLINE_WITHHELD = {role: GUARDED - used for role, used in USED.items()}
-"""What each role is not to be given; `check_deploy` holds manifests against it."""
+"""The variables that each role must not be given; `check_deploy` compares manifests with it."""
 
 # --- Django ----------------------------------------------------------------------------------------------------------
 
@@ -192,10 +192,10 @@ LANGUAGE_CODE = "en-us"
 USE_I18N = False
 STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # No collectstatic step: the admin's files are served from where they are installed.
-# The receiver reads the raw body itself and has checked its size before.
+# The receiver reads the raw body itself, after a check of its size.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
 LOGGING = logging_settings(style=HOOKLINE_LOG_FORMAT, level=HOOKLINE_LOG_LEVEL)
-# Two processes with one name on the embedded default (localhost by several ports) would share a session cookie.
+# Browsers send localhost's cookies to all its ports: another Django service there would use the default name too.
 SESSION_COOKIE_NAME = "hookline_session"
 
 if PRODUCTION:
@@ -226,13 +226,14 @@ CELERY_TASK_DEFAULT_QUEUE = "default"
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_SERIALIZER = "json"
 CELERY_ACCEPT_CONTENT = ["json"]
-# A message is a hint: it is acknowledged as its run starts, and what a dead worker left is in the inbox, under a lease.
+# A message only names a job that is due, and is acknowledged when its run starts. A dead worker's job is in the inbox,
+# and runs again after its lease.
 CELERY_TASK_ACKS_LATE = False
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_CONSUMER = "workers.runs.consumer:Consumer"
 CELERY_WORKER_MAX_MEMORY_PER_CHILD = HOOKLINE_CHILD_RECYCLE_MB * 1024
 CELERY_WORKER_SEND_TASK_EVENTS = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-# Where the pool has no event loop (filesystem://), how long it takes for a child's end to be believed.
+# Without an event loop (filesystem://), how long the pool waits for the result of a child that has ended.
 CELERY_WORKER_LOST_WAIT = 1.0
 CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False

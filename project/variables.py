@@ -1,7 +1,7 @@
 """Reads one variable of the environment as people write it: `NAME`, or the file that `NAME_FILE` names.
 
 Env files of Docker keep quotes, editors add line ends and byte-order marks, copying adds blanks. Such characters around
-a value are taken off where they cannot belong to it, and refused where they might. No error message shows the value.
+a value are removed if they cannot belong to it, and refused if they might. No error message shows the value.
 """
 
 import os
@@ -17,7 +17,7 @@ from webhooks.source_secrets import listed_name
 LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TRUSTED_ORIGINS")
 """Lists: their items may stand on lines of their own."""
 SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
-"""Quotes around these are refused, not taken off: they may belong to the secret, and a wrong one fits no delivery."""
+"""Quotes around these are refused, not removed: they may belong to the secret, and a wrong one verifies no delivery."""
 MAY_BE_EMPTY = ("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS")
 """Only these may be empty, which means none."""
 LARGEST_BYTES = 2**20
@@ -32,7 +32,7 @@ class UnreadableValueError(Exception):
 
 
 class Variables(Env):
-    """The library's reader, with `read` and `read_file` below it. `faults` has what they refuse, by variable."""
+    """The reader of environs, with texts from `read` and `read_file`. `faults` has what these refuse, by variable."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)

@@ -62,7 +62,7 @@ buildah bud --isolation chroot --layers --quiet --file $file --tag "$name" \
     . >/dev/null
 built=$(id_of "$name")
 if [ -z "$built" ]; then
-    echo "hookline: the build has ended, but there is no image named $name." >&2
+    echo "hookline: the build has ended, and no image is named $name." >&2
     exit 1
 fi
 # If the build made another image, the former one has lost its name and is removed, unless images are built on it.

@@ -67,6 +67,6 @@ buildah add --quiet "$container" "$root" / >/dev/null
 buildah config --cmd python3 "$container"
 buildah commit --quiet --rm "$container" "$name" >/dev/null
 made=$(id_of "$name")
-[ -n "$made" ] || fail "buildah has ended, but there is no image named $name."
+[ -n "$made" ] || fail "buildah has ended, and no image is named $name."
 # The former image has lost its name and is removed, unless images are built on it.
 [ -z "$former" ] || [ "$former" = "$made" ] || buildah rmi "$former" >/dev/null 2>&1 || true

@@ -21,7 +21,7 @@ FILES = {
     "configured/__init__.py": "",
     "configured/apps.py": "from django.apps import AppConfig\nclass Own(AppConfig):\n    name = 'a_single_module'",
 }
-NO_NAME = "is no name as Python imports it, such as acme_bot or acme_bot.apps.AcmeConfig."
+NO_NAME = "is not a name that Python can import, such as acme_bot or acme_bot.apps.AcmeConfig."
 NOT_FOUND = "is not found; correct its name, install it here, or put the folder that holds it on PYTHONPATH."
 SINGLE = "is a single module; name a package (a folder with __init__.py) that has its handlers in handlers.py."
 FAILS = "is in a package whose import fails ({}); import it with Python to see why."
