@@ -9,13 +9,13 @@ from django.conf import settings
 from webhooks import listening
 
 port = settings.HOOKLINE_FLOWER_PORT
-# Tornado has `::` mean IPv6 alone, and no address every address.
+# For Tornado, `::` means IPv6 only, and an empty address means every address.
 address = "" if settings.HOOKLINE_HOST == "::" else listening.address_of(settings.HOOKLINE_HOST)
 url_prefix = settings.HOOKLINE_FLOWER_PREFIX
 basic_auth = [f"{settings.HOOKLINE_OPERATOR_USER}:{settings.HOOKLINE_OPERATOR_PASSWORD}"]
-# Its persistence is a file for a single replica, and the inbox remembers more.
+# Flower's persistence is a file for a single replica. The inbox has more, and keeps it.
 persistent = False
-# Each one that it remembers takes 8 kB: its own default, 100,000, would be 800 MB. The inbox remembers all.
+# Each task in Flower's memory takes 8 kB: its default, 100,000 tasks, would be 800 MB. The inbox has all jobs.
 max_tasks = 10_000
-# Under an autoscaler workers come and go, and each would stay on the page, and in the metrics, for ever.
+# With an autoscaler, workers start and end often. Each would stay on the page, and in the metrics, for ever.
 purge_offline_workers = 60

@@ -51,8 +51,8 @@ def _prepare(instance: Any = None, **_options: Any) -> None:
     from workers.stopping.lifetime import Lifetime
     from workers.stopping.short_waits import shorten_childrens_wait
 
-    # On macOS billiard would start new interpreters instead. They would have none of what the parent has prepared: not
-    # the tasks, and not the memory by which a child learns that the worker stops.
+    # On macOS billiard would start new interpreters instead. Those would not have the parent's tasks, nor the shared
+    # memory by which a child learns that the worker stops.
     billiard.set_start_method("fork", force=True)
     if not IS_LINUX:
         logger.warning(NOT_ON_LINUX)
@@ -63,7 +63,7 @@ def _prepare(instance: Any = None, **_options: Any) -> None:
 
 
 def _refuse_other_pools(sender: Any = None, **_options: Any) -> None:
-    """Stop the start: threads and solo ignore time limits in silence, gevent and eventlet the soft one."""
+    """Refuse to start: threads and solo silently ignore both time limits, gevent and eventlet the soft one."""
     if not issubclass(sender.pool_cls, TaskPool):
         pool = sender.pool_cls.__module__.rpartition(".")[2]
         raise SystemExit(f"hookline: the {pool} pool ignores handlers' time limits; start the worker with -P prefork.")
@@ -76,7 +76,7 @@ def _mark_stopping(**_options: Any) -> None:
 def _limit_memory(**_options: Any) -> None:
     """Let an allocation that is far too large fail in its own job. Else the kernel kills all of a container's children.
 
-    Elsewhere than on Linux, this limit does not count what is allocated today, by mmap.
+    On other systems than Linux this limit does not count memory from mmap, which is how memory is allocated today.
     """
     if not IS_LINUX:
         return
@@ -86,16 +86,16 @@ def _limit_memory(**_options: Any) -> None:
 
 
 def _leave_the_group(**_options: Any) -> None:
-    """Put a child into a process group of its own, so that a signal to the worker's group stops the parent alone.
+    """Put a child into a process group of its own, so that a signal to the worker's group stops only the parent.
 
-    A child that gets SIGTERM beside its parent is cut off in mid-run, and the parent then hangs at its exit. At the
-    hard time limit the parent kills the child's whole group, and with it most of what the handler has started.
+    If parent and child got SIGTERM together, the child's run would be interrupted, and the parent would hang at its
+    exit. At the hard time limit the parent kills the child's whole group: also most processes that the handler started.
     """
     os.setpgrp()
 
 
 def _unblock_sigterm(**_options: Any) -> None:
-    """Unblock SIGTERM in a child: the first ones are forked while it is still blocked, which `manage.py` does."""
+    """Unblock SIGTERM in a child: `manage.py` blocks it, and the first children are forked before it is unblocked."""
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 

@@ -70,9 +70,9 @@ class Variant:
 VARIANTS = {
     "before": Variant("not connected"),
     "after": Variant(),
-    "no rehearsal": Variant("no rehearsal"),
-    "1 run rehearsed": Variant("1 run rehearsed"),
-    "5 runs rehearsed": Variant("5 runs rehearsed"),
+    "no warm-up": Variant("no warm-up"),
+    "warm-up of 1 run": Variant("warm-up of 1 run"),
+    "warm-up of 5 runs": Variant("warm-up of 5 runs"),
     "no GSS": Variant(environment={"PGGSSENCMODE": "disable"}),
     "no immortals": Variant("no immortals"),
     "no collect": Variant("no collect"),

@@ -185,7 +185,7 @@ def test_processes_end_with_a_worker_that_is_killed(stack: Stack) -> None:
 
 
 def test_a_child_that_is_just_being_started_is_no_orphan(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(orphans, "_spared", set(children_of(os.getpid())))
+    monkeypatch.setattr(orphans, "_never_ended", set(children_of(os.getpid())))
 
     def kill_count(*pids: int | None) -> int:
         processes = [SimpleNamespace(pid=pid) for pid in pids]

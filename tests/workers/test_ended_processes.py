@@ -202,7 +202,9 @@ def test_while_the_worker_stops_what_ended_is_left_to_the_lease(
     watch.saw(ended_run())
     watch.tick()
     assert pool.told == []
-    assert "processes ended in mid-run; left to the lease" in [record.getMessage() for record in caplog.records]
+    assert "processes ended in mid-run; not recorded, the leases will end" in [
+        record.getMessage() for record in caplog.records
+    ]
 
 
 def test_a_run_that_reached_its_hard_limit_did_so_whoever_else_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:

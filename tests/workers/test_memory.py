@@ -74,11 +74,11 @@ def test_what_is_loaded_is_made_immortal_unless_a_variable_says_no(
     is_wanted: bool, monkeypatch: pytest.MonkeyPatch, settings: Any
 ) -> None:
     done: list[str] = []
-    for name in ("rehearse", "make_immortal", "gc.freeze"):
+    for name in ("warm_up", "make_immortal", "gc.freeze"):
         monkeypatch.setattr(f"workers.memory.{name}", partial(done.append, name))
     settings.HOOKLINE_IMMORTAL = is_wanted
     memory.keep_loaded_shared()
-    assert done == ["rehearse", *(["make_immortal"] if is_wanted else []), "gc.freeze"]
+    assert done == ["warm_up", *(["make_immortal"] if is_wanted else []), "gc.freeze"]
 
 
 def test_a_child_that_takes_anothers_place_starts_with_the_same(told: list[dict[str, Any]]) -> None:
@@ -102,26 +102,26 @@ def test_nothing_is_connected_to_the_database_as_a_worker_forks(told: list[dict[
     assert [one["connected at fork"] for one in told] == [False, False, False]
 
 
-def test_what_a_worker_rehearses_is_rolled_back(stack: Stack, told: list[dict[str, Any]]) -> None:
+def test_what_a_worker_warms_up_with_is_rolled_back(stack: Stack, told: list[dict[str, Any]]) -> None:
     ((jobs, sources, latest_id),) = stack.rows(
         "SELECT count(*), (SELECT count(*) FROM webhooks_source), max(id) FROM webhooks_job"
     )
     assert (jobs, sources) == (len(told), 1)
     # PostgreSQL does not take back the ids of what is rolled back: they tell that there were such jobs.
-    assert latest_id > memory.REHEARSED_RUNS
+    assert latest_id > memory.WARM_UP_RUNS
 
 
 @pytest.mark.both_databases
 @pytest.mark.django_db(transaction=True)
-def test_a_rehearsal_claims_and_records_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_warm_up_claims_and_records_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     recorded: list[JobState | None] = []
 
     def record(*args: Any, **options: Any) -> None:
         recorded.append(transitions.record(*args, **options))
 
     monkeypatch.setattr(memory, "record", record)
-    memory.rehearse()
-    assert recorded == [JobState.SUCCEEDED] * (memory.REHEARSED_RUNS if connection.vendor == "postgresql" else 0)
+    memory.warm_up()
+    assert recorded == [JobState.SUCCEEDED] * (memory.WARM_UP_RUNS if connection.vendor == "postgresql" else 0)
     assert connection.vendor != "postgresql" or connection.connection is None
     assert not Source.objects.exists()
     assert not Job.objects.exists()
@@ -129,7 +129,7 @@ def test_a_rehearsal_claims_and_records_and_leaves_nothing_behind(monkeypatch: p
 
 @pytest.mark.both_databases
 @pytest.mark.django_db(transaction=True)
-def test_a_worker_that_cannot_rehearse_says_so_and_starts(
+def test_a_worker_that_cannot_warm_up_says_so_and_starts(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def claim(*_args: Any, **_options: Any) -> None:
@@ -137,15 +137,15 @@ def test_a_worker_that_cannot_rehearse_says_so_and_starts(
             cursor.execute("SELECT from_what_is_not_there()")
 
     monkeypatch.setattr(memory, "claim", claim)
-    memory.rehearse()
+    memory.warm_up()
     assert [record.message for record in caplog.records if record.name == memory.__name__] == (
-        ["runs not rehearsed; the children will hold more"] if connection.vendor == "postgresql" else []
+        ["warm-up failed; the children will use more memory"] if connection.vendor == "postgresql" else []
     )
     assert not Source.objects.exists()
 
 
 def test_the_garbage_collector_does_not_look_at_what_was_there_before_the_fork(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "rehearse", lambda: None)
+    monkeypatch.setattr(memory, "warm_up", lambda: None)
     monkeypatch.setattr(memory, "make_immortal", lambda: 0)  # There would be no way back for this process.
     try:
         memory.keep_loaded_shared()

@@ -20,7 +20,7 @@ from django.core.checks import run_checks
 from tests.support.processes import ROOT, free_port, manage, wait_until
 from tests.support.stack import Stack, running_stack
 from webhooks.subscriptions.subscription import Defaults, Subscriptions, discover
-from workers.stopping.checks import judge_grace, judge_lifetime
+from workers.stopping.checks import grace_warnings, lifetime_warnings
 from workers.stopping.flag import STAY_DOWN
 from workers.stopping.grace import Grace
 from workers.stopping.times import margin_seconds
@@ -270,19 +270,19 @@ def with_time_limit(seconds: float) -> Subscriptions:
 
 
 def test_a_lifetime_that_makes_kubernetes_back_off_is_warned_of() -> None:
-    (warning,) = judge_lifetime(899)
+    (warning,) = lifetime_warnings(899)
     assert warning.id == "workers.W001"
-    assert not list(judge_lifetime(900))
-    assert not list(judge_lifetime(0))
+    assert not list(lifetime_warnings(900))
+    assert not list(lifetime_warnings(0))
 
 
 def test_a_grace_too_short_for_the_longest_handler_is_warned_of_by_its_name() -> None:
     longest = max(with_time_limit(60), key=lambda subscription: subscription.time_limit)
-    (warning,) = judge_grace(with_time_limit(60), grace_seconds=longest.time_limit + 4.9)
+    (warning,) = grace_warnings(with_time_limit(60), grace_seconds=longest.time_limit + 4.9)
     assert warning.id == "workers.W002"
     assert f"Subscription {longest.name!r} may run for {longest.time_limit:g} s" in warning.msg
-    assert not list(judge_grace(with_time_limit(60), grace_seconds=longest.time_limit + 5))
-    assert not list(judge_grace(Subscriptions(), grace_seconds=5))
+    assert not list(grace_warnings(with_time_limit(60), grace_seconds=longest.time_limit + 5))
+    assert not list(grace_warnings(Subscriptions(), grace_seconds=5))
 
 
 def test_the_defaults_deserve_no_warning() -> None:

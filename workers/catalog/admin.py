@@ -1,7 +1,7 @@
-"""The catalog's pages in the admin: for looking only, since events alone change these rows.
+"""The catalog's pages in the admin. They are read-only, since only events change these rows.
 
-At millions of rows a search must be answered by an index: a GitHub id, or the start of a name. What has none, a filter
-by a moment or by yes and no, looks at the newest rows, and says so.
+With millions of rows a search needs an index: by a GitHub id, or by the start of a name. A filter without an index, by
+a moment or by yes and no, looks only at the newest rows, and says so.
 """
 
 from typing import Any

@@ -1,4 +1,4 @@
-"""The Django app of the handlers that Hookline brings along. It is what HOOKLINE_APPS names where it is not given."""
+"""The Django app of the handlers that come with Hookline. It is the default of HOOKLINE_APPS."""
 
 from django.apps import AppConfig
 

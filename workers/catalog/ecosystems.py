@@ -43,7 +43,7 @@ _ECOSYSTEM_OF_GLOB = {
     "*.vbproj": Ecosystem.NUGET,
 }
 _COPIED_IN = {"node_modules", "vendor"}
-"""Directories that hold other people's packages: their manifests say nothing about what this repository asks for."""
+"""Directories with copies of other packages: their manifests do not say what this repository depends on."""
 
 
 def ecosystem_of(path: str) -> Ecosystem | None:

@@ -1,9 +1,10 @@
-"""The handlers that Hookline brings along, and the example of how to write one.
+"""The handlers that come with Hookline, and the example of how to write one.
 
-A handler is a function that takes an Event: it reads the payload, stores what it says, and returns a short sentence for
-the operator's timeline. It may run twice for one delivery, beside another run, or after a newer event. So these never
-ask "what happened last?": they store what the event says together with its version (see latest.py), and the database
-keeps the latest. Whatever they raise is retried, except GiveUp, which is for what no retry can mend.
+A handler is a function that takes an Event: it reads the payload, stores values from it, and returns a short sentence
+for the job's page in the admin. It may run twice for one delivery, at the same time as another run, or after a newer
+event. So these handlers do not trust the order: they store the event's values together with its version (see
+latest.py), and the database keeps the latest. A run that raises is retried, except with GiveUp: that is for faults that
+no retry can correct.
 """
 
 from collections.abc import Mapping
@@ -26,13 +27,13 @@ from workers.catalog.reading import (
 )
 
 _LISTED = (("id", int), ("full_name", str), ("private", bool))
-"""What a list must say of a repository. GitHub's schema lets each be absent."""
+"""The keys that are needed of a repository in a list. In GitHub's schema each of them may be absent."""
 
 
 @on("ping")
 @succeeds_without_values
 def mark_hook_live(event: Event) -> str:
-    """Remember that a hook reaches us, and what it subscribes to."""
+    """Store that a hook reaches Hookline, and to which events it subscribes."""
     hook = required(event.payload, "hook", dict)
     live = Hook.heard(
         event,
@@ -51,7 +52,7 @@ def mark_hook_live(event: Event) -> str:
 @on("installation")
 @succeeds_without_values
 def record_installation(event: Event) -> str:
-    """Keep the installation, and the repositories that it starts with, as the latest event describes them."""
+    """Store the installation, and the repositories that it starts with, as the latest event describes them."""
     installation = _keep_installation(event)
     listed = objects(event.payload, "repositories") if event.action == "created" else []
     kept = _keep_repositories(event, installation, listed, removed_at=None)
@@ -61,7 +62,7 @@ def record_installation(event: Event) -> str:
 @on("installation_repositories", actions=["added", "removed"])
 @succeeds_without_values
 def record_installation_repositories(event: Event) -> str:
-    """Keep which repositories the installation may see."""
+    """Store which repositories the installation may see."""
     added, removed = (objects(event.payload, f"repositories_{action}") for action in ("added", "removed"))
     installation = _keep_installation(event)
     come = _keep_repositories(event, installation, added, removed_at=None)
@@ -72,7 +73,7 @@ def record_installation_repositories(event: Event) -> str:
 @on(["installation_target", "organization"], actions=["renamed"])
 @succeeds_without_values
 def rename_account(event: Event) -> str:
-    """Keep the new name of an account that has installed the App, and nothing else of its installation."""
+    """Store the new name of an account that has installed the App, and nothing else of its installation."""
     is_target = event.name == "installation_target"
     holder = "account" if is_target else "organization"
     account_type = text(event.payload, "target_type") if is_target else "Organization"
@@ -81,7 +82,7 @@ def rename_account(event: Event) -> str:
         raise MissingError(f"the payload's {holder} has no name")
     renamed = Installation(
         changed_at=None,
-        heard_at=LONG_AGO,  # Of the installation itself it says nothing: whatever else is known of that is newer.
+        heard_at=LONG_AGO,  # The event does not describe the installation itself: every other event counts as newer.
         source=event.source,
         github_id=required(event.payload, "installation.id", int),
         **named,
@@ -93,7 +94,7 @@ def rename_account(event: Event) -> str:
 @on("repository")
 @succeeds_without_values
 def record_repository(event: Event) -> str:
-    """Keep the repository as the latest event describes it. Every action brings the whole of it."""
+    """Store the repository as the latest event describes it. The event of every action has all of its fields."""
     repository = Repository.heard(
         event,
         moment(required(event.payload, "repository", dict).get("updated_at")),
@@ -152,8 +153,8 @@ def _keep_installation(event: Event) -> Installation:
 
 
 def _named(event: Event, account: Mapping[str, Any], target_type: str) -> dict[str, Any]:
-    """Return what an installation's row says of its account's name; nothing where the account has none."""
-    # An enterprise that has installed the App has a slug in place of a login.
+    """Return the fields of an installation's row for its account's name; none if the account has no name."""
+    # An enterprise that has installed the App has a slug instead of a login.
     login = text(account, "slug") or text(account, "login")
     if not login:
         return {}
@@ -164,7 +165,7 @@ def _named(event: Event, account: Mapping[str, Any], target_type: str) -> dict[s
 def _keep_repositories(
     event: Event, installation: Installation, listed: list[Mapping[str, Any]], *, removed_at: datetime | None
 ) -> int:
-    """Keep what a list says: names without a moment, which give way to any repository event. Return of how many."""
+    """Store a list's repositories; return how many. A list gives no moment: any repository event counts as newer."""
     complete = [one for one in listed if all(is_storable(one.get(name), kind) for name, kind in _LISTED)]
     repositories = keep_latest(
         Repository.heard(
@@ -192,7 +193,7 @@ def _rest(listed: list[Mapping[str, Any]], kept: int) -> str:
 
 
 def _commit_sha(payload: Mapping[str, Any]) -> str:
-    # What an annotated tag points to is the tag itself; GitHub names its commit beside it.
+    # For an annotated tag, `after` is the tag object; GitHub gives its commit in `head_commit`.
     is_tag = required(payload, "ref", str).startswith("refs/tags/")
     if is_tag and isinstance(payload.get("head_commit"), Mapping):
         return required(payload, "head_commit.id", str)

@@ -1,6 +1,6 @@
-"""What GitHub's events say about installations, repositories and hooks, and which manifests to scan. Rows only.
+"""Rows from GitHub's events: installations, repositories and hooks, and which manifests to scan.
 
-GitHub's ids are unique for one source: github.com and an Enterprise Server both number from 1.
+GitHub's ids are unique within one source: github.com and an Enterprise Server both count from 1.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from workers.catalog.latest import LONG_AGO, LatestRow
 
 
 class FromGitHub(LatestRow):
-    """Something that GitHub numbers."""
+    """Something that has an id of GitHub."""
 
     SCOPE = "source"
     IDENTITY = "github_id"
@@ -29,7 +29,7 @@ class FromGitHub(LatestRow):
 
 
 class Installation(FromGitHub):
-    """An account that has installed the App. A deleted one stays: GitHub never gives its id again.
+    """An installation of the App by an account. A deleted one is kept: GitHub never uses its id again.
 
     The account's name has a version of its own, the moment at which its delivery was received: an account can be
     renamed while nothing of its installation changes.
@@ -66,7 +66,7 @@ class Installation(FromGitHub):
 
 
 class Repository(FromGitHub):
-    """A repository that an event has described. A deleted one stays, so that a late event does not bring it back."""
+    """A repository that an event has described. A deleted one is kept, so that a late event cannot create it again."""
 
     LATEST = ("full_name", "private", "archived", "default_branch")
     FOR_GOOD = ("deleted_at",)
@@ -110,7 +110,7 @@ class InstallationRepository(LatestRow):
 
 
 class Hook(FromGitHub):
-    """A webhook that has reached us with a ping."""
+    """A webhook that has reached Hookline with a ping."""
 
     LATEST = ("target_type", "target", "events", "active")
 
@@ -125,7 +125,7 @@ class Hook(FromGitHub):
 
 class ScanRequestQuerySet(models.QuerySet["ScanRequest"]):
     def request(self, wanted: list["ScanRequest"]) -> None:
-        """Store the requests that nobody has made yet."""
+        """Store the requests that are not stored yet."""
         for scan in wanted:
             scan.key = scan.content_key()
         self.bulk_create(wanted, ignore_conflicts=True, batch_size=500)
@@ -156,9 +156,9 @@ class ScanRequest(models.Model):
         return f"{self.path} of {self.repository}"
 
     def content_key(self) -> str:
-        """Return what names the content to scan: the same commit on two branches, or from two hooks, is one scan.
+        """Return a key of the content to scan: the same commit on two branches, or from two hooks, is one scan.
 
-        A digest, since a path in Git may be longer than an index entry in PostgreSQL.
+        The key is a digest, since a path in Git may be longer than an index entry in PostgreSQL.
         """
         content = "\0".join([self.source, str(self.repository_github_id), self.commit_sha, self.path])
         return hashlib.sha256(content.encode()).hexdigest()

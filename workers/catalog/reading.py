@@ -1,8 +1,8 @@
 """Reads values out of GitHub's payloads: what a handler needs, what may be absent, and moments. No I/O.
 
-What GitHub's schemas allow to be null or absent changes, and now and then GitHub sends null where they do not. Then
-there is nothing to record, which is no failure. A value of another type is one, and stays one at every attempt, so
-reading it gives the job up.
+GitHub's schemas change which values may be null or absent, and sometimes GitHub sends null where its schema does not
+allow it. Then there is nothing to record, which is no failure. A value of another type is a failure at every attempt,
+so the handler gives the job up.
 """
 
 import functools
@@ -18,11 +18,11 @@ Kind = TypeVar("Kind")
 
 
 class MissingError(Exception):
-    """What a handler needs is null or absent in the payload."""
+    """A value that a handler needs is null or absent in the payload."""
 
 
 def succeeds_without_values(handler: Callable[[Event], str | None]) -> Callable[[Event], str | None]:
-    """Let a handler succeed, and say why it did nothing, where `required` finds that a value is missing."""
+    """Let a handler succeed and return why it did nothing, if `required` finds that a value is missing."""
 
     @functools.wraps(handler)
     def handle(event: Event) -> str | None:

@@ -1,8 +1,8 @@
-"""What a deployment on Kubernetes must hold to: rules over rendered manifests. Values in, sentences out.
+"""What a deployment on Kubernetes must fulfil: rules on rendered manifests. Values in, sentences out.
 
     manifests   reads the files: workloads, their variables, probes and times
-    deployed    what rules look at, with what the manifests cannot say
-    names       what a migration is called
+    deployed    what rules look at: the manifests, and values that are not in them
+    names       the name of a migration's Job
     variables   which variables and queues the programs get
     secrets     which secrets they are given
     volumes     which files they find
@@ -10,8 +10,8 @@
     probes      probes
     capacity    replicas, connections, memory
 
-Each rule yields one sentence for each mismatch: where, what is wrong, and what to do. The cluster is not asked; what
-may be wrong there, whatever the manifests say, is a note.
+Each rule yields one sentence for each mismatch: where, what is wrong, and what to do. The cluster is not asked; a note
+says what may be wrong there even if the manifests are right.
 """
 
 from collections.abc import Iterator
@@ -28,6 +28,6 @@ def mismatches(deployed: Deployed) -> Iterator[str]:
 
 
 def notes(deployed: Deployed) -> Iterator[str]:
-    """Yield what is to be looked at in the cluster, in one sentence each."""
+    """Yield what to check in the cluster, in one sentence each."""
     for note in capacity.NOTES:
         yield from note(deployed)

@@ -13,13 +13,13 @@ RESERVED_CONNECTIONS = 3
 MAX_CONNECTIONS_ANNOTATION = "hookline/database-max-connections"
 """On the ConfigMap: what the database answers to SHOW max_connections."""
 POOL_ANNOTATION = "hookline/database-connections"
-"""On a pod: what the pgbouncer in it opens at most."""
+"""On a pod: how many connections its pgbouncer opens at most."""
 PAGE_CONNECTIONS = 4
 """A receiver's threads for the admin's pages."""
 PARENT_MB, CHILD_MB = 95.0, 9.0
-"""What a worker takes at work, before what its handlers keep: the parent with its probes, and each child. Measured by
-tests/benchmarks/worker_memory.py with handlers that use the ORM, on the image's Python, and rounded up; decision 0008
-has the figures, and those of older Pythons."""
+"""The memory of a worker at work, without what its handlers keep: the parent with its probes, and each child. Measured
+by tests/benchmarks/worker_memory.py with handlers that use the ORM, on the image's Python, and rounded up. Decision
+0008 has these figures and those of older Pythons."""
 
 
 def connections(workload: Workload) -> int:
@@ -28,9 +28,9 @@ def connections(workload: Workload) -> int:
         return int(pooled)
     each = {
         "receiver": int(value(workload, "HOOKLINE_RECEIVER_THREADS")) + PAGE_CONNECTIONS,
-        # One for its publishing, one for its upkeep.
+        # One to publish, one for the upkeep.
         "relay": 2,
-        # One for each child, one for what its probes ask.
+        # One for each child, one for the checks of its probes.
         "worker": concurrency(workload) + 1,
         "migrate": 1,
     }
@@ -46,14 +46,14 @@ def concurrency(workload: Workload) -> int:
 def database_connections(deployed: Deployed) -> Iterator[str]:
     needed: Counter[str] = Counter()
     for workload in deployed.workloads:
-        # A rollout's pods come on top of those that they replace.
+        # During a rollout the new pods run beside the old ones.
         needed[workload.manifest.name] += (workload.most_replicas + workload.surge) * connections(workload)
     most = max_connections(deployed) - RESERVED_CONNECTIONS
     if needed.total() > most:
         largest, its = needed.most_common(1)[0]
         yield (
             f"At their most, and during a rollout, all pods open {needed.total()} connections to the database ({its} "
-            f"of them {largest}), which has {most} to give; raise its max_connections and say so here "
+            f"of them {largest}), which allows {most}; raise its max_connections and say so here "
             f"(--max-connections, or the annotation {MAX_CONNECTIONS_ANNOTATION}), have fewer workers, or add the "
             f"component pgbouncer-sidecar."
         )
@@ -98,12 +98,12 @@ def memory_request(deployed: Deployed) -> Iterator[str]:
         if request is None or request < needed:
             yield (
                 f"{workload}: it requests {request or 0:,.0f} Mi of memory, and {concurrency(workload)} children take "
-                f"about {needed:,.0f} beside what handlers keep; request that, or its node may be too small for it."
+                f"about {needed:,.0f} without what handlers keep; request that, or its node may be too small for it."
             )
 
 
 def working_mb(workload: Workload) -> float:
-    """Return what a worker's pod takes beside what its handlers keep."""
+    """Return the memory of a worker's pod without what its handlers keep."""
     return PARENT_MB + CHILD_MB * concurrency(workload)
 
 
@@ -114,8 +114,8 @@ def autoscaled_replicas(deployed: Deployed) -> Iterator[str]:
             yield f"{workload}: {' and '.join(names)} both say how many there are; keep one."
         if names and "replicas" in workload.manifest.spec:
             yield (
-                f"{workload}: it sets replicas, which each apply would put back, and {names[0]} says how many there "
-                f"are; remove replicas."
+                f"{workload}: it sets replicas, which each apply would put back, and {names[0]} sets them too; remove "
+                f"replicas."
             )
 
 
@@ -132,8 +132,8 @@ def leftover_autoscalers(deployed: Deployed) -> Iterator[str]:
         if not any(scaler.kind == "HorizontalPodAutoscaler" for scaler in workload.autoscalers):
             name, namespace = workload.manifest.name, workload.manifest.namespace or "default"
             yield (
-                f"{workload}: no HorizontalPodAutoscaler of these files scales it, and an apply removes none; one that "
-                f"is there from before would go on: kubectl -n {namespace} delete hpa {name} --ignore-not-found"
+                f"{workload}: no HorizontalPodAutoscaler of these files scales it, and an apply removes none; an older "
+                f"one would still scale it: kubectl -n {namespace} delete hpa {name} --ignore-not-found"
             )
 
 

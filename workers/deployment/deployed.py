@@ -1,4 +1,4 @@
-"""What rules of a deployment look at: the workloads of some manifests, their values, and what surrounds them."""
+"""What rules of a deployment look at: the workloads of the manifests, their values, and values from elsewhere."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -22,7 +22,7 @@ DEFAULTS: Mapping[str, float] = {
     "HOOKLINE_WORKER_CONCURRENCY": 4,
     "HOOKLINE_WORKER_MAX_SECONDS": 3600,
 }
-"""Production's defaults of the variables that rules compare; a test holds them against project/settings.py."""
+"""Production's defaults of the variables that rules compare; a test compares them with project/settings.py."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,11 +34,11 @@ class Surroundings:
     """The Django apps installed in this process, whose subscriptions these are."""
     default_queue: str
     default_time_limit: float
-    """The limit that subscriptions without one have got in this process."""
+    """The limit, in this process, of subscriptions that give none."""
     variables: frozenset[str]
     """Every variable that settings read."""
     withheld: Mapping[str, frozenset[str]]
-    """What each role does not use, and is not to be given."""
+    """The variables that each role does not use and must not be given."""
     visibility_seconds: Callable[[Subscriptions], float]
     """How long Redis leaves a message to a worker (workers/runs/registration.py)."""
     receiver_margin_seconds: float
@@ -48,7 +48,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """The manifests, what of Hookline they run, and what surrounds them."""
+    """The manifests, the programs of Hookline that they run, and values from elsewhere."""
 
     manifests: tuple[Manifest, ...]
     workloads: tuple[Workload, ...]
@@ -63,7 +63,7 @@ class Deployed:
         return (workload for workload in self.workloads if workload.role in roles)
 
     def withholds(self, workload: Workload, name: str) -> bool:
-        """Tell whether a variable is one that the workload's role does not use, and is not to be given."""
+        """Tell whether the workload's role does not use this variable and must not be given it."""
         return listed_name(name) in self.around.withheld[workload.role]
 
     def subscriptions(self, worker: Workload) -> list[Subscription]:
@@ -72,7 +72,7 @@ class Deployed:
         return [one for one in self.around.subscriptions if queues is None or one.queue in queues]
 
     def limit(self, subscription: Subscription, workload: Workload) -> float:
-        """Return its hard limit there. One that equals this process's default may be another default there."""
+        """Return its hard limit there. If it equals this process's default, the workload's own default counts."""
         if subscription.time_limit != self.around.default_time_limit:
             return subscription.time_limit
         return max(subscription.time_limit, value(workload, "HOOKLINE_TIME_LIMIT"))
@@ -87,7 +87,7 @@ Rule = Callable[[Deployed], Iterator[str]]
 
 
 def value(workload: Workload, name: str) -> float:
-    """Return a variable's number in that workload; production's default where it has none, or none that is a number."""
+    """Return a variable's number in that workload; production's default if it is missing or not a number."""
     found = number(workload.variables.get(name, ""))
     return DEFAULTS[name] if found is None else found
 

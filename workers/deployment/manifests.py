@@ -1,7 +1,7 @@
 """Reads rendered Kubernetes manifests: which programs of Hookline they run, with which variables, probes and times.
 
-What is not in the files (a Secret's content, a cluster's own settings) is not known here, and nothing is asked of a
-cluster. What the manifests ought to say is in the modules beside this one.
+What is not in the files (a Secret's content, a cluster's own settings) is not known here; no cluster is asked. The
+rules are in the other modules of this package.
 """
 
 import re
@@ -25,7 +25,7 @@ _MEBIBYTE = 2**20
 
 
 class UnreadableManifestError(Exception):
-    """The file holds something else than Kubernetes manifests."""
+    """The file holds something other than Kubernetes manifests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A probe of a container; Kubernetes' defaults where it is silent. `path` is None where it is not by HTTP."""
+    """A probe of a container, with Kubernetes' defaults for missing values. `path` is None if it is not by HTTP."""
 
     path: str | None
     port: int | None
@@ -102,7 +102,7 @@ class Workload:
 
     @property
     def concurrency(self) -> str | None:
-        """What --concurrency says, which wins over the variable."""
+        """The value of --concurrency, which wins over the variable."""
         return _option(self.arguments, "--concurrency")
 
     @property
@@ -131,7 +131,7 @@ class Workload:
 
     @property
     def most_replicas(self) -> int:
-        """How many pods it has at most, but for those of a rollout."""
+        """How many pods it has at most, without the additional ones of a rollout."""
         spec = self.manifest.spec
         if self.manifest.kind == "Job":
             return int(spec.get("parallelism", 1))
@@ -149,7 +149,7 @@ class Workload:
 
     @property
     def unavailable(self) -> int:
-        """How many pods a rollout takes away before others are there."""
+        """How many pods a rollout removes before new ones are ready."""
         if _at(self.manifest.spec, "strategy", "type") == "Recreate":
             return self.most_replicas
         return self._of_rollout("maxUnavailable", rounds_up=False)
@@ -205,7 +205,7 @@ def read_manifests(text: str, *, file: str) -> list[Manifest]:
 
 
 def workloads(manifests: Iterable[Manifest]) -> list[Workload]:
-    """Return what runs a program of Hookline, by the first argument of the container's `manage.py`."""
+    """Return the workloads that run a role of Hookline: the first argument of the container's `manage.py`."""
     every = list(manifests)
     return [
         Workload(
@@ -221,19 +221,19 @@ def workloads(manifests: Iterable[Manifest]) -> list[Workload]:
 
 
 def containers(manifest: Manifest) -> Sequence[Mapping[str, Any]]:
-    """Return the containers of a workload, but for those that run before it; none of any other manifest."""
+    """Return a workload's containers without its init containers; none for other manifests."""
     return (_at(manifest.spec, "template", "spec", "containers") or ()) if manifest.kind in WORKLOADS else ()
 
 
 def arguments(container: Mapping[str, Any]) -> list[str]:
-    """Return what `manage.py` gets: it is the image's own entry point, or stands in the container's command."""
+    """Return the arguments of `manage.py`, which is the image's entry point or in the container's command."""
     words = [str(word) for word in (*(container.get("command") or ()), *(container.get("args") or ()))]
     program = next((number for number, word in enumerate(words) if word.rpartition("/")[2] == "manage.py"), -1)
     return words[program + 1 :]
 
 
 def of_no_role(manifests: Iterable[Manifest]) -> Iterator[tuple[Manifest, str]]:
-    """Yield the containers, by name, that use an image of Hookline's roles and run what is no role."""
+    """Yield the containers, by name, that use an image of Hookline and run something other than a role."""
     every = [(manifest, container) for manifest in manifests for container in containers(manifest)]
     images = {container.get("image") for _, container in every if _runs_a_role(container)} - {None}
     for manifest, container in every:
@@ -247,7 +247,7 @@ def _runs_a_role(container: Mapping[str, Any]) -> bool:
 
 
 def quantity(text: str) -> float:
-    """Return what a quantity of Kubernetes says: `640Mi` is 671,088,640. Raises UnreadableManifestError."""
+    """Return the number that a quantity of Kubernetes means: `640Mi` is 671,088,640. Raises UnreadableManifestError."""
     found = _QUANTITY.fullmatch(text)
     if found is None or found[2] not in _UNITS:
         raise UnreadableManifestError(f"{text!r} is no quantity.")
@@ -262,7 +262,7 @@ def _unpacked(document: Any) -> Iterator[Any]:
 
 
 def _variables(container: Mapping[str, Any], manifests: Iterable[Manifest]) -> dict[str, str]:
-    """Return the container's variables, as far as these files tell them; its own `env` wins, as in Kubernetes."""
+    """Return the container's variables, as far as they are in these files; its own `env` wins, as in Kubernetes."""
     configs = {manifest.name: manifest.body.get("data") or {} for manifest in manifests if manifest.kind == "ConfigMap"}
     found: dict[str, str] = {}
     for source in container.get("envFrom") or ():
@@ -272,7 +272,7 @@ def _variables(container: Mapping[str, Any], manifests: Iterable[Manifest]) -> d
     for variable in container.get("env") or ():
         reference = _at(variable, "valueFrom", "configMapKeyRef") or {}
         value = variable.get("value", configs.get(str(reference.get("name")), {}).get(reference.get("key")))
-        # One whose value stands in a Secret is known by its name alone.
+        # Of a variable from a Secret, only the name is known.
         found[variable["name"]] = "" if value is None else str(value)
     return found
 
@@ -292,7 +292,7 @@ def _option(arguments: list[str], name: str) -> str | None:
 
 
 def _at(body: Any, *path: str) -> Any:
-    """Return what stands at a path of keys; None where it ends early."""
+    """Return the value at a path of keys, or None if the path ends early."""
     for key in path:
         if not isinstance(body, dict):
             return None

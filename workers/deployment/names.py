@@ -1,4 +1,4 @@
-"""The rule on names: that a migration's Job has another name for each image."""
+"""The rule on names: a migration's Job has a new name for each image."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Rules on probes: that they ask for what the programs answer, and are patient enough."""
+"""Rules on probes: they use the paths and ports of the programs, and do not fail too soon."""
 
 from collections.abc import Iterator
 
@@ -16,7 +16,7 @@ PATHS = {"startupProbe": STARTUPZ, "livenessProbe": LIVEZ, "readinessProbe": REA
 FLOWER_PATH = "/healthcheck"
 
 LEAST_PATIENCE_SECONDS = 20.0
-"""A node that is busy may well leave a probe without an answer for less than this."""
+"""On a busy node, a healthy program may leave a probe without an answer for nearly so long."""
 LEAST_START_SECONDS = 60.0
 
 
@@ -32,7 +32,7 @@ def probes(deployed: Deployed) -> Iterator[str]:
 
 
 def _flower_path(workload: Workload) -> str:
-    """Return where Flower answers: below its prefix, as all of its pages."""
+    """Return the path of Flower's health check, which is below its prefix like all of its pages."""
     prefix = workload.variables.get("FLOWER_URL_PREFIX", "").strip("/")
     return f"/{prefix}{FLOWER_PATH}" if prefix else FLOWER_PATH
 
@@ -57,7 +57,7 @@ def _patience(workload: Workload) -> Iterator[str]:
     if live and not LEAST_PATIENCE_SECONDS <= live.patience_seconds <= most:
         yield (
             f"its livenessProbe restarts it after {live.patience_seconds:g} s without an answer; make periodSeconds "
-            f"times failureThreshold {LEAST_PATIENCE_SECONDS:g} or more, since a busy node is no dead process, and no "
+            f"times failureThreshold {LEAST_PATIENCE_SECONDS:g} or more, since answers are late on a busy node, and no "
             f"more than HOOKLINE_STALLED_SECONDS ({most:g})."
         )
     if startup and startup.patience_seconds < LEAST_START_SECONDS:

@@ -19,7 +19,7 @@ def unneeded_secrets(deployed: Deployed) -> Iterator[str]:
 
 
 def _is_given(deployed: Deployed, workload: Workload, name: str) -> bool:
-    """Tell whether a variable's value is in the pod: among its variables, or in a Secret that holds it elsewhere."""
+    """Tell whether a variable's value is in the pod: as a variable, or in a Secret that any workload uses for it."""
     if name in workload.variables:
         return True
     paths = ((other, other.variables.get(f"{name}_FILE", "")) for other in deployed.workloads)

@@ -1,4 +1,4 @@
-"""Rules on time: a pod's grace against what stops in it, and the broker's timeouts against handlers' limits."""
+"""Rules on time: a pod's grace and how long its program needs to stop; the broker's timeouts and handlers' limits."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,9 +9,9 @@ from workers.deployment.manifests import Workload
 from workers.stopping.times import LONGEST_MARGIN_SECONDS, SHORTEST_LIFETIME_SECONDS, margin_seconds
 
 KILL_MARGIN_SECONDS = 5.0
-"""Between the moment at which a process means to be gone and SIGKILL."""
+"""From the moment by which a process must have ended until SIGKILL."""
 PROPAGATION_SECONDS = 5.0
-"""How long Services and ingresses may go on sending to a pod that is known not to be ready."""
+"""How long Services and ingresses may still send to a pod after it is known not to be ready."""
 CONSUMER_MARGIN_SECONDS = 60.0
 
 
@@ -126,7 +126,7 @@ def _under(deployed: Deployed, workload: Workload) -> Subscriptions:
 
 
 def _may_use(workload: Workload, scheme: str) -> bool:
-    """Tell whether its broker is, or may be, of that kind: mostly its URL stands in a Secret."""
+    """Tell whether its broker is, or may be, of that kind: often the URL is in a Secret and not known here."""
     url = workload.variables.get("BROKER_URL", "")
     return not url or url.startswith(scheme)
 

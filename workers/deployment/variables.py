@@ -7,7 +7,7 @@ from workers.deployment.deployed import DEFAULTS, Deployed, Rule, number
 from workers.deployment.manifests import ROLES, Workload, of_no_role
 
 OF_ALL_ROLES = ("HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TIME_LIMIT")
-"""Variables that must be the same everywhere: one role writes down what another one does."""
+"""Variables that must be the same in all roles: one role writes to the inbox what another one has to do."""
 
 
 def unknown_programs(deployed: Deployed) -> Iterator[str]:
@@ -37,8 +37,8 @@ def differing_variables(deployed: Deployed) -> Iterator[str]:
         given = {workload.variables.get(name, "") for workload in deployed.running("receiver", "relay", "worker")}
         if len(given) > 1:
             yield (
-                f"{name} is not the same in all of receiver, relay and worker, and each tells the others what jobs are "
-                f"to be run and for how long; set it in the ConfigMap that all of them read."
+                f"{name} is not the same in all of receiver, relay and worker, so they differ on which jobs to run or "
+                f"for how long; set it in the ConfigMap that all of them read."
             )
 
 

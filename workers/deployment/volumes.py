@@ -1,4 +1,4 @@
-"""Which Secrets and ConfigMaps a container mounts, and where. The rule: each file that it is to read is there."""
+"""Which Secrets and ConfigMaps a container mounts, and where. The rule: each file that it has to read is there."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from workers.deployment.deployed import Deployed, Rule
 from workers.deployment.manifests import Workload
 
 OF_THE_IMAGE = ("/etc/ssl", "/usr")
-"""Where an image itself may have certificates of authorities."""
+"""Where an image itself may have CA certificates."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class Source:
     kind: str
     name: str
     keys: Mapping[str, str] | None
-    """The key behind each path in the volume; None where every key is at the path of its own name."""
+    """The key of each path in the volume; None if each key's path is its own name."""
 
     def key_at(self, path: str) -> str | None:
         return path if self.keys is None else self.keys.get(path)
@@ -50,7 +50,7 @@ def _keys(items: Any) -> dict[str, str] | None:
 
 
 def places(workload: Workload, path: str) -> Iterator[tuple[Source, str]]:
-    """Yield each Secret and ConfigMap that has a file at this path of the container, and the key that it is."""
+    """Yield each Secret and ConfigMap that has a file at this path of the container, and the file's key in it."""
     for inside, sources in _at(workload, path):
         for source in sources or ():
             if (key := source.key_at(inside)) is not None:
@@ -58,7 +58,7 @@ def places(workload: Workload, path: str) -> Iterator[tuple[Source, str]]:
 
 
 def _at(workload: Workload, path: str) -> Iterator[tuple[str, list[Source] | None]]:
-    """Yield the mounts that a path is below, and where it is in their volumes."""
+    """Yield, for each mount that a path is below, the path inside its volume and what the volume holds."""
     for mount_path, sub_path, sources in mounts(workload):
         if PurePosixPath(path).is_relative_to(mount_path):
             yield str(PurePosixPath(sub_path) / PurePosixPath(path).relative_to(mount_path)), sources
@@ -67,7 +67,7 @@ def _at(workload: Workload, path: str) -> Iterator[tuple[str, list[Source] | Non
 def missing_files(deployed: Deployed) -> Iterator[str]:
     for workload in deployed.workloads:
         for name, path in sorted(workload.variables.items()):
-            # A role never opens the file of a variable that it does not use, and a ConfigMap may name it for all.
+            # A role opens no file of a variable that it does not use; one ConfigMap names the files for all roles.
             if not name.endswith("_FILE") or not path or deployed.withholds(workload, name.removesuffix("_FILE")):
                 continue
             if not _is_there(deployed, workload, path):
@@ -81,12 +81,12 @@ def _is_there(deployed: Deployed, workload: Workload, path: str) -> bool:
     if any(PurePosixPath(path).is_relative_to(folder) for folder in OF_THE_IMAGE):
         return True
     if any(sources is None for _, sources in _at(workload, path)):
-        return True  # What is in a volume of another kind is not known here.
+        return True  # The content of a volume of another kind is not known here.
     return any(_has_key(deployed, source, key) for source, key in places(workload, path))
 
 
 def _has_key(deployed: Deployed, source: Source, key: str) -> bool:
-    """Tell whether a Secret or ConfigMap has a key, as far as these files tell."""
+    """Tell whether a Secret or ConfigMap has a key. One that is not in these files counts as having it."""
     known = [one.body for one in deployed.manifests if (one.kind, one.name) == (source.kind, source.name)]
     keys = {key for one in known for part in ("data", "stringData", "binaryData") for key in one.get(part) or ()}
     return not known or key in keys

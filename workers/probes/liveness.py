@@ -1,19 +1,19 @@
-"""Whether a worker is ready, and whether it is alive: decided from what is known of it, without I/O.
+"""Whether a worker is ready, and whether it is live: decided from its vital signs, without I/O.
 
-If a liveness probe fails, Kubernetes restarts the worker, and the jobs of all its children are cut off. So a worker is
-not live only if it is certainly stuck by its own fault. There are two such faults:
+If a liveness probe fails, Kubernetes restarts the worker, and the runs of all its children are interrupted. So the
+probe fails only if the worker is certainly stuck by its own fault. There are two such faults:
 
 - *Its loop stands still.* It has not turned for HOOKLINE_STALLED_SECONDS, and the broker answers. While the broker does
-  not answer, the loop may be waiting for it. Where the connection was lost, Celery waits up to half a minute
+  not answer, the loop may be waiting for it. After the connection was lost, Celery waits up to half a minute
   between two tries, so after an outage the worker gets RECONNECT_SECONDS to connect.
 - *It makes no progress.* It has taken no job for HOOKLINE_STALLED_SECONDS, although a child is free, due jobs have
   messages for it, and broker and database answer.
 
-Either must be found CONFIRMATIONS times in a row. A worker that is stopping is always live: its loop has ended, and it
-waits for its handlers. So is a worker that consumes from no queue because an operator has said so.
+A fault must be found CONFIRMATIONS times in a row. A worker that is stopping is always live: its loop has ended, and it
+waits for its handlers. A worker that consumes from no queue because an operator wants so is always live, too.
 
 A worker that starts has not consumed yet. While the broker gives no answer, its startup probe succeeds: a restart would
-not bring the broker back. Once the broker answers, the probe fails until the worker consumes.
+not bring the broker back. When the broker answers, the probe fails until the worker consumes.
 """
 
 from dataclasses import dataclass
@@ -44,7 +44,7 @@ class Answers:
     broker_messages: int | None
     """Messages that wait on the broker in the worker's queues."""
     has_due_jobs: bool | None
-    """Whether the inbox holds jobs of its queues that a worker could take, published or due to be."""
+    """Whether the inbox holds jobs of the worker's queues that are due, published or not."""
 
 
 def unready(signs: VitalSigns | None, *, now: float, is_stopping: bool) -> list[str]:
@@ -74,7 +74,7 @@ def needed_check(signs: VitalSigns | None, *, now: float, is_stopping: bool, sta
 def _stands_still(signs: VitalSigns, *, now: float, for_seconds: float) -> bool:
     """Tell whether the loop has not turned for so long, although it had no reason to wait.
 
-    On filesystem:// the loop waits while no child is free; a thread goes on writing the signs.
+    On filesystem:// the loop waits while no child is free; a thread continues to write the signs.
     """
     waits_for_a_child = now - signs.seen_at <= for_seconds and signs.busy >= signs.processes > 0
     return now - signs.heartbeat_at > for_seconds and not waits_for_a_child
@@ -110,7 +110,7 @@ class Liveness:
             is_found = signs.is_connected or since > RECONNECT_SECONDS
             fault = f"its loop has not turned for {now - signs.heartbeat_at:.0f} s, and the broker answers"
         elif reason is Check.START:
-            is_found, fault = False, ""  # The startup probe's own patience ends it.
+            is_found, fault = False, ""  # The startup probe's failureThreshold decides.
         else:
             is_found = bool(answers.has_due_jobs) and answers.broker_messages + signs.unstarted > 0
             fault = f"it has taken no job for {now - signs.progress_at:.0f} s, with a process free and jobs due"

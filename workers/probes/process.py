@@ -28,8 +28,8 @@ def serve(server: ProbeServer, shared: SharedSigns, reports: int, *, started_at_
     registry = CollectorRegistry()
     registry.register(Gauges(shared, started_at_seconds=started_at_seconds))
     check = LivenessCheck(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS)
-    # If one of these threads fails, the process ends and is started again: else runs would not be counted any more, or
-    # /livez would give its last answer for ever.
+    # If one of these threads fails, the process ends and is started again. Otherwise runs would not be counted any
+    # more, or /livez would give its last answer for ever.
     start_thread("runs", partial(count_runs, reports, registry))
     start_thread("liveness", check.run)
     server.health = Health(live=check.live, ready=check.ready, started=check.started, registry=registry)
@@ -80,7 +80,7 @@ class LivenessCheck:
         return ["has consumed nothing yet"]
 
     def _last_signs(self) -> VitalSigns | None:
-        # A parent that was halted while it wrote has left nothing that can be read: keep what was read last.
+        # A parent that is stopped in the middle of a write leaves nothing that can be read: keep what was read last.
         self._signs = self._shared.read() or self._signs
         return self._signs
 
@@ -99,21 +99,21 @@ class Gauges(Collector):
         if signs is not None:
             age_seconds = time.monotonic() - signs.heartbeat_at
             yield _gauge(
-                "stops_at_seconds", "When its life ends, in epoch seconds; 0 for never.", signs.stops_at_seconds
+                "stops_at_seconds", "When its lifetime ends, in epoch seconds; 0 for never.", signs.stops_at_seconds
             )
             yield _gauge("consuming", "Whether it consumes from all of its queues.", signs.is_consuming)
             yield _gauge("heartbeat_age_seconds", "How long ago its loop last turned.", age_seconds)
             yield _gauge("processes", "Its processes for handlers.", signs.processes)
             yield _gauge("processes_busy", "How many of them run a handler.", signs.busy)
-            yield _gauge("messages_unstarted", "Messages it holds that no process has begun.", signs.unstarted)
+            yield _gauge("messages_unstarted", "Its messages that no process has begun.", signs.unstarted)
 
 
 def count_runs(reports: int, registry: CollectorRegistry) -> None:
-    """Count what is reported until nobody is left to report."""
+    """Count the reports until every process that may report has ended."""
     runs = Counter("hookline_worker_runs", "Runs by how they ended.", ["handler", "outcome"], registry=registry)
     dropped = Counter(
         "hookline_worker_messages_dropped",
-        "Messages whose job was taken, done or not due: one too many.",
+        "Superfluous messages: their job was taken, done or not due.",
         ["handler"],
         registry=registry,
     )

@@ -19,16 +19,16 @@ class QueueCheck:
 
     def __init__(self) -> None:
         self._broker = Broker()
-        # Bounds the wait, and cuts off a database that is silent.
+        # It limits the wait for a database that does not answer.
         self._committer = Committer(threads=1)
         self.broker_reason = ""
-        """What was wrong with the broker when it was asked last, in words that follow on "the broker"."""
+        """What was wrong with the broker when it was asked last: words to put after "the broker"."""
 
     def ask(self, reason: Check, queues: Sequence[str], *, unstarted: int) -> Answers:
         """Ask the broker; and the inbox too, if progress is to be checked and there is a message to take.
 
-        Any failure counts as "no answer", which is no reason for a restart. An outage may raise what nobody has
-        foreseen; if it ended this process again and again, Kubernetes would restart the worker.
+        Any failure counts as "no answer", which is no reason for a restart. An outage may raise unforeseen errors; if
+        they ended this process again and again, Kubernetes would restart the worker.
         """
         try:
             messages = self._messages(queues)
@@ -36,11 +36,11 @@ class QueueCheck:
             return Answers(broker_messages=messages, has_due_jobs=self._has_due_jobs(queues) if needs_inbox else None)
         except Exception as error:
             logger.error("broker or inbox could not be asked", extra={"error": place_of(error)})
-            self._broker = Broker()  # The one there is may be in any state.
+            self._broker = Broker()  # The old one may be in any state.
             return Answers(broker_messages=None, has_due_jobs=None)
 
     def _messages(self, queues: Sequence[str]) -> int | None:
-        """Return how many messages wait in all; None if the broker does not answer, or there is no queue to ask for."""
+        """Return how many messages wait in all queues; None if the broker does not answer, or there is no queue."""
         try:
             messages = sum(self._broker.depth(queue) for queue in queues) if queues else None
         except OperationalError as error:

@@ -1,8 +1,8 @@
 """Reports to the probe process how runs ended, which it counts for the metrics.
 
 A child reports its own runs; the parent reports those whose process ended in mid-run. A report is one line in a pipe,
-shorter than PIPE_BUF, so that lines of several children do not mix. Nobody waits for the pipe: where it is full or not
-read, one run is not counted, and none is delayed.
+shorter than PIPE_BUF, so that lines of several children do not mix. Nobody waits for the pipe: if it is full or not
+read, a run is not counted, but no run is delayed.
 """
 
 import os
@@ -16,16 +16,16 @@ from celery import signals
 from webhooks.states import AttemptOutcome
 
 ERROR = "error"
-"""Our own part of the run failed: the claim or the record, mostly because the database was away."""
+"""Hookline's part of the run failed: the claim or the record, mostly because the database did not answer."""
 DROPPED = "dropped"
-"""There was no run: the message was one too many."""
+"""There was no run: the message was superfluous."""
 LONGEST_BYTES = 512
 
 _pipe: tuple[int, int] | None = None
 
 
 def open_reports() -> int:
-    """Open the pipe, before any child is forked, and have each run reported; return the end to read."""
+    """Open the pipe, before any child is forked, and have each run reported; return the read end."""
     global _pipe  # noqa: PLW0603  Celery's signals have no room for it.
     if _pipe is None:
         _pipe = os.pipe()
@@ -36,7 +36,7 @@ def open_reports() -> int:
 
 
 def read_reports(descriptor: int) -> Iterator[tuple[str, str]]:
-    """Yield (handler, outcome) for each run reported, for as long as there is somebody who may report."""
+    """Yield (handler, outcome) for each reported run, until every process that may report has ended."""
     rest = b""
     while chunk := os.read(descriptor, 65536):
         *lines, rest = (rest + chunk).split(b"\n")

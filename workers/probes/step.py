@@ -1,14 +1,14 @@
 """A worker's probes and metrics, served by a process of their own beside the children: a step of the Celery worker.
 
-The parent forks its children as long as it lives, and a thread in a process that forks is a trap: whatever lock it
-holds at that moment stays locked in the child for ever, be it of libpq, of the resolver or of a metric, and the child
-hangs. So nothing is served or asked on a thread of the parent. It forks the probe process before all others, while it
-has neither a connection nor a thread, and writes once a second, from the consumer's own loop, what it knows of itself
-into memory that both share (vital_signs.py). The probe process serves HTTP from that, asks broker and inbox
-over connections of its own (queue_check.py), and decides (liveness.py), also while the parent
-stands still. It keeps none of the parent's files open, ends with the parent, and is started again if it ends alone.
+The parent forks children as long as it lives. A thread in a process that forks is dangerous: a lock that the thread
+holds at that moment, of libpq, of the resolver or of a metric, stays locked in the child for ever, and the child hangs.
+So no thread of the parent serves probes or asks broker and inbox. Before all other children, while it has neither a
+connection nor a thread, the parent forks the probe process. Once a second, from the consumer's own loop, it writes its
+vital signs into memory that both share (vital_signs.py). The probe process serves HTTP from them, asks broker and inbox
+over connections of its own (queue_check.py), and decides (liveness.py), also while the parent stands still. It keeps
+none of the parent's files open, ends with the parent, and is started again if it ends alone.
 
-It costs about as much memory as one child does: 22 MB (PSS) beside eight of them.
+It needs about as much memory as one child: 22 MB (PSS) beside eight children.
 """
 
 import atexit
@@ -29,7 +29,7 @@ from webhooks.parent import signal_at_parents_end
 from webhooks.probe_server import ProbeServer
 from workers.probes.run_reports import open_reports
 from workers.probes.vital_signs import SharedSigns, VitalSigns
-from workers.processes.orphans import spare
+from workers.processes.orphans import never_end
 from workers.stopping.lifetime import stops_at
 
 HEARTBEAT_SECONDS = 1.0
@@ -56,18 +56,18 @@ class ProbeStep(bootsteps.StartStopStep):
         self._is_heartbeat_due = False
         self._ports: range = settings.HOOKLINE_PROBE_PORTS
         self._pid = 0
-        """Of the probe process; 0 while there is none."""
+        """The id of the probe process; 0 while there is none."""
         self._failures = OutageLog(logger, "probe process not started")
 
     def include_if(self, worker: Any) -> bool:
         return bool(settings.HOOKLINE_PROBE_PORT)
 
     def create(self, worker: Any) -> None:
-        """Fork the probe process. Steps are created before the first is started: before the children, and threads."""
+        """Fork the probe process. All steps are created before one is started: before there are children or threads."""
         global _step  # noqa: PLW0603  Celery makes the consumer's steps, and has no room for more arguments.
         _step = self
         worker.app.steps["consumer"].add(Connection)
-        # With the queues, for this is all it says until its loop turns, which is after its first connection.
+        # With the queues, since the next signs are written only when the loop turns: after the first connection.
         self._signs.write(
             VitalSigns(seen_at=self._heartbeat_at, heartbeat_at=self._heartbeat_at, queues=self._queues())
         )
@@ -83,7 +83,7 @@ class ProbeStep(bootsteps.StartStopStep):
         worker.timer.call_repeatedly(HEARTBEAT_SECONDS, self._tick)
 
     def close(self, worker: Any) -> None:
-        """Note that the loop has ended: from here on it gives no heartbeat, and is not expected to."""
+        """Note that the loop has ended: from now on no heartbeat is expected."""
         self._signs.write(self._look(is_ending=True))
 
     def stop(self, worker: Any) -> None:
@@ -96,22 +96,22 @@ class ProbeStep(bootsteps.StartStopStep):
         self._signs.write(self._look(is_connected=False))
 
     def _tick(self) -> None:
-        self._keep_going()
-        if self._worker.hub is not None:  # The timer is the loop's own.
+        self._restart_if_ended()
+        if self._worker.hub is not None:  # The timer runs in the loop.
             self._note_heartbeat()
-        elif not self._is_heartbeat_due:  # The timer has a thread, and a heartbeat must come from the loop.
+        elif not self._is_heartbeat_due:  # The timer runs in a thread, and a heartbeat must come from the loop.
             self._is_heartbeat_due = True
             self._worker.consumer.call_soon(self._note_heartbeat)
         self._signs.write(self._look())
 
-    def _keep_going(self) -> None:
-        """Start the probe process again if it has ended; where that fails, with the next tick.
+    def _restart_if_ended(self) -> None:
+        """Start the probe process again if it has ended. If that fails, the next tick tries again.
 
-        Raises no OSError: Celery's loop would take it for a loss of the broker's connection, and drop that.
+        Raises no OSError: Celery's loop would take it for a lost connection, and close the broker's.
         """
         if self._pid and _has_ended(self._pid):
             logger.warning("probe process ended; another is started", extra={"pid": self._pid})
-            self._pid = 0  # It may be another process's from here on.
+            self._pid = 0  # From now on another process may get this id.
         if self._pid:
             return
         try:
@@ -124,7 +124,7 @@ class ProbeStep(bootsteps.StartStopStep):
         self._heartbeat_at = time.monotonic()
 
     def _look(self, **known: bool) -> VitalSigns:
-        """Return what the parent knows of itself."""
+        """Return the parent's vital signs."""
         now = time.monotonic()
         queues = self._queues()
         processes, busy = self._worker.pool.num_processes, len(state.active_requests)
@@ -160,32 +160,31 @@ class ProbeStep(bootsteps.StartStopStep):
         return consumer is not None and bool(queues) and all(map(consumer.consuming_from, queues))
 
     def _is_ending(self) -> bool:
-        """Tell whether a stop has been asked for in any of Celery's ways: a signal, remote control, a step."""
+        """Tell whether any part of Celery was asked to stop: by a signal, by remote control, by a step."""
         flags = (state.should_stop, state.should_terminate)
         return self._worker.blueprint.state != RUNNING or any(flag not in (None, False) for flag in flags)
 
     def _fork(self) -> None:
         parent = os.getpid()
         with ProbeServer.on_first_free(self._ports, host=settings.HOOKLINE_HOST) as server:
-            self._ports = range(server.port, server.port + 1)  # Whoever probes it looks for it there from now on.
+            self._ports = range(server.port, server.port + 1)  # From now on probes are sent to this port.
             pid = os.fork()
             if pid == 0:
-                self._live(server, parent)
+                self._run_probe_process(server, parent)
         self._pid = pid
-        spare(pid)
+        never_end(pid)
 
-    def _live(self, server: ProbeServer, parent: int) -> NoReturn:
-        """Be the probe process."""
+    def _run_probe_process(self, server: ProbeServer, parent: int) -> NoReturn:
         try:
-            _live_apart(parent, keep=(server.fileno(), self._reports))
-            # Only here: neither the parent nor its children need what it imports.
+            _detach(parent, keep=(server.fileno(), self._reports))
+            # Imported only here: neither the parent nor its children need the modules.
             from workers.probes.process import serve
 
             serve(server, self._signs, self._reports, started_at_seconds=self._started_at_seconds)
         except BaseException:
             logger.exception("probe process failed")
         finally:
-            os._exit(1)  # Whatever happens, it must not go on as a second parent.
+            os._exit(1)  # In no case may it continue as a second parent.
 
     def _end(self, parent: int) -> None:
         if self._pid and os.getpid() == parent:
@@ -196,7 +195,7 @@ _step: ProbeStep | None = None
 
 
 class Connection(bootsteps.StartStopStep):
-    """A step of the consumer: notices at once that the connection is lost, for Celery then stops the steps."""
+    """A step of the consumer. Celery stops the steps when the connection is lost, so this notices it at once."""
 
     requires = ("celery.worker.consumer.tasks:Tasks",)
 
@@ -211,23 +210,23 @@ class Connection(bootsteps.StartStopStep):
 def _has_ended(pid: int) -> bool:
     try:
         return os.waitpid(pid, os.WNOHANG)[0] != 0
-    except ChildProcessError:  # Somebody else has seen its end.
+    except ChildProcessError:  # It was reaped elsewhere.
         return True
 
 
-def _live_apart(parent: int, *, keep: tuple[int, ...]) -> None:
-    """Let the new process end with its parent, and share no signal, no file and no event loop with it."""
+def _detach(parent: int, *, keep: tuple[int, ...]) -> None:
+    """Let the new process end with its parent, but share no signal, no file and no event loop with it."""
     os.setpgrp()
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The parent may hold back signals while it starts.
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The parent may block signals while it starts.
     signal_at_parents_end(signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(0)
     set_event_loop(None)
-    # The connections and pipes of the parent, whose other ends must see its end and not ours.
+    # Close the parent's connections and pipes: their other ends must notice when the parent ends.
     first = 3
     for descriptor in sorted(keep):
         os.closerange(first, descriptor)

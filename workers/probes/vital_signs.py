@@ -1,7 +1,7 @@
-"""What a worker's parent process lets its probe process know: a few facts, in memory that both share.
+"""The vital signs of a worker's parent process, which the probe process reads from memory that both share.
 
-The parent writes, the probe process reads, and neither waits for the other: a fork, or a process that was halted, could
-leave a lock between them locked. The reader recognises a half-written record by its number.
+The parent writes, the probe process reads, and neither waits for the other: a lock between them could stay locked after
+a fork, or while one is stopped. The reader recognises a half-written record by its number.
 """
 
 import json
@@ -17,10 +17,10 @@ _HEAD = struct.Struct("=QI")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VitalSigns:
-    """The parent as it last saw itself. Moments `_at` are of the machine's monotonic clock, or None."""
+    """The state of the parent, as it wrote it last. Moments `_at` are of the machine's monotonic clock."""
 
     seen_at: float
-    """When all of this was seen."""
+    """When these signs were written."""
     heartbeat_at: float
     """When the consumer's loop last turned."""
     is_consuming: bool = False
@@ -28,38 +28,38 @@ class VitalSigns:
     is_connected: bool = False
     has_consumed: bool = False
     is_ending: bool = False
-    """Its loop is at its end: a stop, whoever asked for it."""
+    """Its loop ends: a stop has begun."""
     stops_at_seconds: float = 0.0
-    """The end of its life by the limit on it, in epoch seconds; 0 for never."""
+    """When its lifetime ends, in epoch seconds; 0 for never."""
     processes: int = 0
     busy: int = 0
     unstarted: int = 0
     """Messages that it holds and that no child has begun."""
     progress_at: float = 0.0
-    """When it last took a job, or last could not have: no child was free, or it did not consume."""
+    """When it last took a job, or last could not take one: no child was free, or it did not consume."""
     queues: tuple[str, ...] = ()
 
 
 class SharedSigns:
-    """The shared memory. One process writes; any that was forked from it reads."""
+    """The shared memory. One process writes; processes that it forks read."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, SIZE_BYTES)
         self._number = 0
-        # Between threads of the writing process, where it has any. The reader never takes it.
+        # For threads of the writing process, if it has several. The reader never takes this lock.
         self._writing = threading.Lock()
 
     def write(self, signs: VitalSigns) -> None:
         record = json.dumps(asdict(signs)).encode()
         with self._writing:
             self._number += 1
-            # Odd while it is being written.
+            # The number is odd while the record is being written.
             _HEAD.pack_into(self._memory, 0, 2 * self._number - 1, len(record))
             self._memory[_HEAD.size : _HEAD.size + len(record)] = record
             _HEAD.pack_into(self._memory, 0, 2 * self._number, len(record))
 
     def read(self) -> VitalSigns | None:
-        """Return the last record; None if there is none, or if its writer was stopped in the middle of one."""
+        """Return the last record; None if there is none, or if the writer was stopped in the middle of a write."""
         for _ in range(TRIES):
             number, length = _HEAD.unpack_from(self._memory, 0)
             record = self._memory[_HEAD.size : _HEAD.size + length]

@@ -1,12 +1,12 @@
 """The processes that handlers start: a handler may have any, and they end with its run.
 
-What a run has left behind is killed and reaped before its outcome is recorded. The child then ends too: what it still
-holds of a pool or an executor, the next run could not use. What a child that died has left is the parent's to end:
-`workers/processes/orphans.py`.
+Processes that a run has left behind are killed and reaped before its outcome is recorded. The child then ends too: the
+next run could not use a pool or an executor whose processes are gone. If the child itself has died, the worker's parent
+process ends the processes that it left (`workers/processes/orphans.py`).
 
-Linux gives both what they need. A subreaper is made the parent of every descendant whose own parent has ended,
-whatever its session or group: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html. And /proc lists
-a process's children. Elsewhere, only the hard limit and a stop end what is in the child's process group.
+This needs Linux. There a subreaper becomes the parent of every descendant whose own parent has ended, whatever its
+session or group: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2const.html. And /proc lists a process's
+children. On other systems, only the hard limit and a stop end the processes of the child's process group.
 """
 
 import ctypes
@@ -30,24 +30,24 @@ from webhooks.parent import signal_at_parents_end
 IS_LINUX = sys.platform.startswith("linux")
 PR_SET_CHILD_SUBREAPER = 36
 ENDING_SECONDS = 0.2
-"""How long a process that is about to end by itself has for it, once the handler has returned."""
+"""How long the handler's processes may take to end by themselves after the handler has returned."""
 KILLED_SECONDS = 2.0
-"""How long killed processes have to be gone. One that another user owns cannot be killed, and is given up."""
+"""How long to wait for killed processes to end. A process of another user cannot be killed: it is left alone."""
 LOOK_SECONDS = 0.005
-OURS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)
+CHILD_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)
 """The signals for which a child has handlers of its own."""
 
 _main_process = multiprocessing.process.current_process()
-_inherited: list[Any] = []
+_kept_open: list[Any] = []
 _is_retired = False
 
 
 def let_handlers_have_processes() -> None:
     """Prepare a child of the worker: once, before its first run."""
-    # Billiard has put its own there, a daemon, and those may have no children.
+    # Billiard has put its own process object there: a daemon, which may not have children.
     multiprocessing.process._current_process = _main_process  # type: ignore[attr-defined]
     adopt_orphans()
-    os.register_at_fork(after_in_child=_be_the_handlers_own)
+    os.register_at_fork(after_in_child=_drop_what_belongs_to_the_child)
     child: Any = billiard_process.current_process()
     _end_with(child._parent_pid)
     loop = child._target
@@ -61,7 +61,7 @@ def end_processes(*, at_once: bool = False) -> int:
         return 0
     try:
         os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    except ChildProcessError:  # There are none, nearly always.
+    except ChildProcessError:  # There are no child processes, as nearly always.
         return 0
     helpers = dict(_helpers())
     gives_up_at = time.monotonic() + (0.0 if at_once else ENDING_SECONDS)
@@ -74,7 +74,7 @@ def end_processes(*, at_once: bool = False) -> int:
     for pid, helper in helpers.items():
         try:
             helper._stop()
-        except ChildProcessError:  # It has ended by itself, and multiprocessing will not start another.
+        except ChildProcessError:  # It has ended by itself, and multiprocessing does not start it again.
             left.append(pid)
     return len(left)
 
@@ -85,22 +85,22 @@ def retire() -> None:
     _is_retired = True
 
 
-def _be_the_handlers_own() -> None:
-    """Give up, in a process that a handler has forked, what belongs to the child: its signals and connections."""
-    for number in OURS:
+def _drop_what_belongs_to_the_child() -> None:
+    """Drop the child's signal handlers and database connections in a process that a handler has forked."""
+    for number in CHILD_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     for used in connections.all(initialized_only=True):
-        # Kept open: to close it would end the session at the server, or touch the file, that the child still uses.
-        _inherited.append(used)
+        # Kept open: closing it would end the session at the server, or change the file, that the child still uses.
+        _kept_open.append(used)
         del connections[used.alias]
 
 
 def _end_with(parent: int) -> None:
     """End at the parent's death, with all descendants.
 
-    Celery asks for SIGKILL, which would leave those behind, and comes at the end of the *thread* that has forked the
-    child: on filesystem:// that is a thread of the pool, which ends as a stop begins. A call into C that lets no signal
-    through keeps the child until it returns.
+    Celery asks the kernel for SIGKILL, which would leave the descendants behind. It also comes when the *thread* ends
+    that has forked the child: on filesystem:// that is a thread of the pool, which ends when a stop begins. While a
+    call into C lets no signal handler run, the child goes on until the call returns.
     """
 
     def die_with_the_parent(_number: int = 0, _frame: FrameType | None = None) -> None:
@@ -110,7 +110,7 @@ def _end_with(parent: int) -> None:
             finally:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    # A signal that nobody else sends, and for which billiard sets no handler after this.
+    # No other program sends this signal, and billiard does not replace its handler.
     signal.signal(signal.SIGURG, die_with_the_parent)
     signal_at_parents_end(signal.SIGURG)
     die_with_the_parent()
@@ -119,8 +119,8 @@ def _end_with(parent: int) -> None:
 def _helpers() -> Iterator[tuple[int, Any]]:
     """Yield the processes that multiprocessing keeps for its "spawn" and "forkserver", if this process has started any.
 
-    They outlive what they are for, and are stopped and not killed: the tracker removes what killed processes have left
-    in shared memory, and multiprocessing must know that it has to start them again.
+    They go on running after the processes that they were started for. They are stopped, not killed: the tracker removes
+    what killed processes have left in shared memory, and multiprocessing must know that it has to start them again.
     """
     children = children_of(os.getpid())
     for module, pid_name in (("forkserver", "_forkserver_pid"), ("resource_tracker", "_pid")):
@@ -130,7 +130,7 @@ def _helpers() -> Iterator[tuple[int, Any]]:
 
 
 def _running(*, but: dict[int, Any]) -> list[int]:
-    """Reap what has ended, and return all other descendants of this process."""
+    """Reap the children that have ended, and return all other descendants of this process."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -150,7 +150,7 @@ def kill_descendants(pid: int, *, but: Any = ()) -> None:
 
 
 def descendants_of(pid: int, *, but: Any = ()) -> Iterator[int]:
-    """Yield the descendants of a process, those who have ended and were not reaped among them."""
+    """Yield the descendants of a process, also those that have ended and are not reaped yet."""
     for child in children_of(pid):
         if child not in but:
             yield child
@@ -159,7 +159,7 @@ def descendants_of(pid: int, *, but: Any = ()) -> Iterator[int]:
 
 def children_of(pid: int) -> list[int]:
     children: list[int] = []
-    with suppress(OSError):  # The process or one of its threads has ended; or there is no such list.
+    with suppress(OSError):  # The process or one of its threads has ended, or the system has no such list.
         for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208  A worker's parent does this every second.
             children += map(int, Path(f"/proc/{pid}/task/{task}/children").read_bytes().split())
     return children

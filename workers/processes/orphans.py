@@ -1,7 +1,7 @@
-"""Ends the processes that a dead child's handlers had started. They are the parent's then, since it is a subreaper.
+"""Ends the processes that the handlers of a dead child had started.
 
-They are those of its children that are not in its process group, and that it has not started itself. `descendants.py`
-has the rest.
+They become children of the worker's parent process, since it is a subreaper. It recognises them: they are not in its
+process group, and it has not started them itself. `descendants.py` ends those of a living child.
 """
 
 import atexit
@@ -18,28 +18,28 @@ from workers.processes.descendants import adopt_orphans, children_of, kill_desce
 TICK_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
-_spared: set[int] = set()
+_never_ended: set[int] = set()
 _pool: Any = None
 """Celery's pool, once it has started."""
 
 
 class Orphans(StartStopStep):
-    """Ends what dead children have left: a step of the Celery worker, with a timer of its own."""
+    """Ends the processes that dead children have left: a step of the Celery worker, with a timer of its own."""
 
     requires = ("celery.worker.components:Timer", "celery.worker.components:Pool")
 
     def start(self, worker: Any) -> None:
-        global _pool  # noqa: PLW0603  A process has one, and `workers/stopping/grace.py` asks from a thread.
+        global _pool  # noqa: PLW0603  A process has one pool, and `workers/stopping/grace.py` asks from a thread.
         _pool = worker.pool
-        spare(*children_of(os.getpid()))
+        never_end(*children_of(os.getpid()))
         adopt_orphans()
         worker.timer.call_repeatedly(TICK_SECONDS, end_and_log)
         atexit.register(end_orphans)
 
 
-def spare(*pids: int) -> None:
-    """Note that these children of the parent are its own."""
-    _spared.update(pids)
+def never_end(*pids: int) -> None:
+    """Note that the parent has started these children itself."""
+    _never_ended.update(pids)
 
 
 def end_orphans() -> int:
@@ -47,13 +47,13 @@ def end_orphans() -> int:
     if _pool is None:
         return 0
     found = children_of(os.getpid())
-    # Celery's pool has billiard's, until it has stopped, and that one the processes.
+    # Until it has stopped, Celery's pool holds billiard's pool, which holds the processes.
     pool_pids = {process.pid for process in getattr(_pool._pool, "_pool", ())}
-    if None in pool_pids:  # One is just being started, and may be among those found: the next time.
+    if None in pool_pids:  # A child is just being started, and may be in `found` already: wait for the next call.
         return 0
     killed = 0
     for pid in found:
-        if pid in pool_pids or pid in _spared or not _is_of_a_child(pid):
+        if pid in pool_pids or pid in _never_ended or not _is_of_a_child(pid):
             continue
         with suppress(OSError):
             if os.waitpid(pid, os.WNOHANG)[0] == 0:
@@ -69,7 +69,7 @@ def end_and_log() -> None:
 
 
 def _is_of_a_child(pid: int) -> bool:
-    """Tell whether a process is out of the parent's group, as children are, and all that they start."""
+    """Tell whether a process is outside the parent's group, as the children and the processes that they start are."""
     try:
         return os.getpgid(pid) != os.getpgrp()
     except ProcessLookupError:

@@ -1,10 +1,10 @@
 """When a child is replaced: after HOOKLINE_CHILD_MAX_JOBS jobs, or once it holds HOOKLINE_CHILD_RECYCLE_MB more memory.
 
 Celery's limit on tasks counts more than jobs: also messages whose job another child has, and the worker's own work. For
-memory, Celery compares the most that was ever resident, and a child inherits that from its parent: if the application
-alone held more than the limit, every child would be replaced after each job, and nothing would say so. Here it is the
-memory that the child has gained since its start: what a handler keeps counts, what it took and gave back does not.
-Files and shared memory do not count, since a child maps them as it goes.
+memory, Celery compares the largest resident size ever, and a child inherits that from its parent: if the application
+alone needed more than the limit, every child would be replaced after each job, without a message. Here the limit is on
+the memory that the child has gained since its start: memory that a handler keeps counts, memory that it has freed does
+not. Files and shared memory do not count, since a child maps more of them over time.
 """
 
 import itertools
@@ -30,13 +30,13 @@ _jobs = itertools.count(1)
 
 
 def count_job() -> None:
-    """Count a job that this child has claimed, and have the child end after it if it is to have no more."""
+    """Count a job that this child has claimed, and have the child end after this job if it was the last allowed one."""
     if next(_jobs) >= settings.HOOKLINE_CHILD_MAX_JOBS:
         retire()
 
 
 def count_growth(**_options: Any) -> None:
-    """Have billiard compare the memory that this child gains from now on."""
+    """Let billiard compare the memory that this child gains from now on with the limit."""
     start_bytes = held_bytes()
 
     def grown_kb() -> int:
@@ -45,13 +45,13 @@ def count_growth(**_options: Any) -> None:
             logger.info(
                 "child replaced for its memory", extra={"pid": os.getpid(), "grown_mb": grown_bytes // MEGABYTE}
             )
-        return max(1, grown_bytes // 1024)  # Billiard takes 0 for a measure that failed.
+        return max(1, grown_bytes // 1024)  # For billiard, 0 means that the measurement failed.
 
     pool.mem_rss = grown_kb  # type: ignore[attr-defined]  # The stubs lack it.
 
 
 def held_bytes() -> int:
-    """Return what this process holds in memory of its own; where the system does not tell, the most it ever did."""
+    """Return this process's own memory; if the system does not report it, the largest resident size so far."""
     if not _STATM.exists():
         unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, all others kilobytes.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

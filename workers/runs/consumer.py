@@ -1,10 +1,11 @@
-"""Celery's consumer without Celery's delays. It tries a broker that is away or refuses it for as long as it takes.
+"""Celery's consumer without Celery's delays. It tries without end to reach a broker that is away or refuses it.
 
 kombu waits 2, 4, 6 … 30 s between its tries. All workers lose the broker in the same moment, so all would try again
 in the same moments, and a broker that has just come back would get all of them at once: here each waits at random.
 
-A broker that refuses the login or the virtual host ends Celery's tries, and one that refuses a queue does so after the
-connection is made; Celery would then start over at once, again and again, with a traceback. Here both are waited out.
+If the broker refuses the login or the virtual host, Celery gives up. If it refuses a queue, it does so after the
+connection is made, and Celery would connect again at once, again and again, with a traceback. Here the worker waits
+between its tries in both cases.
 """
 
 import logging
@@ -22,17 +23,17 @@ from webhooks.publishing import reasons
 
 LOOK_SECONDS = 0.2
 SHORT_LIFE_SECONDS = 5.0
-"""A connection that is lost within this time was refused what it is for; the next one waits."""
+"""If a connection is lost within this time, the broker has refused it a queue; the worker waits before the next."""
 
 logger = logging.getLogger(__name__)
 
-# Delays live in the inbox. For those of Celery, the step that is left out declares 28 queues on RabbitMQ at each start,
-# and warns of each queue of ours that its exchange cannot have them.
+# Jobs that are due later wait in the inbox, not in Celery's delayed delivery. That step declares 28 queues on RabbitMQ
+# at each start, and warns that the exchanges of Hookline's queues cannot be used with it.
 _STEPS = [step for step in consumer.Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")]
 
 
 class Consumer(consumer.Consumer):
-    """Named by Celery's setting worker_consumer."""
+    """The consumer that Celery's setting worker_consumer names."""
 
     Blueprint = type("Blueprint", (consumer.Consumer.Blueprint,), {"default_steps": _STEPS})
 
@@ -43,9 +44,9 @@ class Consumer(consumer.Consumer):
         self._connected_at: float | None = None
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Connect, however often it takes; only a stop ends it. Of several nodes, all are tried before each wait."""
+        """Connect, after any number of tries; only a stop ends this. All nodes are tried before each wait."""
         waits, tries = own_waits(), 0
-        # What kombu calls irrecoverable, a refused login say, may be put right by an operator while the worker waits.
+        # An error that kombu calls irrecoverable, such as a refused login, may be corrected while the worker waits.
         errors = (*conn.connection_errors, *conn.channel_errors, OperationalError, OSError)
         while True:
             try:
@@ -62,7 +63,7 @@ class Consumer(consumer.Consumer):
                 return conn
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Let Celery clean up, give its log the reason in words, and wait if the connection was refused its purpose."""
+        """Let Celery clean up, give its log the reason in words, and wait if the connection was lost soon."""
         reason = f"the broker {reasons.reason(exc)}"
         super().on_connection_error_after_connected(OperationalError(reason))
         if self._connected_at is None or time.monotonic() - self._connected_at >= SHORT_LIFE_SECONDS:
@@ -73,7 +74,7 @@ class Consumer(consumer.Consumer):
 
 
 def wait(seconds: float) -> None:
-    """Wait, unless the worker is to stop. Raises what ends the worker then."""
+    """Wait. If the worker is to stop, raise the exception by which Celery ends it."""
     logger.debug("the broker is tried again", extra={"seconds": round(seconds, 2)})
     ends_at = time.monotonic() + seconds
     while (left := ends_at - time.monotonic()) > 0:

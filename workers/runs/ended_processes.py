@@ -1,13 +1,13 @@
 """Runs whose process ended in mid-run: seen by the worker's parent process, recorded by one of its children.
 
 The parent must not touch the database. It sees a child end, and knows which message the child had taken. It waits a
-moment, since other children may have been killed with it, and then has another child record the run. Where the parent
-has ended too, the job's lease runs out, and the relay records the run as lost.
+moment, since other children may have been killed at the same time, and then has another child record the run. If the
+parent has ended too, the job's lease runs out, and the relay records the run as lost.
 
-A child that exits or crashes has ended by its run's fault. One that is killed alone is taken to be killed for what its
-run did. Either way the run counts as an attempt, so that a job that kills its process is dead after `max_attempts`.
-Where a child was killed in every place of the pool at once, the runs are not at fault, and are recorded as lost. A
-child that ended by plan, crashed or reached its hard limit shows that not all were killed.
+If a child exits or crashes, its run is the cause. If only one child is killed, its run is taken for the cause. Either
+way the run counts as an attempt, so that a job that kills its process is dead after `max_attempts`. If the children in
+all places of the pool are killed at once, their runs are not the cause, and are recorded as lost. Children that ended
+by plan, crashed or reached their hard limit do not count as killed.
 """
 
 import logging
@@ -37,14 +37,14 @@ from workers.stopping.flag import is_stopping
 
 TICK_SECONDS = 1.0
 SETTLE_SECONDS = 1.0
-"""How long after a child's end its run is decided on: until then other children may be found to have ended, too."""
+"""How long after a child's end the outcome is decided: until then the parent may see that other children ended too."""
 AT_ONCE_SECONDS = 3.0
 """A child counts as killed together with another if it was found killed no longer than this before the other."""
 RECORD_SECONDS = 20.0
 RECORD_TRIES = 5
-"""How often runs are handed to the pool, if each child that gets them ends before it has recorded them."""
+"""How many children are asked to record the runs, if each of them ends before it has done so."""
 _OWN_END = re.compile(r"exitcode [1-9]|signal \d+ \(SIG(SEGV|BUS|ABRT|ILL|FPE|SYS|TRAP|XCPU)\)")
-"""Ends of a process that no killer from outside produces: it has exited by itself, or crashed."""
+"""How a process ends that was not killed from outside: it has exited by itself, or crashed."""
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class EndedRun:
 
 
 class RunRequest(request.Request):
-    """A message as the parent keeps it while a child works on it: Celery's own place for what it sees of the run."""
+    """A message as the parent keeps it while a child works on it. Celery reports the run's end to `on_failure`."""
 
     def on_failure(self, exc_info: ExceptionInfo, *args: Any, **kwargs: Any) -> None:
         super().on_failure(exc_info, *args, **kwargs)
@@ -99,8 +99,8 @@ class Watch(StartStopStep):
     def __init__(self, worker: Any, **_options: Any) -> None:
         self._worker = worker
         self._ended: deque[tuple[float, EndedRun]] = deque()
-        self._judged: deque[tuple[Sequence[EndedRun], int]] = deque()
-        """Runs that a child is to record, and how often one has been asked to."""
+        self._decided: deque[tuple[Sequence[EndedRun], int]] = deque()
+        """Runs that a child is to record, and how many children have been asked to."""
         self._killed_at: dict[int, float] = {}
         """When in each place of the pool a child was last found to have been killed."""
 
@@ -108,7 +108,7 @@ class Watch(StartStopStep):
         global _watch  # noqa: PLW0603  Celery makes the requests, and has no room for more arguments.
         _watch = self
         pool = worker.pool._pool
-        # Billiard calls it for each child that has ended, once it knows how.
+        # Billiard calls this for each child that has ended, after it has read the exit status.
         pool.process_flush_queues = partial(self._found_ended, pool.process_flush_queues)
         worker.timer.call_repeatedly(TICK_SECONDS, self.tick)
 
@@ -125,17 +125,17 @@ class Watch(StartStopStep):
     def tick(self) -> None:
         runs: list[EndedRun] = []
         while self._ended and time.monotonic() - self._ended[0][0] >= SETTLE_SECONDS:
-            runs.append(self._judge(*self._ended.popleft()))
+            runs.append(self._decide(*self._ended.popleft()))
         if runs and is_stopping():  # The pool takes no more work.
-            logger.warning("processes ended in mid-run; left to the lease", extra={"runs": len(runs)})
+            logger.warning("processes ended in mid-run; not recorded, the leases will end", extra={"runs": len(runs)})
         elif runs:
             logger.warning("processes ended in mid-run", extra={"runs": len(runs)})
-            self._judged.append((runs, 0))
-        for _ in range(len(self._judged)):
-            self._hand_over(*self._judged.popleft())
+            self._decided.append((runs, 0))
+        for _ in range(len(self._decided)):
+            self._hand_over(*self._decided.popleft())
 
-    def _judge(self, seen_at: float, run: EndedRun) -> EndedRun:
-        """Return the run as lost if its process was killed, and about then one in every place of the pool."""
+    def _decide(self, seen_at: float, run: EndedRun) -> EndedRun:
+        """Return the run as lost if its process and, at about that time, one in every place of the pool were killed."""
         children = self._worker.pool.num_processes
         killed = [at for at in list(self._killed_at.values()) if at >= seen_at - AT_ONCE_SECONDS]
         is_own_end = run.kind is not AttemptOutcome.CRASHED or _OWN_END.search(run.reason)
@@ -148,7 +148,7 @@ class Watch(StartStopStep):
 
         def again(_error: ExceptionInfo) -> None:
             if tries + 1 < RECORD_TRIES:
-                self._judged.append((runs, tries + 1))
+                self._decided.append((runs, tries + 1))
 
         do_in_child(
             self._worker, record_ended, runs, self._worker.hostname, timeout=RECORD_SECONDS, error_callback=again
@@ -159,13 +159,13 @@ _watch: Watch | None = None
 
 
 def record_ended(runs: Sequence[EndedRun], worker: str) -> None:
-    """Record runs whose process has ended. One that is not recorded here is lost once its lease runs out."""
+    """Record runs whose process has ended. A run that is not recorded here is lost when its lease ends."""
     for run in runs:
         try:
             database.run(partial(_record, run.job_id, run.handler, run.kind, run.reason, worker=worker, pid=run.pid))
         except Error as error:
             reason = f"the database {database.reason(error)}"
-            logger.warning("left to the lease", extra={"job": run.job_id, "reason": reason})
+            logger.warning("ended run not recorded, its lease will end", extra={"job": run.job_id, "reason": reason})
 
 
 def _record(job_id: int, handler: str, kind: AttemptOutcome, reason: str, *, worker: str, pid: int) -> None:

@@ -1,8 +1,7 @@
 """Runs a handler and says how it ended. The one broad except of Hookline stands here.
 
 A child process of the worker gets two signals from its parent: SIGUSR1 is the soft time limit, SIGTERM the hard one or
-the end of a stop. Both may interrupt the handler, and nothing else of the run: not the claim, and not the record of an
-outcome that is already known.
+the end of a stop. Both may interrupt the handler. They must not interrupt the claim, nor the record of an outcome.
 """
 
 import os
@@ -21,7 +20,7 @@ from webhooks.subscriptions.subscription import Subscription
 from workers.stopping.flag import is_stopping
 
 LIMIT_TOLERANCE = 0.95
-"""A limit's signal that comes before this share of the limit was meant for the run before."""
+"""A limit's signal that comes before this share of the limit was sent for the child's previous run."""
 
 
 class Terminated(BaseException):
@@ -31,8 +30,8 @@ class Terminated(BaseException):
 class HandlerWindow:
     """Lets the limits and a stop reach the handler, and only the handler.
 
-    Use one for each run, on the main thread: open from `__enter__` to `__exit__`. A SIGTERM outside of it is kept for
-    `leave`, which gives the child's own disposition its turn.
+    Use one for each run, on the main thread. It is open from `__enter__` to `__exit__`. A SIGTERM that comes while it
+    is closed is kept until `leave`, which restores the child's own signal handlers.
     """
 
     def __init__(self, subscription: Subscription) -> None:
@@ -52,7 +51,7 @@ class HandlerWindow:
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._is_open = False
-        if os.getpid() != self._pid:  # The handler has forked, and this would go on as a second child of the worker.
+        if os.getpid() != self._pid:  # The handler has forked: this process must not go on as a second child.
             status = getattr(error, "code", 1) if error else 0
             os._exit(status if isinstance(status, int) else 1)
 
@@ -61,9 +60,9 @@ class HandlerWindow:
         return time.monotonic() - self._started
 
     def leave(self) -> None:
-        """Restore the signal handlers. A SIGTERM that came meanwhile takes effect now, unless it came from a stop.
+        """Restore the signal handlers. A SIGTERM that came meanwhile takes effect now, unless the worker stops.
 
-        In a stop the run is recorded first, and the child then ends as any other does.
+        When the worker stops, the run has been recorded, and the child ends as every child does.
         """
         signal.signal(signal.SIGUSR1, self._on_soft_limit)
         signal.signal(signal.SIGTERM, self._on_term)
@@ -88,7 +87,7 @@ def run_handler(subscription: Subscription, event: Callable[[], Event], run: Run
     except Terminated as error:
         return _terminated(subscription, error, window)
     except BaseException as error:
-        # BaseException: a handler may call sys.exit() or run out of memory, and has its outcome all the same.
+        # BaseException: a handler may call sys.exit() or run out of memory; its run still gets an outcome.
         return outcome_of(subscription, error)
 
 

@@ -1,7 +1,7 @@
-"""Logs at a worker's start, until it is no longer so, that its inbox cannot be used: no database, or not migrated.
+"""Logs, after a worker's start, that its inbox cannot be used as long as that is so: no database, or not migrated.
 
-From such an inbox no message comes, so no child would notice. The parent must not touch the database: it has a child
-ask, and logs the answer. Once the inbox can be used this ends: from then on a child that cannot claim logs so itself.
+No relay publishes from such an inbox, so no child would notice. The parent must not touch the database: it has a child
+ask, and logs the answer. The check ends when the inbox can be used: from then on, a child that cannot claim logs that.
 """
 
 import logging
@@ -37,7 +37,7 @@ class InboxCheck(StartStopStep):
         self._timer = worker.timer.call_repeatedly(ASK_SECONDS, self._ask)
 
     def register_with_event_loop(self, _worker: Any, _hub: Any) -> None:
-        """Ask again where the connection to the broker was lost: Celery drops then what waits for a child."""
+        """Ask again after the connection to the broker was lost: Celery then drops work that waits for a free child."""
         self._is_asked = False
 
     def _ask(self) -> None:
@@ -59,9 +59,9 @@ class InboxCheck(StartStopStep):
 
 
 def inbox_fault() -> str:
-    """Return why the inbox cannot be used, or nothing."""
+    """Return why the inbox cannot be used, or "" if it can."""
     try:
-        # A claim of a job that does not exist: it changes nothing, and needs all that any claim needs.
+        # A claim of a job that does not exist changes nothing, and needs the same tables as any claim.
         database.run(partial(transitions.claim, 0, worker="", pid=0, lease_seconds=0.0))
     except Error as error:
         return f"the database {database.reason(error)}"

@@ -1,4 +1,4 @@
-"""Has a child of the pool do what the worker's parent process must not: speak to the database.
+"""Has a child of the pool do what the worker's parent process must not do: use the database.
 
 Such work takes a place in the pool, as a message does. Otherwise the pool would hold one message more than it has
 children: that message would wait behind a run that may be long, and a stop would not hand it back to the broker.
@@ -11,7 +11,7 @@ from workers.stopping.flag import is_stopping
 
 
 def do_in_child(worker: Any, function: Callable[..., Any], *args: Any, **options: Any) -> None:
-    """Have a child call a function as soon as one is free; not at all once the worker stops.
+    """Have a child call a function as soon as one is free. Do nothing if the worker stops.
 
     The options are those of billiard's `Pool.apply_async`: `timeout`, `callback`, `error_callback`.
     """
@@ -23,5 +23,5 @@ def do_in_child(worker: Any, function: Callable[..., Any], *args: Any, **options
     if worker.semaphore is None:  # Without an event loop, the pool itself waits for a free child.
         start()
     elif not worker.semaphore.acquire(start):
-        # Put it before the messages that wait, whose runs may be long: the runs that it records have leases that end.
+        # Put this before the waiting messages, whose runs may be long: it may have to record runs before a lease ends.
         worker.semaphore._waiting.rotate(1)

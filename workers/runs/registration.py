@@ -41,9 +41,9 @@ def register(app: Celery, subscriptions: Subscriptions) -> None:
 
 
 def visibility_seconds(subscriptions: Subscriptions) -> float:
-    """Return how long Redis leaves a message to a worker that has not acknowledged it.
+    """Return how long Redis waits for a worker to acknowledge a message before it gives the message to another.
 
-    It is acknowledged as its run starts. Until then it waits in the worker for a child to be free: for one run of the
-    longest time limit at most, and as much again for safety.
+    A message is acknowledged when its run starts. Until then it waits in the worker for a free child: for one run of
+    the longest time limit at most. Twice that time is allowed.
     """
     return 2 * max((subscription.time_limit for subscription in subscriptions), default=0.0) + VISIBILITY_MARGIN_SECONDS

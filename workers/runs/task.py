@@ -1,10 +1,11 @@
 """The task: what a worker does with a message. Claim, run, record.
 
-    claim     counts the attempt in the inbox and takes the lease; a message too many ends here
+    claim     counts the attempt in the inbox and takes the lease; a superfluous message ends here
     run       calls the handler under its time limits (workers/runs/handler.py)
     record    writes the outcome, if this attempt still holds the job
 
-Every subscription is a Celery task of its own name, so that Flower, time limits and metrics speak of handlers.
+Every subscription is a Celery task with the subscription's name. So Flower and metrics show handlers by name, and each
+has its own time limits.
 """
 
 import logging
@@ -35,9 +36,9 @@ from workers.runs.handler import HandlerWindow, run_handler
 from workers.stopping.flag import is_stopping
 
 PAUSE_SECONDS = 1.0
-"""A child that finds no database waits so long: then it asks again, or takes the next message."""
+"""How long a child that gets no answer from the database waits before it tries again or takes the next message."""
 INTERRUPTED = (AttemptOutcome.HARD_LIMIT, AttemptOutcome.HANDED_BACK)
-"""Outcomes after which the parent leaves the child a moment to record them, and then kills it."""
+"""Outcomes after which the parent soon kills the child: it has only a moment to record them."""
 
 logger = logging.getLogger(__name__)
 _unclaimed = OutageLog(logger, "jobs are not claimed")
@@ -60,14 +61,14 @@ class HandlerTask(Task[[int], str]):
             logger.warning("message dropped: unknown version", extra={"job": job_id, "version": version})
             return "dropped"
         if is_stopping():
-            # It was on its way to this child when the stop began. Its job waits in the inbox; the relay publishes it.
+            # The message reached this child after the stop began. Its job waits in the inbox; the relay publishes it.
             return "handed back"
         subscription = under_limits(self.subscription, self.request.get("timelimit"))
         window = HandlerWindow(subscription)
         try:
             return perform(subscription, job_id, worker=str(self.request.hostname), window=window)
         except MemoryError:
-            # Of our own code, after handlers have left no memory. Celery would end the whole worker for it.
+            # Raised outside of the handler, if handlers have used up the memory. Celery would end the whole worker.
             raise RuntimeError("The process has no memory left.") from None
         finally:
             window.leave()
@@ -96,7 +97,7 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
     except Error as error:
         if not database.is_outage(error):
             raise
-        # The relay publishes it again. If it was claimed and only the answer was lost, its lease runs out.
+        # The relay publishes the job again. If it was claimed and only the answer was lost, its lease ends first.
         _unclaimed.failed(f"the database {database.reason(error)}")
         time.sleep(PAUSE_SECONDS)
         return "left to the relay"
@@ -136,14 +137,14 @@ def _end_what_it_started(job: ClaimedJob, *, at_once: bool) -> None:
 
 
 def close_spoilt_connections() -> bool:
-    """Close the connections on which the handler has failed, or has left a transaction open; tell if one was open."""
+    """Close connections with an error or an open transaction of the handler; return whether a transaction was open."""
     was_open = False
     for used in connections.all(initialized_only=True):
         if used.connection is None:
             continue
         if used.in_atomic_block or not used.autocommit:
             was_open = True
-            # As a connection that was never used: `close` alone would leave it in the middle of the block.
+            # Reset it to the state of an unused connection: `close` alone would leave it inside the atomic block.
             used.in_atomic_block, used.needs_rollback = False, False
             used.savepoint_ids, used.atomic_blocks = [], []
             used.close()
@@ -173,7 +174,7 @@ def _record(
             elif is_bare:
                 raise
             else:
-                # Something in the outcome cannot be stored. That the run has failed can be.
+                # Something in the outcome cannot be stored. Store only that the run has failed.
                 is_bare = True
-                message = f"The outcome was unfit to record: {type(error).__name__}"
+                message = f"The outcome could not be recorded: {type(error).__name__}"
                 outcome = Outcome(kind=AttemptOutcome.FAILED, message=message)

@@ -14,13 +14,13 @@ from workers.stopping.times import LONGEST_MARGIN_SECONDS, SHORTEST_LIFETIME_SEC
 @register("workers")
 def check_times(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
     return [
-        *judge_lifetime(settings.HOOKLINE_WORKER_MAX_SECONDS),
-        *judge_grace(installed_subscriptions(), grace_seconds=settings.HOOKLINE_GRACE_SECONDS),
+        *lifetime_warnings(settings.HOOKLINE_WORKER_MAX_SECONDS),
+        *grace_warnings(installed_subscriptions(), grace_seconds=settings.HOOKLINE_GRACE_SECONDS),
     ]
 
 
-def judge_lifetime(seconds: float) -> Iterator[CheckMessage]:
-    """Yield a warning if a lifetime is so short that the platform's pauses between starts outweigh it."""
+def lifetime_warnings(seconds: float) -> Iterator[CheckMessage]:
+    """Yield a warning if a lifetime is shorter than Kubernetes may wait before it starts the worker again."""
     if 0 < seconds < SHORTEST_LIFETIME_SECONDS:
         yield Warning(
             f"HOOKLINE_WORKER_MAX_SECONDS is {seconds:g}: Kubernetes backs off on every exit, so workers that exit so "
@@ -30,7 +30,7 @@ def judge_lifetime(seconds: float) -> Iterator[CheckMessage]:
         )
 
 
-def judge_grace(subscriptions: Subscriptions, *, grace_seconds: float) -> Iterator[CheckMessage]:
+def grace_warnings(subscriptions: Subscriptions, *, grace_seconds: float) -> Iterator[CheckMessage]:
     """Yield a warning if a handler may run for longer than a stop waits for it."""
     longest = max(subscriptions, key=lambda subscription: subscription.time_limit, default=None)
     waits_seconds = grace_seconds - margin_seconds(grace_seconds)

@@ -1,7 +1,6 @@
 """Whether this worker is to stop: a byte of memory that the parent shares with its children.
 
-Every stop begins here, whatever asks for it: SIGTERM, the lifetime, `manage.py stop_workers`. `grace.py` has the times
-of a stop.
+Every stop begins here, by SIGTERM, by the lifetime or by `manage.py stop_workers`. `grace.py` has the times of a stop.
 """
 
 import contextlib
@@ -12,12 +11,12 @@ import time
 PLANNED = 0
 """Exit status of a planned stop, after which the supervisor starts the worker again."""
 STAY_DOWN = 37
-"""Exit status of a planned stop, after which the supervisor leaves the worker down. All others are failures."""
+"""Exit status of a planned stop, after which the worker is not started again. All other statuses are failures."""
 
 _flag = mmap.mmap(-1, 1)
 _began_at = 0.0
 _stop_pipe: int | None = None
-"""The end to write of the pipe of `open_stop_pipe`."""
+"""The write end of the pipe that `open_stop_pipe` makes."""
 
 
 def begin_stop(status: int = PLANNED) -> None:
@@ -26,7 +25,7 @@ def begin_stop(status: int = PLANNED) -> None:
 
     mark_stopping()
     if state.should_stop is None:
-        state.should_stop = status  # type: ignore[assignment]  # Its first value is all that the stubs go by.
+        state.should_stop = status  # type: ignore[assignment]  # The stubs take the type of its first value.
 
 
 def mark_stopping() -> None:
@@ -51,7 +50,7 @@ def stopping_since() -> float:
 
 
 def open_stop_pipe() -> int:
-    """Return a descriptor that turns readable as the stop begins, to wake an event loop that sleeps."""
+    """Return a descriptor that becomes readable when the stop begins: it wakes a sleeping event loop."""
     global _stop_pipe
     readable, _stop_pipe = os.pipe()
     os.set_blocking(readable, False)

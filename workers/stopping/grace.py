@@ -3,12 +3,12 @@
     stop signal   no more jobs are taken, prefetched messages go back to the broker, running handlers go on
     interrupt     a margin before the end, handlers that still run are interrupted, and their jobs handed back;
                   processes that such a handler waits for are killed
-    kill          a handler that goes on all the same is killed with its process; its job's lease runs out
-    exit          the parent exits, whatever still keeps it
+    kill          a handler that still runs is killed with its process; its job's lease runs out
+    exit          the parent exits, whatever it still waits for
 
-The grace counts from the first stop signal, whoever sent it; a later SIGTERM does not start it anew. A thread keeps
-these times: during a stop the event loop waits for the pool, and a broker that does not answer may hold it for ever.
-Until then the thread only sleeps, since the parent forks children beside it.
+The grace counts from the first stop signal; a later SIGTERM does not start it again. A thread keeps these times: during
+a stop the event loop waits for the pool, and a broker that does not answer may block it for ever. Before the stop the
+thread only sleeps, since the parent forks children while it exists.
 """
 
 import contextlib
@@ -55,7 +55,7 @@ class Grace(StartStopStep):
             logger.warning(warning.msg)
         start_thread("grace", self._guard)
         signal.signal(signal.SIGQUIT, self._stop_now)
-        # Celery would run itself anew here, by a path that does not start, and exit with 1.
+        # On SIGHUP Celery would execute itself again, with a path that does not start, and exit with 1.
         signal.signal(signal.SIGHUP, _stop)
         # `manage.py` has blocked SIGTERM until there is a handler for it.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
@@ -65,7 +65,7 @@ class Grace(StartStopStep):
         hub.add_reader(self._stop_pipe, os.read, self._stop_pipe, 64)
 
     def close(self, worker: Any) -> None:
-        """Begin the stop if nothing else has: a worker that fails stops warmly too."""
+        """Begin the stop if it has not begun: a worker that fails also stops warmly."""
         mark_stopping()
         self._prefetched = prefetched()  # The consumer forgets them as it closes.
 
@@ -74,7 +74,7 @@ class Grace(StartStopStep):
         hand_back({*self._prefetched, *prefetched()})
 
     def _stop_now(self, _number: int, _frame: FrameType | None) -> None:
-        """SIGQUIT: stop as if the grace were over. Celery's own way asks the broker first, which may not answer."""
+        """SIGQUIT: stop as if the grace were over. Celery's handler would ask the broker first, which may be silent."""
         self._is_now = True
         begin_stop()
 
@@ -85,20 +85,20 @@ class Grace(StartStopStep):
         while time.monotonic() < ends_at - self._margin_seconds and not self._is_now:
             end_orphans()
             time.sleep(LOOK_SECONDS)
-        # SIGQUIT makes the grace end here and now.
+        # With SIGQUIT, the margin begins now.
         ends_at = min(ends_at, time.monotonic() + self._margin_seconds)
         try:
             self._signal_children(signal.SIGTERM, "handlers are interrupted and their jobs handed back")
             _sleep_until(ends_at - 0.75 * self._margin_seconds)
             for pid in living_children(self._worker):
-                # An executor in an interrupted handler waits for its processes, and the handler cannot end until then.
+                # An executor in an interrupted handler waits for its processes, and the handler waits for the executor.
                 kill_descendants(pid)
             _sleep_until(ends_at - 0.5 * self._margin_seconds)
-            self._signal_children(signal.SIGKILL, "handlers that would not be interrupted are killed")
+            self._signal_children(signal.SIGKILL, "handlers that still run after the interrupt are killed")
             _sleep_until(ends_at - 0.3 * self._margin_seconds)
             end_orphans()
         finally:
-            # Whatever has failed above: nothing else makes the parent exit.
+            # Also if something above has failed: nothing else makes the parent exit.
             os._exit(self._worker.exitcode or state.should_stop or PLANNED)
 
     def _signal_children(self, number: signal.Signals, event: str) -> None:
@@ -110,7 +110,7 @@ class Grace(StartStopStep):
                 threading.Thread(target=logger.warning, args=(event,), kwargs=extra, daemon=True).start()
         for pid in pids:
             with contextlib.suppress(OSError):  # It has ended, or is another user's.
-                # A child leads a process group, in which is what the handler has started.
+                # A child leads a process group, which also holds the processes that the handler has started.
                 (os.killpg if number is signal.SIGKILL else os.kill)(pid, number)
 
 
@@ -133,8 +133,8 @@ def living_children(worker: Any) -> list[int]:
 
 
 def _has_ended(pid: int) -> bool:
-    """Tell without reaping it: the main thread may be waiting for it, and only one of two waits gets an answer."""
-    if not hasattr(os, "waitid"):  # On macOS before Python 3.13. There a signal to one that has ended does nothing.
+    """Tell without reaping it: the main thread may be waiting for it, and only one of them would get its status."""
+    if not hasattr(os, "waitid"):  # macOS before Python 3.13. A signal to a process that has ended does nothing.
         return False
     try:
         status = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
@@ -144,7 +144,7 @@ def _has_ended(pid: int) -> bool:
 
 
 def prefetched() -> set[Any]:
-    """Return the messages that no child has been given; without a hand-back they would wait for the last handler."""
+    """Return the messages that no child has got. If not handed back, they would wait until the last handler ends."""
     return {request for request in state.reserved_requests if request._apply_result is None}
 
 

@@ -1,6 +1,6 @@
-"""A worker's lifetime: after HOOKLINE_WORKER_MAX_SECONDS it stops warmly, for whoever supervises it to start it afresh.
+"""A worker's lifetime: after HOOKLINE_WORKER_MAX_SECONDS it stops warmly, and its supervisor starts a new one.
 
-A tenth more or less, at random, so that workers which were started together do not stop together.
+The time is up to a tenth more or less, at random, so that workers which started together do not stop together.
 """
 
 import logging

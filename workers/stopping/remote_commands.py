@@ -1,7 +1,6 @@
-"""What a worker does when it is asked over Celery's remote control: says which worker it is, or stops.
+"""The worker's commands of Celery's remote control: one reports which worker this is, one stops it.
 
-Imported in a worker's parent process, where Celery finds the commands by their registration. `remote_stop.py` sends
-them.
+A worker's parent process imports this module, which registers the commands. `remote_stop.py` sends them.
 """
 
 import logging
@@ -15,7 +14,7 @@ from celery.worker.control import control_command, inspect_command
 from workers.stopping.flag import PLANNED, STAY_DOWN, begin_stop, is_stopping
 
 INSTANCE = secrets.token_hex(8)
-"""Tells this process from one of the same name before or after it: a container started again keeps its node's name."""
+"""Identifies this process among workers of one name: a container that is started again keeps its node's name."""
 _started = time.monotonic()
 
 logger = logging.getLogger(__name__)
@@ -23,7 +22,7 @@ logger = logging.getLogger(__name__)
 
 @inspect_command()
 def hookline_worker(state: Any, **_options: Any) -> dict[str, Any]:
-    """Say which worker this is, for how long it has run, and from which queues it consumes."""
+    """Return which worker this is, for how long it has run, and from which queues it consumes."""
     return _answer(state)
 
 

@@ -1,9 +1,9 @@
 """Stops every worker once: finds those that run, asks them to stop, and watches until they have ended.
 
-Over Celery's remote control, which each of the brokers carries; `remote_commands.py` is the other end. Every round asks
-again, so that a worker which was just connecting hears it too. Clocks are not compared: a worker tells its age, and is
-meant if it was there before the command. One that stops no longer answers; what it still runs is in the inbox, and only
-there can one be seen that was stopping before anybody asked.
+It uses Celery's remote control, which works on each of the brokers; `remote_commands.py` is the worker's side. Every
+round asks again, so that a worker which was just connecting is asked too. Clocks are not compared: a worker answers
+with its age, and is asked to stop if it started before the command. A worker that stops no longer answers; the inbox
+shows the jobs that it still runs. A worker that was stopping before the command is seen only there.
 """
 
 import math
@@ -23,7 +23,7 @@ from webhooks.states import JobState
 
 ANSWER_SECONDS = 1.0
 SILENT_ROUNDS = 3
-"""A worker that has not answered for so many rounds stops, and if it runs nothing, it is gone. Fewer may be a blip."""
+"""A worker that does not answer for so many rounds is stopping, and if it runs no job, it is gone."""
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class AskedWorker:
     is_replaced: bool = False
 
     def stops(self) -> bool:
-        """Whether it stops: it says so, or has given no answer for SILENT_ROUNDS."""
+        """Tell whether it stops: by its own answer, or by SILENT_ROUNDS without an answer."""
         return self.is_stopping or self.is_replaced or self.silent_rounds >= SILENT_ROUNDS
 
     def is_gone(self, running: Mapping[str, int]) -> bool:
@@ -53,7 +53,7 @@ class RemoteStop:
     asked: dict[str, AskedWorker] = field(default_factory=dict)
     """By the worker's instance."""
     unreached: set[str] = field(default_factory=set)
-    """Nodes that run jobs by the inbox and have never answered: they were stopping already, or are lost."""
+    """Nodes with running jobs in the inbox that have never answered: they were stopping already, or are lost."""
     _answered: set[str] = field(default_factory=set)
     _started: float = field(default_factory=time.monotonic)
     _rounds: int = 0
@@ -63,7 +63,7 @@ class RemoteStop:
         self._nodes = Nodes(self.app)
 
     def run_round(self) -> None:
-        """Ask who is there, and tell those that are meant and do not stop yet. Raises kombu's OperationalError."""
+        """Ask which workers run, and ask those to stop that do not stop yet. Raises kombu's OperationalError."""
         with broker_errors(), self._nodes.connect(seconds=math.inf) as connection:
             answers = self._ask(connection, "hookline_worker")
             self._rounds += 1
@@ -72,7 +72,7 @@ class RemoteStop:
             self._take(answers)
             if waiting := {instance: asked.node for instance, asked in self.asked.items() if not asked.stops()}:
                 arguments = {"instances": sorted(waiting), "stay_down": self.stay_down}
-                # A worker that gets this answers that it stops. One that does not answer is asked again next round.
+                # A worker that gets this answers that it stops. Without an answer it is asked again in the next round.
                 nodes = sorted(set(waiting.values()))
                 self._take(self._ask(connection, "hookline_stop", arguments=arguments, destination=nodes))
 
@@ -84,7 +84,7 @@ class RemoteStop:
             (node, answer)
             for reply in replies or []
             for node, answer in reply.items()
-            # A worker of an older release answers with an error, and does not know how to stop like this.
+            # A worker of an older release does not have these commands, and answers with an error.
             if isinstance(answer, dict) and "instance" in answer
         ]
 
@@ -108,7 +108,7 @@ class RemoteStop:
         return self._rounds == 1 or answer["age_seconds"] >= time.monotonic() - self._started
 
     def all_stop(self) -> bool:
-        """Whether enough rounds have been made to know, and each worker that was asked stops."""
+        """Tell whether there were enough rounds to be sure, and each worker that was asked stops."""
         return self._rounds >= SILENT_ROUNDS and all(asked.stops() for asked in self.asked.values())
 
     def find_unreached(self) -> dict[str, int]:
@@ -118,7 +118,7 @@ class RemoteStop:
         return {node: running[node] for node in sorted(self.unreached)}
 
     def remaining(self) -> dict[str, int]:
-        """Return the workers that are not gone yet, each with how many jobs it runs by the inbox."""
+        """Return the workers that are not gone yet, each with the number of its running jobs in the inbox."""
         running = running_jobs([*(asked.node for asked in self.asked.values()), *self.unreached])
         left = {asked.node for asked in self.asked.values() if not asked.is_gone(running)}
         left |= self.unreached & running.keys()
@@ -126,7 +126,7 @@ class RemoteStop:
 
 
 def running_jobs(nodes: Iterable[str] | None = None, *, queue: str = "") -> Counter[str]:
-    """Count the jobs that run, by worker; of these workers, or from this queue only, where they are given."""
+    """Count the running jobs by worker; only of these workers, and only from this queue, if they are given."""
     current = Attempt.objects.filter(number=F("job__attempt"), job__state=JobState.RUNNING)
     if nodes is not None:
         current = current.filter(worker__in=list(nodes))

@@ -1,9 +1,9 @@
-"""Shortens two waits of Celery's that hold up a stop.
+"""Shortens two waits of Celery that delay a stop.
 
-- A child that ends waits up to 30 s for its parent to have read its last result. A stop may have discarded the job, and
-  then nobody reads it: one stop in ten of a busy worker took those 30 s. This replaces a method of billiard 4.3;
-  `tests/workers/test_stopping.py` fails if a release has another name for it. Decision 0010 has the figures.
-- Where the broker has no event loop, Celery's consumer waits for two seconds at a time, and a signal does not end that.
+- A child that ends waits up to 30 s until its parent has read its last result. In a stop the parent may have discarded
+  the job and then reads nothing: one stop in ten of a busy worker took those 30 s. This replaces a method of billiard
+  4.3; `tests/workers/test_stopping.py` fails if a release has another name for it. Decision 0010 has the figures.
+- Without an event loop, Celery's consumer waits for two seconds at a time, and a signal does not end the wait.
 """
 
 import time
@@ -15,12 +15,12 @@ from celery.bootsteps import StartStopStep
 from workers.stopping.flag import is_stopping
 
 READ_TRIES = 5
-"""How often a child of a worker that stops looks whether its last result was read, a tenth of a second apart."""
+"""How often a child looks, in a stop, whether its last result was read; every tenth of a second."""
 DRAIN_SECONDS = 0.2
 
 
 def shorten_childrens_wait() -> None:
-    """Do so for the children that this process forks. Called once, in a worker's parent process."""
+    """Shorten the first wait for the children that this process forks. Called once, in a worker's parent process."""
     wait_for_the_parent = pool.Worker._ensure_messages_consumed  # type: ignore[attr-defined]  # The stubs lack it.
 
     def wait_briefly(self: Any, completed: int) -> Any:
@@ -36,7 +36,7 @@ def shorten_childrens_wait() -> None:
 
 
 class ShortWaits(StartStopStep):
-    """A step of Celery's consumer: where the broker has no event loop, it looks often whether the worker is to stop."""
+    """A step of Celery's consumer: without an event loop, it looks more often whether the worker is to stop."""
 
     requires = ("celery.worker.consumer.connection:Connection",)
 

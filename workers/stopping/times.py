@@ -1,8 +1,8 @@
 """The times of a stop that a deployment has to know as well."""
 
 SHORTEST_LIFETIME_SECONDS = 900.0
-"""Kubernetes starts a container that has exited again after 10 s, then 20 s, up to five minutes, whatever its exit
-status, and forgets that only once it has run for ten minutes:
+"""Kubernetes starts an exited container again after 10 s, then after 20 s, up to five minutes, whatever its exit
+status. It goes back to 10 s only after the container has run for ten minutes:
 https://kubernetes.io/docs/concepts/workloads/pods/pod-lifecycle/#restart-policy
 """
 LONGEST_MARGIN_SECONDS = 5.0

@@ -62,9 +62,9 @@ def _load_lean_apps() -> None:
 AT_START: dict[str, Callable[[], None]] = {
     "": lambda: None,
     "not connected": lambda: _at_connect(None),
-    "no rehearsal": lambda: _at_connect(lambda memory: setattr(memory, "rehearse", lambda: None)),
-    "1 run rehearsed": lambda: _at_connect(lambda memory: setattr(memory, "REHEARSED_RUNS", 1)),
-    "5 runs rehearsed": lambda: _at_connect(lambda memory: setattr(memory, "REHEARSED_RUNS", 5)),
+    "no warm-up": lambda: _at_connect(lambda memory: setattr(memory, "warm_up", lambda: None)),
+    "warm-up of 1 run": lambda: _at_connect(lambda memory: setattr(memory, "WARM_UP_RUNS", 1)),
+    "warm-up of 5 runs": lambda: _at_connect(lambda memory: setattr(memory, "WARM_UP_RUNS", 5)),
     "no immortals": lambda: _at_connect(lambda memory: setattr(memory, "make_immortal", lambda: 0)),
     "no collect": lambda: _at_connect(lambda _: setattr(gc, "collect", lambda: None)),
     "no freeze": lambda: _at_connect(lambda _: setattr(gc, "freeze", lambda: None)),

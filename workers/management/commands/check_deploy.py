@@ -1,4 +1,4 @@
-"""`manage.py check_deploy FILE…`: holds rendered Kubernetes manifests against what Hookline needs of them."""
+"""`manage.py check_deploy FILE…`: compares rendered Kubernetes manifests with what Hookline needs."""
 
 import sys
 from argparse import RawDescriptionHelpFormatter
@@ -21,9 +21,9 @@ RABBITMQ_CONSUMER_TIMEOUT_SECONDS = 1800.0
 EXAMPLE = """\
     kubectl kustomize deploy/kubernetes/overlays/production | manage.py check_deploy -
 
-Time limits are those of the handlers installed here, so run it with the HOOKLINE_APPS of the deployment; all else is
-read from the manifests, and what they leave out has production's defaults. The cluster is not asked; a note says what
-to look at there.
+Time limits are those of the handlers installed here, so run it with the HOOKLINE_APPS of the deployment. Everything
+else is read from the manifests; for values that they leave out, production's defaults count. The cluster is not asked;
+notes say what to check there.
 Exit status: 0, or 1 if anything does not match or cannot be read."""
 
 
@@ -37,7 +37,7 @@ class Command(BaseCommand):
         )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("files", nargs="+", metavar="FILE", help="rendered manifests; - for what comes in")
+        parser.add_argument("files", nargs="+", metavar="FILE", help="rendered manifests; - for standard input")
         parser.add_argument(
             "--max-connections", type=int, help="the database's max_connections; else the manifests' annotation, or 100"
         )

@@ -22,7 +22,7 @@ class Command(BaseCommand):
             try_port(settings.HOOKLINE_HOST, settings.HOOKLINE_FLOWER_PORT)
         except OSError as error:
             raise CommandError(cannot_listen(error, variable="HOOKLINE_FLOWER_PORT")) from None
-        # Opens Flower's API to everybody where the password does not guard it; no setting of ours may depend on it.
+        # This variable would open Flower's API to everybody if the password failed to protect it: always drop it.
         environment = {name: value for name, value in os.environ.items() if name != "FLOWER_UNAUTHENTICATED_API"}
         os.execve(sys.executable, flower_command(), environment)  # noqa: S606
 

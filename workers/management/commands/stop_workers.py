@@ -1,4 +1,4 @@
-"""`manage.py stop_workers`: every worker stops after its current jobs, for its supervisor to start it afresh."""
+"""`manage.py stop_workers`: every worker stops after its current jobs, and its supervisor starts a new one."""
 
 import time
 from typing import Any
@@ -20,20 +20,20 @@ EXTRA_SECONDS = 30.0
 
 class Command(BaseCommand):
     help = (
-        "Have every worker stop after its current jobs; what supervises it starts it afresh. "
-        "A worker that was stopping already hears nothing; it is found by the jobs it still runs. "
-        "Exit status: 0, or 1 if they have not all stopped in time, or one may not stay down that should."
+        "Stop every worker after its current jobs; its supervisor starts a new one. "
+        "A worker that is stopping already does not answer; it is found by the jobs that it still runs. "
+        "Exit status: 0; 1 if not all stop in time, or if, with --stay-down, one may be started again."
     )
     requires_migrations_checks = False
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--queue", default="", help="only workers that take jobs from this queue")
-        parser.add_argument("--wait", action="store_true", help="show who still runs, until the last is gone")
+        parser.add_argument("--wait", action="store_true", help="show the workers that still run, until all are gone")
         parser.add_argument(
             "--stay-down",
             action="store_true",
-            help="they exit with 37, and their supervisor leaves them down, but for those that were stopping already: "
-            "these are named, and the exit status is 1; Kubernetes starts all of them all the same",
+            help="workers exit with 37, and their supervisor does not start them again; those that were stopping "
+            "already are named, and the exit status is 1; Kubernetes starts all of them again",
         )
         default_seconds = settings.HOOKLINE_GRACE_SECONDS + EXTRA_SECONDS
         parser.add_argument(
@@ -62,8 +62,8 @@ class Command(BaseCommand):
     def _ask_all(self, stop: RemoteStop, deadline: float) -> None:
         while not stop.all_stop() and time.monotonic() < deadline:
             stop.run_round()
-        if deaf := sorted(asked.node for asked in stop.asked.values() if not asked.stops()):
-            raise CommandError(f"Asked to stop, and not stopping yet at the timeout: {', '.join(deaf)}.")
+        if going_on := sorted(asked.node for asked in stop.asked.values() if not asked.stops()):
+            raise CommandError(f"Asked to stop, and not stopping yet at the timeout: {', '.join(going_on)}.")
         if stop.asked:
             self.stdout.write(f"{workers(len(stop.asked))} asked to stop after the current jobs.")
 

@@ -15,7 +15,7 @@ from webhooks.subscriptions.installed import installed_subscriptions
 class Command(BaseCommand):
     help = (
         "Run handlers until SIGTERM, which is a warm stop. Replaces this process by Celery. "
-        "Exit status: 0, the stop was meant, start me again; 37, leave me down; else a failure."
+        "Exit status: 0 after a planned stop; 37 if the worker is not to be started again; else a failure."
     )
     requires_migrations_checks = False
 
@@ -24,8 +24,8 @@ class Command(BaseCommand):
         parser.add_argument(
             "--concurrency", default=settings.HOOKLINE_WORKER_CONCURRENCY, help="handlers run at a time"
         )
-        # Two workers of one name fight over RabbitMQ's exclusive control queue, and neither of them consumes.
-        own = f"worker-{os.getpid()}-{secrets.token_hex(2)}@%h"  # In a container, a pid alone is everybody's.
+        # Two workers of one name both want RabbitMQ's one exclusive control queue, and neither of them consumes.
+        own = f"worker-{os.getpid()}-{secrets.token_hex(2)}@%h"  # A pid is not enough: in containers it is the same.
         parser.add_argument("--name", default=own, help="the node's name; %%h is the host's")
 
     def handle(self, *args: Any, queues: str, concurrency: int | str, name: str, **options: Any) -> None:
@@ -43,6 +43,6 @@ class Command(BaseCommand):
         if wanted:
             command += ["--queues", ",".join(sorted(wanted))]
         if sys.platform == "darwin":
-            # Else the system's own libraries end a forked child that uses them, a handler that asks for a proxy, say.
+            # Else the system's libraries end a forked child that uses them, for example to look up a proxy.
             os.environ.setdefault("OBJC_DISABLE_INITIALIZE_FORK_SAFETY", "YES")
-        os.execv(sys.executable, command)  # noqa: S606  No shell is what we want.
+        os.execv(sys.executable, command)  # noqa: S606  No shell is wanted.
