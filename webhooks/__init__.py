@@ -1,4 +1,4 @@
-"""What handlers need. A delivery's own way begins at `receiver/front.py`, and a job's at `publishing/relay.py`."""
+"""The names that handlers import. To follow a delivery, start at `receiver/front.py`; a job, `publishing/relay.py`."""
 
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
 from webhooks.subscriptions.subscription import Backoff, on

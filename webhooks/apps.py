@@ -1,4 +1,4 @@
-"""The Django app: at its start, the handlers are found and the system checks registered."""
+"""The Django app. When it starts, it finds the handlers and registers the system checks."""
 
 from django.apps import AppConfig
 

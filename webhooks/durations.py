@@ -25,7 +25,7 @@ def rough(distance: timedelta) -> str:
 
 
 def took(duration: timedelta) -> str:
-    """Return a run's duration: "420 ms", "1.2 s" or, from a minute on, as `rough`."""
+    """Return a run's duration: "420 ms" or "1.2 s"; from a minute on like `rough`."""
     seconds = duration.total_seconds()
     if seconds < 1:
         return f"{max(0, round(seconds * 1000))} ms"

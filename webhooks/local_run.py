@@ -1,4 +1,4 @@
-"""Where `make run` serves: noted in the data directory, so that other commands on this machine find its receiver."""
+"""Where `make run` serves: a file in the data directory, by which other commands on this machine find its receiver."""
 
 import fcntl
 import json
@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 LOCK = "run.lock"
-"""Held for as long as a program of `make run` may run on this data directory."""
+"""Locked for as long as a program of `make run` may run on this data directory."""
 _FILE = "running.json"
 
 
@@ -27,7 +27,7 @@ def forget(directory: Path) -> None:
 
 
 def noted(directory: Path) -> LocalRun | None:
-    """Return what was noted last and not removed; `is_running` tells whether it still runs."""
+    """Return what the file says, or None. The run may have ended: ask `is_running`."""
     try:
         return LocalRun(**json.loads((directory / _FILE).read_text()))
     except (OSError, ValueError, TypeError):
@@ -35,7 +35,7 @@ def noted(directory: Path) -> LocalRun | None:
 
 
 def is_running(directory: Path) -> bool:
-    """Tell whether a `make run` holds this data directory. One that was killed holds it no longer."""
+    """Tell whether a `make run` holds this data directory's lock. The lock of a killed one is free."""
     try:
         with (directory / LOCK).open() as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)

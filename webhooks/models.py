@@ -1,7 +1,8 @@
 """The inbox's tables. Rows only: what may change, and how, is in `inbox/store.py` and `inbox/transitions.py`.
 
-The indexes are for ten million deliveries: each live state has a partial index on (sort column, id) whose condition is
-that single state, since neither PostgreSQL's generic plan nor SQLite uses a partial index through an IN list.
+The indexes are made for ten million deliveries. Each state except `succeeded` has a partial index on (sort column, id)
+with this one state as the condition: with an IN list in the condition, neither PostgreSQL's generic plan nor SQLite
+would use the index.
 """
 
 from django.db import models
@@ -12,7 +13,7 @@ from webhooks.states import AttemptOutcome, JobState
 
 
 class Source(models.Model):
-    """A place that sends to us: the github.com App, or a GitHub Enterprise Server."""
+    """A place that sends webhooks to Hookline: the github.com App, or a GitHub Enterprise Server."""
 
     name = models.SlugField(unique=True)
     url = models.URLField(default="https://github.com")
@@ -43,14 +44,14 @@ class Delivery(models.Model):
     class Meta:
         verbose_name_plural = "deliveries"
         constraints = [
-            # The GUID names the event: two hooks or two sources that point here send the same one.
+            # Not the GUID alone: it names the event, and two hooks or two sources may send the same event.
             models.UniqueConstraint(fields=["source", "hook_id", "guid"], name="delivery_once"),
         ]
         indexes = [
             models.Index(fields=["guid"], name="delivery_guid"),
             models.Index(fields=["received_at", "id"], name="delivery_received"),
             models.Index(fields=["event", "received_at", "id"], name="delivery_event"),
-            # Of patterns, so that it serves a search by the start of a name on PostgreSQL too, in any collation.
+            # With pattern operators PostgreSQL uses it, in any collation, for a search by the start of a name.
             models.Index(
                 fields=["repository", "received_at", "id"],
                 name="delivery_repository",
@@ -75,9 +76,9 @@ class Payload(models.Model):
 class Job(models.Model):
     """One handler's work for one delivery.
 
-    `attempt` only ever rises and names the run that may record. The budget (`forgiven`, `lost`, `budget_from_*`) starts
-    afresh when an operator says "run again", and its age with the first claim after that. How many
-    attempts are spent of `max_attempts` is said by `inbox/outcomes.py`.
+    `attempt` only ever rises and names the run that may record. When an operator says "run again", a new budget
+    (`forgiven`, `lost`, `budget_from_*`) begins; its age counts from the first claim after that. `inbox/outcomes.py`
+    says how many attempts of `max_attempts` are spent.
     """
 
     delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="jobs", db_index=False)
@@ -97,7 +98,7 @@ class Job(models.Model):
     forgiven = models.PositiveIntegerField(default=0, help_text="Runs that were handed back; they cost no attempt.")
     lost = models.PositiveIntegerField(default=0, help_text="Runs lost with their worker; they have their own bound.")
     budget_from_attempt = models.PositiveIntegerField(default=0)
-    # The first claim writes it anew: what a job waits for its first run, be it days, is no age.
+    # The first claim sets it again: the time before a job's first run, even if it is days, does not count as age.
     budget_from_at = models.DateTimeField(db_default=Now())
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until when a worker owns the running job.")
     finished_at = models.DateTimeField(null=True, blank=True)
@@ -114,7 +115,7 @@ class Job(models.Model):
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["delivery", "handler"], name="job_once"),
-            # Of the jobs that have a key, so that the others cost the index nothing.
+            # Only jobs with a key are in this index: the others cost nothing.
             models.UniqueConstraint(fields=["once_key"], name="event_once", condition=Q(once_key__isnull=False)),
         ]
         indexes = [

@@ -1,4 +1,4 @@
-"""Logs a failure that repeats: the first time at once, and then at growing intervals for as long as it lasts."""
+"""Logs a failure that repeats: the first time at once, then at growing intervals as long as it lasts."""
 
 import logging
 import threading
@@ -9,7 +9,7 @@ from typing import Any
 FIRST_SECONDS = 10.0
 LONGEST_SECONDS = 600.0
 OVER_SECONDS = 60.0
-"""A failure that has not happened for so long is over; when it happens again, it is logged as a new one."""
+"""A failure that has not happened for so long is over; after that it is logged as a new one."""
 
 
 @dataclass(slots=True)
@@ -22,7 +22,7 @@ class _Failure:
 
 
 class OutageLog:
-    """Logs one sentence. Failures with another reason or other fields are counted apart. Threads may share it."""
+    """Logs one sentence. Failures that differ in reason or fields are counted separately. Threads may share it."""
 
     def __init__(self, logger: logging.Logger, sentence: str, *, level: int = logging.WARNING) -> None:
         self._logger = logger
@@ -32,7 +32,7 @@ class OutageLog:
         self._lock = threading.Lock()
 
     def failed(self, reason: str, **fields: str) -> None:
-        """Log the failure if it is new or its interval has passed, with how often it has happened and for how long."""
+        """Log the failure, with its count and duration, if it is new or its interval has passed."""
         now = time.monotonic()
         with self._lock:
             failure = self._failures.get((reason, *fields.values()))

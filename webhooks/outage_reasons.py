@@ -1,4 +1,4 @@
-"""What may be wrong with the database and with the broker alike, in words that follow on their names."""
+"""What may be wrong with either the database or the broker: words to put after "the database" or "the broker"."""
 
 LOGIN_REFUSED = "refuses the login; look at user and password"
 NO_SUCH_HOST = "has a host name that is not found"

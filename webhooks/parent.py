@@ -1,4 +1,4 @@
-"""What becomes of a process when the one that started it ends."""
+"""What happens to a process when its parent ends."""
 
 import os
 import signal

@@ -1,7 +1,7 @@
-"""The paths that machines ask for: webhooks, probes and metrics. Each stands here and nowhere else in a program."""
+"""The paths that machines ask for: webhooks, probes and metrics. Programs take them only from here."""
 
 WEBHOOKS = "/webhooks/"
-"""What a source's webhook URL begins with; its name follows."""
+"""The beginning of a webhook URL's path; the source's name follows."""
 LIVEZ = "/livez"
 READYZ = "/readyz"
 STARTUPZ = "/startupz"

@@ -1,12 +1,12 @@
-"""Serves the probes and metrics of the relay and the worker, which serve nothing else. The receiver has views instead.
+"""Serves the probes and metrics of the relay and the worker. The receiver has views instead.
 
-    /livez      503 asks for a restart
-    /readyz     503 says that it takes no work now
-    /startupz   503 until it has begun
+    /livez      503: restart the process
+    /readyz     503: the process takes no work now
+    /startupz   503: the process has not started yet
     /metrics    Prometheus' text
 
 Each probe answers in JSON with what is wrong, if anything. No request is logged: a probe comes every few seconds.
-Connections are not kept alive, and a client that sends nothing is disconnected, so that threads do not pile up.
+Connections are not kept alive, and a silent client is disconnected, so that the number of threads stays small.
 """
 
 import errno
@@ -31,7 +31,7 @@ Faults = Callable[[], list[str]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Health:
-    """What a process knows of its own health. Each of the three functions returns what is wrong, or an empty list."""
+    """The health of a process. Each of the three functions returns what is wrong, or an empty list."""
 
     live: Faults
     ready: Faults
@@ -60,7 +60,7 @@ def _json(status: HTTPStatus, body: dict[str, Any]) -> tuple[HTTPStatus, str, by
 
 
 class ProbeServer(socketserver.ThreadingTCPServer):
-    """Listens as soon as it is made; answers once `start` (on a thread) or `serve_forever` is called.
+    """Listens from its creation on; answers after a call of `start` (on a thread) or `serve_forever`.
 
     Raises OSError if the port cannot be bound.
     """
@@ -104,7 +104,7 @@ class ProbeServer(socketserver.ThreadingTCPServer):
         start_thread("probes", self.serve_forever)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log nothing: a client that hangs up, or sends no HTTP, is not this process's error."""
+        """Log nothing: a client that closes its connection early, or sends no HTTP, is no error of this process."""
 
 
 class _Handler(BaseHTTPRequestHandler):

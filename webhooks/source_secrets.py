@@ -9,5 +9,5 @@ def variable_of(source: str) -> str:
 
 
 def listed_name(variable: str) -> str:
-    """Return the name by which tables list a variable: those of further sources are listed as that of the first."""
+    """Return the name by which tables list a variable: further sources' variables have the name of the first one's."""
     return FIRST if variable.startswith(f"{FIRST}_") else variable

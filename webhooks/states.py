@@ -1,4 +1,4 @@
-"""What a job can be in, and how an attempt can end. The words are those of the inbox and of every log line."""
+"""The states of a job, and the outcomes of an attempt. The inbox and the log lines use these words."""
 
 from django.db.models import TextChoices
 

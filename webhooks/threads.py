@@ -1,4 +1,4 @@
-"""Threads that run as long as their process. If one fails, the process ends: otherwise nobody would notice."""
+"""Threads that run as long as their process. If one fails, the process ends: otherwise the failure would be unseen."""
 
 import logging
 import os

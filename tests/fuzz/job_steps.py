@@ -206,7 +206,7 @@ def moving(pk: int, queue: str) -> Step:
 
 def burying(pk: int) -> Step:
     return Step(
-        act=lambda: transitions.bury([pk], reason="No installed app has it."),
+        act=lambda: transitions.end_without_run([pk], reason="No installed app has it."),
         promise=lambda job, _at: job.buried(),
         jobs=frozenset({pk}),
     )

@@ -54,7 +54,7 @@ process_ends = st.sampled_from(
 picks = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3])
 queues = st.sampled_from(QUEUES)
 steps = st.tuples(
-    st.sampled_from(["claim", "record", "expire", "publish", "run again", "give up", "bury", "redeliver"]),
+    st.sampled_from(["claim", "record", "expire", "publish", "run again", "give up", "end_without_run", "redeliver"]),
     picks,
     endings,
 ) | st.tuples(st.just("process ends"), picks, process_ends)
@@ -167,7 +167,7 @@ class JobLife(RuleBasedStateMachine):
     def the_relay_moves_what_it_took_or_puts_it_back(self, job: int, queue: str | None) -> None:
         self.happens(job_steps.moving(self.picked(job), queue) if queue else job_steps.putting_back(self.taken))
 
-    @rule(job=picks, change=st.sampled_from(["run again", "run again", "give up", "bury"]))
+    @rule(job=picks, change=st.sampled_from(["run again", "run again", "give up", "end_without_run"]))
     def somebody_decides(self, job: int, change: str) -> None:
         self.happens(self.step(change, job))
 
@@ -330,7 +330,7 @@ OF_ONE_RUN = {"record": job_steps.recording, "process ends": job_steps.ending_pr
 OF_ONE_JOB = {
     "run again": job_steps.running_again,
     "give up": job_steps.giving_up,
-    "bury": job_steps.burying,
+    "end_without_run": job_steps.burying,
 }
 NOTHING = Step(act=lambda: None, promise=lambda job, _at: job, jobs=frozenset())
 

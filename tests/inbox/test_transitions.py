@@ -269,7 +269,7 @@ def test_give_up_leaves_a_job_that_runs_or_is_done(state: JobState) -> None:
 
 def test_a_job_without_a_handler_is_buried_with_the_reason() -> None:
     waiting, running = new_job(), new_job(state=JobState.RUNNING)
-    assert transitions.bury([waiting.pk, running.pk], reason="No installed app has it.") == 1
+    assert transitions.end_without_run([waiting.pk, running.pk], reason="No installed app has it.") == 1
     waiting.refresh_from_db()
     assert (waiting.state, waiting.error, waiting.publish_at) == (JobState.DEAD, "No installed app has it.", None)
 

@@ -79,7 +79,7 @@ def test_the_newest_release_file_has_every_column_of_the_inbox() -> None:
 
 def test_a_waiting_job_whose_handler_is_gone_is_dead_and_says_so() -> None:
     write(RELEASES[0])
-    transitions.bury([900], reason="No installed app has a handler named app.tell.")
+    transitions.end_without_run([900], reason="No installed app has a handler named app.tell.")
     job = Job.objects.get()
     assert (job.state, job.publish_at) == (JobState.DEAD, None)
     assert job.error == "No installed app has a handler named app.tell."

@@ -1,6 +1,6 @@
-"""The inbox in Django's admin: what an operator on call looks at, and the two things that he may do about it.
+"""The inbox in Django's admin: what an operator on call looks at, and the two things that the operator may do.
 
-Rows are for looking only. A job's state is changed by "run again" and "give up" alone, through `inbox/transitions.py`.
+Rows are read-only. Only "run again" and "give up" change a job's state, through `inbox/transitions.py`.
 """
 
 from django.contrib import admin

@@ -1,8 +1,8 @@
-"""Asks before jobs are run again or given up: how many exactly, and why. The answer is kept in the admin's log.
+"""The page before jobs are run again or given up: it shows how many exactly, and asks why. The log keeps the reason.
 
-The page that asks fixes the selection: the answer changes no job that was created later, and none that ended later. So
-if two operators (or two clicks) ask to run the same job again, it runs again once. If there are more jobs than one
-request can change, the page asks again for the rest.
+The page fixes the selection: jobs that are created or that end later are not changed. So if two operators (or two
+clicks) ask to run the same job again, it runs again once. If there are more jobs than one request can change, the page
+asks again for the rest.
 """
 
 import logging
@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 
 class Answer(forms.Form):
-    """What the page asks for, and what it fixes of the selection."""
+    """The reason that the page asks for, and the values by which it fixes the selection."""
 
     reason = forms.CharField(max_length=200, label="Why", widget=forms.TextInput({"size": 60, "autofocus": True}))
     after = forms.IntegerField(min_value=0, max_value=LARGEST_ID, required=False, widget=forms.HiddenInput)
@@ -41,7 +41,7 @@ class Answer(forms.Form):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What an operator asks for: `operation` on `jobs`, each chosen by hand or all by a filter."""
+    """An operator's request: `operation` on `jobs`, each chosen by hand or all by a filter."""
 
     request: HttpRequest
     model_admin: "ModelAdmin[Any]"
@@ -53,7 +53,7 @@ class Wish:
 
 
 def ask_or_carry_out(wish: Wish) -> HttpResponse:
-    """Return the page that asks; or carry out what it was answered, and return to where the operator came from."""
+    """Return the page that asks. If it was answered, carry the operation out, and return to the page before."""
     posted = wish.request.POST
     if not ("reason" in posted and posted.get("newest") and posted.get("until")):
         return _page(wish, Answer(initial=_fixed_now()))
@@ -87,7 +87,7 @@ def _one_by_one(wish: Wish, jobs: QuerySet[Job], reason: str) -> tuple[int, None
 
 
 def _by_filter(wish: Wish, jobs: QuerySet[Job], reason: str) -> tuple[int, int | None]:
-    """Change as many as one request may, with one entry for all; return how many, and the last of them if not all."""
+    """Change as many jobs as one request may, with one log entry; return how many, and the last job if not all."""
     entry = _entry(wish, f"{reason} (selected by {wish.request.GET.urlencode()})", object_id=None)
 
     def note(changed: int) -> None:
@@ -109,7 +109,7 @@ def _entry(wish: Wish, reason: str, **about: Any) -> LogEntry:
 
 
 def _fixed_now() -> dict[str, Any]:
-    """Return what holds a selection to the jobs that it has now, by the database's clock."""
+    """Return the values that fix a selection to its jobs of now, by the database's clock."""
     newest = Job.objects.order_by("-pk").values_list("pk", Now()).first()
     return dict(zip(("newest", "until"), newest, strict=True)) if newest else {}
 

@@ -1,4 +1,4 @@
-"""Deliveries: was it received, how did its jobs end, what does its payload say."""
+"""Deliveries: whether one was received, how its jobs ended, and its payload."""
 
 from typing import Any
 
@@ -70,7 +70,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Run dead jobs again", permissions=["operate"])
     def run_dead_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
-        """Requeue what is dead, as GitHub's redelivery button does; what succeeded is not repeated."""
+        """Queue the dead jobs again, as GitHub's redelivery button does; jobs that succeeded are not repeated."""
         if request.POST.get("select_across") == "1":
             messages.error(request, "Nothing was changed. This works on one page of deliveries at a time.")
             return None
@@ -84,7 +84,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return [path("<path:object_id>/payload/", download, name="webhooks_delivery_payload"), *super().get_urls()]
 
     def payload_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Send the raw body, as it came, to be saved."""
+        """Send the raw body, unchanged, as a download."""
         if not (self.has_view_permission(request) and request.user.has_perm("webhooks.view_payload")):
             raise PermissionDenied
         delivery = self.get_object(request, unquote(object_id))
@@ -92,7 +92,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         if delivery is None or payload is None:
             raise Http404("There is no such delivery, or its payload was pruned.")
         kind = content_type(delivery)
-        # Nothing else than these was accepted; a type that a browser would run is never repeated to it.
+        # Only these types were accepted. The browser never gets a type whose content it would run.
         response = HttpResponse(
             bytes(payload.body), content_type=kind if kind in _SUFFIXES else "application/octet-stream"
         )
@@ -124,7 +124,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
 
     @admin.display(description="source")
     def source_name(self, delivery: Delivery) -> str:
-        """Show the name alone: Django's own column is a link, whoever may follow it."""
+        """Show only the name: Django's own column is a link, even for users who may not follow it."""
         return delivery.source.name
 
     @admin.display(description="received")

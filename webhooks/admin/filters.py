@@ -13,7 +13,7 @@ from webhooks.subscriptions.matching import EVERY_EVENT
 
 
 class ColumnFilter(admin.SimpleListFilter):
-    """One value of the column that the address's parameter names. A value that is not offered works too."""
+    """One value of the column that the URL's parameter names. A value that is not offered works too."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()

@@ -1,4 +1,4 @@
-"""Jobs: which ran, which did not and why; run again, give up."""
+"""Jobs: which ran, which did not and why; the operations "run again" and "give up"."""
 
 from functools import partial
 from typing import Any
@@ -32,7 +32,7 @@ ORDERS: dict[str | None, list[str | Combinable]] = {
     JobState.DEAD: ["-finished_at", "-id"],
     JobState.SKIPPED: ["-finished_at", "-id"],
 }
-"""Each state's order, as its partial index has it: what waits longest first, what ended last first."""
+"""Each state's order, which is that of its partial index: the longest waiting first, or the last ended first."""
 ATTEMPTS_SHOWN = 50
 DETAILS = [
     "handler", "queue", "created", "budget_from", "forgiven", "lost", "publish", "publications", "fingerprint",
@@ -80,14 +80,14 @@ class JobAdmin(ReadOnlyAdmin):
         if number is not None:
             return queryset.filter(pk=number), False
         if guid is not None:
-            # Looked up first, so that one index step finds the jobs, in an UPDATE too.
+            # The deliveries are looked up first: then one index lookup finds the jobs, in an UPDATE too.
             deliveries = list(Delivery.objects.filter(guid=guid).values_list("pk", flat=True))
             return queryset.filter(delivery_id__in=deliveries), False
         messages.warning(request, "A job is found by its number or by the whole GUID of its delivery.")
         return queryset.none(), False
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Say whether the user may run jobs again and give them up. Django asks this for the actions."""
+        """Tell whether the user may run jobs again and give them up. Django calls this for the actions."""
         return request.user.has_perm("webhooks.change_job")
 
     @admin.action(description="Run again", permissions=["operate"])
@@ -122,7 +122,7 @@ class JobAdmin(ReadOnlyAdmin):
         )
 
     def get_urls(self) -> list[URLPattern]:
-        ours = [
+        own = [
             path(
                 f"<path:object_id>/{operation.name}/",
                 self.admin_site.admin_view(require_POST(partial(self.operate_view, operation=operation))),
@@ -130,10 +130,10 @@ class JobAdmin(ReadOnlyAdmin):
             )
             for operation in OPERATIONS
         ]
-        return ours + super().get_urls()
+        return own + super().get_urls()
 
     def operate_view(self, request: HttpRequest, object_id: str, *, operation: Operation) -> HttpResponse:
-        """Ask for what a button of the job's page says, and do it."""
+        """Show the confirmation for a button of the job's page, and carry the operation out."""
         if not self.has_operate_permission(request):
             raise PermissionDenied
         job = self.get_object(request, unquote(object_id))

@@ -18,7 +18,7 @@ from webhooks.admin.searching import number_of
 
 MOST_COUNTED = 10_000
 MOST_LOOKED_AT = 100_000
-"""How many rows a filter reads that no index serves: the first rows of the list, in its order."""
+"""How many rows a filter without an index reads: the first rows of the list, in its order."""
 PAGE = 50
 
 
@@ -38,7 +38,7 @@ class CappedCount(int):
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]  # Django's own takes no parameter when it runs.
-    """Counts, and leads to, the first MOST_COUNTED rows: a whole count and a far OFFSET read the whole table."""
+    """Counts and shows only the first MOST_COUNTED rows: a full count or a large OFFSET would read the whole table."""
 
     @cached_property
     def count(self) -> CappedCount:
@@ -52,9 +52,9 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]  # Django's own take
 
 
 def first_rows(request: HttpRequest, rows: QuerySet[Any], ordering: Sequence[Any]) -> QuerySet[Any]:
-    """Return the first MOST_LOOKED_AT rows of a list, for a filter that no index serves; the page then says so.
+    """Return the first MOST_LOOKED_AT rows of a list, for a filter without an index; the page then says so.
 
-    A search is served by an index, and so is not limited to these rows.
+    A search uses an index, and so is not limited to these rows.
     """
     if request.GET.get(SEARCH_VAR, "").strip() or is_cut_off(request):
         return rows
@@ -68,12 +68,12 @@ def first_rows(request: HttpRequest, rows: QuerySet[Any], ordering: Sequence[Any
 
 
 def is_cut_off(request: HttpRequest) -> bool:
-    """Tell whether the list looked at its first rows only."""
+    """Tell whether the list read only its first rows."""
     return getattr(request, "hookline_is_cut_off", False)
 
 
 class FirstRowsFilter(admin.FieldListFilter):
-    """A mixin for those of Django's filters that no index serves."""
+    """A mixin for Django's filters without an index."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -125,8 +125,8 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
     shows_of: ClassVar[Mapping[str, type[Model]]] = {}
     """Columns and fields that show rows of another model, which the user must be allowed to view too."""
     number_field = ""
-    """What a search for a number looks for, where there is such a field. Django's own search would cast the column to
-    text, past its index."""
+    """The field in which a search for a number looks. Django's own search would cast the column to text, and so would
+    not use its index."""
     ordering = ["-id"]
     show_full_result_count = False
     show_facets = admin.ShowFacets.NEVER
@@ -140,7 +140,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
         return InboxChangeList
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
-        """Allow what a filter of the list asks, and no other column in the address: no index would serve it."""
+        """Allow only the lookups of the list's filters in the URL: others would have no index."""
         return lookup in {name for list_filter in self.list_filter for name in _parameters(list_filter)}
 
     def get_search_results(
@@ -174,7 +174,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any
     ) -> HttpResponse | None:
-        """Refuse a selection that is no list of numbers, where Django would ask the database for it."""
+        """Refuse a selection that is not a list of numbers. Django would pass it to the database."""
         chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
         if not all(re.fullmatch("[0-9]{1,18}", each) for each in chosen):
             raise BadRequest("The selection is not one of this list.")
@@ -191,7 +191,7 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
 
 
 def _parameters(list_filter: Any) -> Iterator[str]:
-    """Yield the parameters of the address that a filter of a list reads."""
+    """Yield the URL's parameters that a filter of a list reads."""
     if isinstance(list_filter, str | tuple):
         field = list_filter if isinstance(list_filter, str) else list_filter[0]
         yield from (f"{field}__{lookup}" for lookup in ("exact", "isnull", "isempty"))

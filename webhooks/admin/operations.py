@@ -14,28 +14,28 @@ from webhooks.states import JobState
 
 BATCH = 500
 MOST_AT_ONCE = 50_000
-"""How many jobs one request changes. Whoever wants more is asked to go on."""
+"""How many jobs one request changes. For more, the operator is asked to continue."""
 MOST_SECONDS = 10.0
-"""How long one request goes on to begin new batches: a receiver that stops waits 15 s for an answer, by default."""
+"""For how long one request begins new batches: a receiver that stops waits 15 s for an answer, by default."""
 
 PAUSE_SECONDS = 0.12
-"""Pause between two batches on SQLite, which has one writer at a time: whoever waits to write tries every 0.1 s."""
+"""Pause between two batches on SQLite, which has one writer at a time: other writers try every 0.1 s."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation:
-    """Something done to jobs, and why it is not done to those in some states."""
+    """An operation on jobs, and the reasons why it does not change jobs in some states."""
 
     name: str
     label: str
     carry_out: Callable[[QuerySet[Job]], int]
     done: str
     refused: Mapping[str, str]
-    """Each state that the operation leaves as it is, and the reason."""
+    """The states that the operation does not change, each with the reason."""
     needs_payload: bool = False
 
     def refusal(self, state: str, *, has_payload: bool) -> str:
-        """Return why a job is left as it is; empty if it is not."""
+        """Return why a job is not changed; empty if it is changed."""
         if state in self.refused:
             return self.refused[state]
         return "payload pruned" if self.needs_payload and not has_payload else ""
@@ -74,7 +74,7 @@ class Forecast:
     operation: Operation
     changing: int
     left: Mapping[tuple[str, str], int]
-    """How many are left as they are, by state and reason."""
+    """How many jobs are not changed, by state and reason."""
 
     @property
     def changing_in_words(self) -> str:
@@ -90,14 +90,14 @@ class Forecast:
         return f"{total:,} left as {'it was' if total == 1 else 'they were'}: {reasons}."
 
     def left_after(self, changed: int) -> str:
-        """Return what was left and why, once so many are changed: of others, somebody else was first."""
+        """Return what was not changed and why, after `changed` jobs were. Another operator may have changed some."""
         if changed < self.changing:
             return f"{self.changing - changed:,} changed meanwhile, and left. {self.sentence_on_left}"
         return self.sentence_on_left if changed or self.left else "What was selected changed meanwhile."
 
 
 def forecast(operation: Operation, jobs: QuerySet[Job]) -> Forecast:
-    """Count what an operation would change and leave."""
+    """Count the jobs that an operation would change, and those that it would leave."""
     without = {"without": Count("pk", filter=~transitions.HAS_PAYLOAD)} if operation.needs_payload else {}
     rows: QuerySet[Any, Any] = jobs.order_by().values("state").annotate(count=Count("pk"), **without)
     changing, left = 0, dict[tuple[str, str], int]()
@@ -119,14 +119,14 @@ class Done:
     changed: int
     """How many jobs."""
     reached: int | None
-    """The last job that was looked at, where more are behind it."""
+    """The last job that was read, if there are more after it."""
 
 
 def carry_out(operation: Operation, jobs: QuerySet[Job], *, note: Callable[[int], None]) -> Done:
     """Carry an operation out on the first MOST_AT_ONCE of these jobs, by their numbers, for MOST_SECONDS.
 
-    `note` is called with how many are changed, in the transaction of each batch: so what it writes is true even if the
-    next batch fails. Each batch reads again which jobs are still among `jobs`: one may have changed meanwhile.
+    `note` is called with the number of changed jobs in the transaction of each batch: so what it writes is true even if
+    the next batch fails. Each batch filters again by `jobs`: a job may have changed meanwhile.
     """
     deadline = time.monotonic() + MOST_SECONDS
     ids = list(jobs.order_by("pk").values_list("pk", flat=True)[: MOST_AT_ONCE + 1])

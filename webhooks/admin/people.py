@@ -1,6 +1,7 @@
-"""Users and groups as Django has them, but without the filters by any column that it takes from the address.
+"""Django's pages of users and groups, but without filters by arbitrary columns in the URL.
 
-Some of those end in an error of the server: a year beyond the calendar, say. The inbox's own lists take none either.
+Some of these filters end in a server error, for example with a year beyond the calendar. The inbox's own lists accept
+none either.
 """
 
 from django.contrib import admin
@@ -13,7 +14,7 @@ admin.site.unregister((User, Group))
 
 @admin.register(User)
 class ListedUserAdmin(UserAdmin):  # type: ignore[type-arg]  # Django's own takes no parameter when it runs.
-    """Filters by what the list offers."""
+    """Allows only the filters that the list offers."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return lookup in ("is_staff__exact", "is_superuser__exact", "is_active__exact", "groups__id__exact")
@@ -21,7 +22,7 @@ class ListedUserAdmin(UserAdmin):  # type: ignore[type-arg]  # Django's own take
 
 @admin.register(Group)
 class ListedGroupAdmin(GroupAdmin):
-    """Has no filter."""
+    """Allows no filter."""
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest | None = None) -> bool:
         return False

@@ -1,4 +1,4 @@
-"""The first part of a delivery's payload, as text. Never the whole body: that is the download."""
+"""The first part of a delivery's payload, as text. The whole body is the download's."""
 
 from dataclasses import dataclass
 
@@ -13,14 +13,14 @@ LONGEST = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """What is shown of a body; `is_whole` where nothing is missing."""
+    """The part of a body that is shown; `is_whole` if nothing is missing."""
 
     text: str
     is_whole: bool
 
 
 def preview(delivery: Delivery) -> Preview | None:
-    """Return the first 64 KB of the body, or None if the payload was pruned. The database sends no more than that."""
+    """Return the first 64 KB of the body, or None if the payload was pruned. Only these bytes leave the database."""
     head = Func(F("body"), Value(1), Value(LONGEST), function="SUBSTR", output_field=BinaryField())
     body = Payload.objects.filter(pk=delivery.pk).values_list(head, flat=True).first()
     if body is None:
@@ -32,12 +32,12 @@ def preview(delivery: Delivery) -> Preview | None:
 
 
 def content_type(delivery: Delivery) -> str:
-    """Return the type that the body came with, without its parameters."""
+    """Return the body's content type, without its parameters."""
     return media_type(str(delivery.headers.get("Content-Type", "")))
 
 
 def _indented(raw: bytes, kind: str) -> str | None:
-    """Return the JSON in lines, where it is JSON and still fits."""
+    """Return the JSON with indents, or None if it is not JSON or becomes too long."""
     try:
         text = orjson.dumps(parse(raw, content_type=kind), option=orjson.OPT_INDENT_2)
     except (PayloadError, orjson.JSONEncodeError):

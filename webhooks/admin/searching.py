@@ -7,7 +7,7 @@ _NUMBER = re.compile(r"#?([0-9]{1,18})")
 
 
 def guid_of(term: str) -> uuid.UUID | None:
-    """Return the GUID in any case, with blanks around it; None if it is not a whole one."""
+    """Return the term as a GUID, or None if it is not a whole one. Case and blanks around it do not matter."""
     try:
         return uuid.UUID(term.strip())
     except ValueError:
@@ -15,6 +15,6 @@ def guid_of(term: str) -> uuid.UUID | None:
 
 
 def number_of(term: str) -> int | None:
-    """Return a row's number, as `12` or `#12`; None if it is something else."""
+    """Return a row's number from `12` or `#12`; None for any other term."""
     number = _NUMBER.fullmatch(term.strip())
     return int(number[1]) if number else None

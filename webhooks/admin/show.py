@@ -28,7 +28,7 @@ _SIGNS = {
 
 
 def moment(at: datetime | None) -> str:
-    """Return a moment in UTC, which it names, and how far it is from now."""
+    """Return a moment, with "UTC", and how far it is from now."""
     if at is None:
         return _NOTHING
     return format_html(
@@ -40,13 +40,13 @@ def moment(at: datetime | None) -> str:
 
 
 def state(value: str) -> SafeString:
-    """Return a state as a sign and a word; its colour only repeats them."""
+    """Return a state as a sign and a word. The colour adds no information."""
     known = JobState(value)
     return format_html('<span class="state state-{}">{} {}</span>', known.value, _SIGNS[known], known.value)
 
 
 def states_at_a_glance(jobs: Iterable[Job]) -> str:
-    """Return "2 succeeded, 1 dead", the states that want a look first."""
+    """Return "1 dead, 2 succeeded": dead jobs first."""
     counts = Counter(job.state for job in jobs)
     ordered = [known for known in (JobState.DEAD, *JobState) if counts[known]]
     parts = [f"{counts[known]} {known.value}" for known in dict.fromkeys(ordered)]
@@ -57,12 +57,12 @@ def states_at_a_glance(jobs: Iterable[Job]) -> str:
 
 
 def shortened(text: str) -> str:
-    """Return as much of an error as a list has room for; the row's own page has it all."""
+    """Return the start of an error, as long as a list has room for; the row's own page has all of it."""
     return Truncator(text).chars(LONGEST_IN_LIST)
 
 
 def attempts(job: Job) -> str:
-    """Return how many attempts of those allowed are spent, and the run's number where it is another one."""
+    """Return how many of the allowed attempts are spent, and the run's number if it differs."""
     counted = f"{spent(job)} of {job.max_attempts}"
     return counted if spent(job) == job.attempt else f"{counted} (run {job.attempt})"
 

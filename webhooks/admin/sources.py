@@ -1,4 +1,4 @@
-"""Sources: where deliveries come from. Which there are is configured; what an operator may correct is the URL."""
+"""Sources: where deliveries come from. The settings say which there are; an operator may correct only the URL."""
 
 from typing import Any
 

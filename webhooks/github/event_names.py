@@ -6,7 +6,7 @@ Source: https://docs.github.com/en/webhooks/webhook-events-and-payloads. A name 
 import re
 
 EVENT_NAME = re.compile(r"[a-z][a-z0-9_]{0,99}")
-"""What the header X-GitHub-Event may hold."""
+"""The form of the header X-GitHub-Event."""
 
 _NAMES = """
 branch_protection_configuration branch_protection_rule check_run check_suite code_scanning_alert commit_comment

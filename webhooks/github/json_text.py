@@ -1,8 +1,8 @@
 """Reads JSON, including what orjson refuses: lone surrogates, numbers too large for a float, a byte-order mark.
 
-GitHub cuts long texts, perhaps in the middle of an escaped pair of surrogates, and orjson refuses the whole document
-then. Such a document is rewritten and read by orjson again. Python's own reader is not used: how deep a document it
-accepts depends on the stack, so that a worker might refuse what the receiver has accepted. No I/O.
+GitHub cuts long texts, sometimes in the middle of an escaped pair of surrogates, and orjson then refuses the whole
+document. Such a document is rewritten and read by orjson again. Python's own reader is not used: how deeply a document
+may be nested depends on its stack, so that a worker might refuse a document that the receiver has accepted. No I/O.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 DEEPEST = 1024
-"""How many objects and lists may stand one inside the other, the outermost one counted. It is orjson's limit."""
+"""How deeply objects and lists may be nested, the outermost one counted. It is orjson's limit."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}".encode()
@@ -25,21 +25,21 @@ _NUMBER = rb"(?:0|[1-9][0-9]*+)(?:\.[0-9]++)?+(?:[eE][+-]?[0-9]++)?+"
 
 
 def _next(wanted: bytes, *passed_over: bytes) -> re.Pattern[bytes]:
-    """Return a pattern of the text up to what is wanted, or up to a byte that is neither, or to the end.
+    """Return a pattern that matches text to pass over, and then: what is wanted, or any other byte, or the end.
 
-    It matches wherever it is tried, so that no byte is looked at twice, and a megabyte without a find is one match.
+    It matches at every position, so that no byte is read twice, and a megabyte without a find is one match.
     """
     return re.compile(b"((?:%b)*+)(?:(%b)|.|\\Z)" % (b"|".join(passed_over), wanted), re.DOTALL)
 
 
-# Escaped backslashes are passed over, since what follows them is text; a whole pair is one character.
+# An escaped backslash is passed over, since the text after it is no escape; so is a whole pair: it is one character.
 _LONE_SURROGATE = _next(_LONE, rb"[^\\]++", rb"\\[^u]", rb"\\u(?![dD][89a-fA-F])", _PAIR)
-# A string that does not end takes the rest of the text.
+# A string without an end reaches to the end of the text.
 _LARGE_NUMBER = _next(_NUMBER, rb'[^"0-9]++', _STRING, _SMALL)
 
 
 def loads(text: bytes) -> Any:
-    """Return the value that a JSON document stands for. Raises ValueError.
+    """Return the value of a JSON document. Raises ValueError.
 
     A lone surrogate becomes U+FFFD; an integer beyond 64 bits becomes the nearest float, and a number beyond every
     float the largest one.

@@ -8,14 +8,14 @@ labels and no two environments differ in case alone. Branches and tags are git's
 from functools import lru_cache
 
 _NAMES = frozenset({"environment", "full_name", "login", "slug", "username"})
-"""Keys whose values are names wherever they stand."""
+"""Keys whose values are such names in every object."""
 _NAMED = frozenset(
     {"label", "labels", "owner", "pusher", "repo", "repository", "forkee", "parent", "source", "template_repository"}
     | {"repositories", "repositories_added", "repositories_removed"}
 )
 """Objects whose `name` is such a name. In others, such as a commit's author or a workflow, `name` is plain text."""
 _OF_THE_TEAM = frozenset({"client_payload", "custom_properties", "inputs", "payload"})
-"""A team chooses what is below these keys; GitHub does not interpret it."""
+"""A team chooses the values below these keys; GitHub does not interpret them."""
 
 
 @lru_cache(maxsize=1024)

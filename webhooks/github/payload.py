@@ -1,4 +1,4 @@
-"""Reads a verified body: JSON or GitHub's form, and the few values that the inbox keeps beside it. No I/O."""
+"""Reads a verified body, JSON or GitHub's form, and the few values that the inbox stores in columns. No I/O."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ LARGEST_ID = 2**63 - 1
 
 
 class PayloadError(ValueError):
-    """The body is not what its content type says. The message is fit for the sender and repeats nothing of the body."""
+    """The body does not fit its content type. The message is for the sender, and shows nothing of the body."""
 
 
 class PayloadTooLargeError(PayloadError):
@@ -24,7 +24,7 @@ class PayloadTooLargeError(PayloadError):
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a payload says of itself; empty or None where it says nothing usable."""
+    """The values of a payload that the inbox stores in columns; empty or None if there is no usable value."""
 
     action: str
     repository: str
@@ -33,7 +33,7 @@ class Summary:
 
 
 def media_type(content_type: str) -> str:
-    """Return a Content-Type header's media type alone, without its parameters."""
+    """Return the media type of a Content-Type header, without its parameters."""
     return content_type.partition(";")[0].strip().lower()
 
 
@@ -61,7 +61,7 @@ def _form_payload(body: bytes) -> bytes:
 
 
 def summarise(payload: Mapping[str, Any]) -> Summary:
-    """Return what the inbox keeps beside the body; a value of another type than GitHub's counts as absent."""
+    """Return the values for the inbox's columns; a value of another type than GitHub's counts as absent."""
     return Summary(
         action=_text(payload.get("action"), 100),
         repository=_text(_member(payload, "repository", "full_name"), 255),

@@ -1,7 +1,7 @@
-"""Sends signed deliveries over HTTP as GitHub does, and measures the answers. For trying things out and for load.
+"""Sends signed deliveries over HTTP as GitHub does, and measures the answers. For samples and for load tests.
 
-With a rate, delivery n is due at start + n / rate whatever became of those before it (an open loop), and its latency
-counts from then: a receiver that stalls is charged for the deliveries that had to wait.
+With a rate, delivery n is due at start + n / rate, whether or not earlier ones were answered (an open loop). Its
+latency counts from then, so that the time for which deliveries wait for a stalled receiver is measured too.
 """
 
 import itertools
@@ -27,7 +27,7 @@ REFUSED = "connection refused"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What to send: an event's name and the body with its signature. Knows no secret."""
+    """What to send: an event's name and the body with its signature. It does not hold the secret."""
 
     event: str
     body: bytes
@@ -38,7 +38,7 @@ class Message:
         return cls(event, body, sign(body, secret))
 
     def headers(self, *, hook_id: int, guid: str | None = None) -> dict[str, str]:
-        """Return GitHub's headers, with a fresh GUID where none is given."""
+        """Return GitHub's headers, with a new GUID if none is given."""
         return {
             "Accept": "*/*",
             "Content-Type": JSON,
@@ -54,7 +54,7 @@ class Message:
 
 @dataclass(slots=True)
 class Report:
-    """What came of a run."""
+    """The answers to all deliveries of one call of `send`."""
 
     answers: Counter[int] = field(default_factory=Counter)
     """Answers by status code."""
@@ -76,7 +76,7 @@ class Report:
 
     @property
     def is_refused(self) -> bool:
-        """Whether nobody listens: every try was refused."""
+        """Tell whether every connection was refused: nothing listens."""
         return not self.answers and set(self.errors) == {REFUSED}
 
     def add_answer(self, status: int, body: bytes, latency: float) -> None:
@@ -102,7 +102,7 @@ class Report:
 
 
 class Sender:
-    """Sends messages from several threads, and stops early if nobody ever listened."""
+    """Sends messages from several threads, and stops early if every connection is refused."""
 
     def __init__(
         self, url: str, *, hook_id: int = SAMPLE_HOOK_ID, guid: str | None = None, concurrency: int = 1

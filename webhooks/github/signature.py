@@ -23,7 +23,7 @@ def matching_secret(body: bytes, signature: str | None, secrets: Sequence[str]) 
     if signature is None or not _WELL_FORMED.fullmatch(signature):
         return None
     matched = None
-    for secret in secrets:  # All of them each time: how long it takes must not show which one matched.
+    for secret in secrets:  # Always all of them: the time that it takes must not show which one matched.
         if hmac.compare_digest(sign(body, secret), signature):
             matched = matched or secret
     return matched

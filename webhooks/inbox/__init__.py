@@ -1,1 +1,1 @@
-"""The inbox: what is stored of deliveries and jobs, and every way in which that changes."""
+"""The inbox: the stored deliveries and jobs, and everything that changes them."""

@@ -1,6 +1,6 @@
-"""Calls a handler, and says which outcome its end is. No I/O of its own.
+"""Calls a handler, and decides the outcome. No I/O of its own.
 
-The worker's runs and `webhooks.testing` both end here, so that a test sees what production would record.
+Both the worker and `webhooks.testing` use this, so that a test sees the outcome that production would record.
 """
 
 import inspect
@@ -17,7 +17,7 @@ LONGEST_TRACEBACK = 20_000
 
 
 def call(subscription: Subscription, event: Event, run: Run) -> Outcome:
-    """Call the handler and return that it succeeded, with its result. Raises whatever the handler raises."""
+    """Call the handler; return the outcome `succeeded` with its result. Raises whatever the handler raises."""
     given = (event, run) if subscription.takes_run else (event,)
     result = subscription.handler(*given)
     if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
@@ -26,7 +26,7 @@ def call(subscription: Subscription, event: Event, run: Run) -> Outcome:
 
 
 def outcome_of(subscription: Subscription, error: BaseException) -> Outcome:
-    """Return how a run ended whose handler raised this error."""
+    """Return the outcome of a run whose handler raised this error."""
     if isinstance(error, RetryLater):
         return Outcome(kind=AttemptOutcome.RETRY_LATER, message=str(error), after_seconds=error.after_seconds)
     if isinstance(error, SoftTimeLimitExceeded):
@@ -49,7 +49,7 @@ def failure(subscription: Subscription, error: BaseException, kind: AttemptOutco
 
 
 def _place(subscription: Subscription, error: BaseException) -> str:
-    """Return the function of the handler's own module that was left last; libraries below it vary more."""
+    """Return the innermost function of the handler's own module in the traceback. Frames of libraries vary more."""
     try:
         file = inspect.getsourcefile(inspect.unwrap(subscription.handler))
     except TypeError:  # A handler that is no plain function.

@@ -14,7 +14,7 @@ PAYLOAD_AGAIN_SECONDS = 2.0
 
 
 def event_of(job: ClaimedJob) -> Event:
-    """Return what the handler of a claimed job is given. Raises what ends the run where there is nothing to give."""
+    """Return the Event for the handler of a claimed job. If it cannot be made, raise what ends the run."""
     return Event(
         name=job.event,
         action=job.action,
@@ -36,7 +36,7 @@ def _body_of(job: ClaimedJob) -> bytes:
     except Error as error:
         if not database.is_outage(error):
             raise
-        if "out of memory" in str(error) and not database.sqlstate(error):  # So libpq says it of this process.
+        if "out of memory" in str(error) and not database.sqlstate(error):  # libpq's own, about this process.
             raise MemoryError("The payload takes more memory than the process may have.") from None
         raise RetryLater("The database was away as the payload was read.", after=PAYLOAD_AGAIN_SECONDS) from None
     if body is None:

@@ -1,10 +1,9 @@
-"""Runs transactions beside the request, and bounds how long the request waits for one.
+"""Runs a request's transaction on another thread, and limits how long the request waits for it.
 
-Socket options cannot do that: a connection to a PostgreSQL that is up but silent blocks past every timeout. So the
-transaction runs on a thread of its own, and the request waits for it for a bounded time: for `WAIT_SECONDS` in which
-the database commits nothing at all, and for `WAIT_SECONDS` from the begin of its own transaction. A long queue is no
-fault of the database: while other transactions are committed, a request waits for its turn, for `LONGEST_SECONDS` at
-most.
+Timeouts of sockets cannot do that: a connection to a PostgreSQL that is up but silent blocks past every timeout. So the
+transaction runs on a thread of its own. The request stops waiting `WAIT_SECONDS` after its own transaction has begun,
+or when the database has committed nothing at all for `WAIT_SECONDS`. A long queue is no fault of the database: while
+other transactions are committed, a request waits for its turn, for `LONGEST_SECONDS` at most.
 
 After the database was found down or silent, requests are refused at once, except one every `RETRY_SECONDS`, which tries
 the database again.
@@ -31,7 +30,7 @@ from webhooks.outage_log import OutageLog
 WAIT_SECONDS = 2.0
 RETRY_SECONDS = 0.5
 LONGEST_SECONDS = 8.0
-"""GitHub hangs up after ten: https://docs.github.com/en/webhooks/using-webhooks/best-practices-for-using-webhooks"""
+"""GitHub closes the connection after ten: https://docs.github.com/en/webhooks/using-webhooks/best-practices-for-using-webhooks"""
 BYTES_PER_SECOND = 5_000_000
 """A transaction gets time for what it stores at this rate, on top of `WAIT_SECONDS`."""
 
@@ -44,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 
 class InboxUnavailableError(Exception):
-    """The database is down, silent or not ready. The transaction may have been committed all the same."""
+    """The database is down, silent or not ready. The transaction may still have been committed."""
 
 
 class _WaitedTooLongError(Exception):
@@ -61,7 +60,7 @@ class _Task:
         self._raw: Any = None
         self._is_abandoned = False
         self.began: float | None = None
-        """When a thread began with it, by the monotonic clock."""
+        """When a thread began the transaction, by the monotonic clock."""
 
     def run(self) -> Any:
         self.began = time.monotonic()
@@ -104,7 +103,7 @@ class Committer:
         self._last_success = 0.0
         self._log = OutageLog(logger, "inbox unavailable", level=logging.ERROR)
         self.reason = ""
-        """What is wrong with the database, while it is not available, in words that follow on "the database"."""
+        """What is wrong with the database while it is not available: words to put after "the database"."""
 
     @property
     def is_available(self) -> bool:
@@ -117,7 +116,7 @@ class Committer:
         return time.monotonic() - self._last_success
 
     def run(self, work: Callable[[], T], *, stored_bytes: int = 0) -> T:
-        """Run `work`, which stores so many bytes, on a thread; return its result, or wait no longer than is bounded."""
+        """Run `work`, which stores so many bytes, on a thread; return its result, or raise after the longest wait."""
         self._enter()
         submitted = time.monotonic()
         wait_seconds = self._wait_seconds + stored_bytes / BYTES_PER_SECOND
@@ -132,7 +131,7 @@ class Committer:
         except Error as error:
             if database.is_outage(error):
                 raise self._refusal(database.reason(error)) from error
-            # The database answers, and refuses this transaction alone: no reason to refuse the next one.
+            # The database answers, and refuses only this transaction: no reason to refuse the next one.
             UNAVAILABLE.inc()
             # The error's message is not logged, since it shows values of the row.
             logger.error("transaction refused by the database", extra={"error": type(error).__name__})

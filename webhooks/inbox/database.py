@@ -1,8 +1,8 @@
 """Decides for every process what an error of the database is about, and what follows from it.
 
-Either it is about the row at hand, or it is an *outage*: about the server, its configuration or this session, so that
-the next row would meet it too. An outage ends the connection. `run` then tries once on a new connection, since the old
-one may be all that is wrong: the server was restarted, or was a standby for a while and is the primary again. After an
+An error is either about the row at hand, or it is an *outage*: about the server, its configuration or this session, so
+that the next row would fail too. An outage ends the connection. `run` then tries once on a new connection, since only
+the old one may be faulty: the server was restarted, or was a standby for a while and is the primary again. After an
 outage every kept connection of the process is *stale*: it is closed before its next use. In the receiver, connections
 that were opened during the outage are stale too.
 """
@@ -41,9 +41,9 @@ _REFUSED = "refuses an ordinary delivery; a trigger or a constraint that is not 
 _OF_THE_ROW = frozenset({"21", "22", "23", "27", "44", "54", "P0"})
 """Classes of SQLSTATE that are about values: https://www.postgresql.org/docs/current/errcodes-appendix.html
 
-All others are outages. Class 42 is one, since our statements are the same for every row: a table, a column or a
-privilege is missing. So are 40 and 55 (another transaction is in the way: a moment later it is not) and 0A, 26 and 34
-(the session has lost what it had prepared).
+All others are outages. Class 42 is one, since Hookline's statements are the same for every row: a table, a column or a
+privilege is missing. So are 40 and 55 (another transaction is in the way for a moment) and 0A, 26 and 34 (the session
+has lost its prepared statements).
 """
 _BY_STATE = {
     "08": outage_reasons.CONNECTION_ENDED,
@@ -111,7 +111,7 @@ _BY_TEXT = {
     "no such table": NOT_MIGRATED,
     "no such column": NOT_MIGRATED,
 }
-"""By a part of the message, in small letters and without its quoted values; the first that fits counts."""
+"""By a part of the message, in small letters and without its quoted values; the first match counts."""
 _BY_SQLITE_CODE = {
     5: _LOCKED,
     6: _LOCKED,
@@ -131,11 +131,11 @@ _thread = threading.local()
 
 
 class RefusedError(DatabaseError):
-    """A row without a fault was refused, as the next one will be. So it is an outage, whatever the cause says."""
+    """A row without a fault was refused, so the next one will be too: an outage, whatever its SQLSTATE says."""
 
 
 def is_outage(error: BaseException) -> bool:
-    """Tell whether an error is the database's, and about the server or the session, not about the row at hand."""
+    """Tell whether an error is the database's, and is about the server or the session, not about the row at hand."""
     if not isinstance(error, Error) or isinstance(error, RefusedError):
         return isinstance(error, RefusedError)
     state = sqlstate(error)
@@ -145,7 +145,7 @@ def is_outage(error: BaseException) -> bool:
 
 
 def reason(error: BaseException) -> str:
-    """Say what is wrong with the database, in words that follow on "the database", without any value of the row."""
+    """Return what is wrong with the database: words to put after "the database", without any value of the row."""
     if isinstance(error, RefusedError):
         return _REFUSED
     state, cause = sqlstate(error), error.__cause__ or error
@@ -160,7 +160,7 @@ def reason(error: BaseException) -> str:
 
 
 def sqlstate(error: BaseException) -> str:
-    """Return PostgreSQL's code for an error, or "" where there is none: while connecting, and on SQLite."""
+    """Return PostgreSQL's code for an error, or "" if it has none: while connecting, and on SQLite."""
     cause = error.__cause__ or error
     return str(getattr(cause, "sqlstate", None) or getattr(getattr(cause, "diag", None), "sqlstate", None) or "")
 
@@ -168,7 +168,7 @@ def sqlstate(error: BaseException) -> str:
 def run(work: Callable[[], T], *, may_repeat: Callable[[], bool] = lambda: True) -> T:
     """Run `work`, and once more if an outage ended a connection that was kept from before. Raises Django's errors.
 
-    It must do no harm to do the work twice: the first commit may have happened, and only its answer was lost.
+    The work must be safe to do twice: the first commit may have happened, and only its answer was lost.
     """
     while True:
         renew()
@@ -190,26 +190,26 @@ def drop() -> None:
 
 
 def mark_others_stale() -> None:
-    """Keep this thread's connection, since the outage is over. Other threads' may be to a former standby."""
+    """Mark the connections of other threads stale: they may lead to a standby. This thread's works and is kept."""
     _thread.outage = mark_all_stale()
 
 
 def mark_all_stale() -> int:
     """Have every thread close the connection that it keeps before its next use; return the outage's number."""
-    global _newest  # noqa: PLW0603  One for the process is what is meant.
+    global _newest  # noqa: PLW0603  There is one number for the whole process.
     _newest = next(_outages)
     return _newest
 
 
 def check_writable() -> None:
-    """Try a statement that could change a row, and changes none. Raises if it is refused: by a standby, for example."""
+    """Run an UPDATE that matches no row. Raises if it is refused: by a standby, for example."""
     with connection.cursor() as cursor:
         cursor.execute("UPDATE webhooks_source SET name = name WHERE id = 0")
 
 
 def is_migrated(app: str | None = None) -> bool:
     """Ask the database whether every migration of this release, or of one of its apps, has been applied."""
-    from django.db.migrations.executor import MigrationExecutor  # A child of a worker never asks: it saves the memory.
+    from django.db.migrations.executor import MigrationExecutor  # Here: children never need it.
 
     executor = MigrationExecutor(connection)
     return not executor.migration_plan(executor.loader.graph.leaf_nodes(app))
@@ -217,12 +217,12 @@ def is_migrated(app: str | None = None) -> bool:
 
 def database_time() -> datetime | None:
     """Return the time by the database's clock, or None if nothing was ever received."""
-    # A small table, and no delivery is without its row.
+    # A small table, with a row as soon as there is a delivery.
     return Source.objects.values_list(Now(), flat=True).first()
 
 
 def skip_locked(rows: QuerySet[Row]) -> QuerySet[Row]:
-    """Lock the rows that nobody else has locked. SQLite has one writer at a time and needs no row locks."""
+    """Lock the rows that no other transaction has locked. SQLite has one writer at a time and needs no row locks."""
     if not connection.features.has_select_for_update_skip_locked:
         return rows
     return rows.select_for_update(skip_locked=True, of=("self",))
@@ -236,13 +236,13 @@ def renew(**_signal: Any) -> None:
 
 
 def _on_failed_page(**_signal: Any) -> None:
-    """End the connection, which Django would keep after an outage. The answer to the page is Django's."""
+    """Close the connection after an outage; Django would keep it. Django answers the page's request."""
     error = sys.exc_info()[1]
     if error is not None and is_outage(error):
         drop()
 
 
 def watch_pages() -> None:
-    """Apply the same rule to the threads that serve Django's pages."""
+    """Let the threads that serve Django's pages close stale connections too."""
     request_started.connect(renew)
     got_request_exception.connect(_on_failed_page)

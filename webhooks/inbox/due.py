@@ -1,8 +1,8 @@
-"""Every question about jobs that wait: which may be claimed, which are due for the broker, how many, and for how long.
+"""Every question about waiting jobs: which may be claimed, which are due for the broker, how many, and for how long.
 
-`publish_at` says when the relay should next put a job's message on the broker. It is set while the job waits, and empty
-once the job is claimed or final. Here it is read and moved; a job's state is changed in `transitions.py` alone. All
-moments are the database's clock.
+`publish_at` is when the relay should next put a job's message on the broker. It is set while the job waits, and empty
+when the job is claimed or final. This module reads and moves it; only `transitions.py` changes a job's state. All
+moments are by the database's clock.
 """
 
 from collections.abc import Sequence
@@ -20,19 +20,19 @@ from webhooks.models import Job
 from webhooks.states import JobState
 
 PUBLISH_GRACE = timedelta(seconds=5)
-"""How long a message published beside the commit has before the relay takes it for lost."""
+"""How long the relay waits for a claim after the receiver has published a message, before it takes that for lost."""
 LONGEST_INTERVAL_SECONDS = 20.0
-"""So that whatever the broker has lost is back within half a minute. A message too many costs a failed claim, and there
-are never more of them than the window has room for."""
+"""So a message that the broker has lost is published again within half a minute. A superfluous message costs a failed
+claim, and there are never more of them than the window holds."""
 SAMPLE = 10_000
-"""How many jobs of each of the two ranges of the index `waiting_in` reads at most."""
+"""How many jobs `waiting_in` reads at most, in each of its two ranges of the index."""
 
 CLAIMABLE = Q(state=JobState.QUEUED) | Q(state=JobState.RETRYING, due_at__lte=Now())
 """A worker may claim such a job. `postgresql.py` says the same in SQL."""
 
 
 def waiting_queues() -> list[str]:
-    """Return the queues with jobs to publish, now or later: one index step a queue, however many jobs there are."""
+    """Return the queues with jobs to publish, now or later. One index lookup a queue, for any number of jobs."""
     queues: list[str] = []
     waiting = Job.objects.filter(publish_at__isnull=False).order_by("queue")
     while (
@@ -75,20 +75,20 @@ def take_due(queue: str, *, limit: int) -> Sequence[Job]:
 
 
 def publish_interval(publications: int) -> timedelta:
-    """Return how long a message published for the nth time (from 0) has to be claimed before it is published again."""
+    """Return how long to wait for a claim after the nth publication (from 0) before the job is published again."""
     seconds = PUBLISH_GRACE.total_seconds() * 2 ** min(publications, 16)
     return timedelta(seconds=min(seconds, LONGEST_INTERVAL_SECONDS))
 
 
 def put_back(job_ids: Sequence[int]) -> None:
-    """Undo `take_due` for jobs whose messages were not sent: they are due at once, before all that came later."""
+    """Undo `take_due` for jobs whose messages were not sent: they are due at once, before all later jobs."""
     Job.objects.filter(pk__in=job_ids, publish_at__isnull=False, publications__gt=0).update(
         publish_at=F("due_at"), publications=F("publications") - 1
     )
 
 
 class Place(NamedTuple):
-    """Where a job stands in the order in which a queue's jobs are published."""
+    """A job's place in the order in which a queue's jobs are published."""
 
     publish_at: datetime
     pk: int
@@ -100,10 +100,10 @@ class Place(NamedTuple):
 
 
 def due_from(place: Place | None, queue: str, *, limit: int) -> Sequence[Job]:
-    """Return up to `limit` jobs that are due for the broker, in their order: the first, or those behind a place."""
+    """Return up to `limit` jobs that are due for the broker, in their order, from the first or after a place."""
     due = Job.objects.filter(queue=queue, publish_at__lte=Now())
     if place is not None:
-        # SQLite compares moments as text, written to a thousandth or a millionth: so look a thousandth back as well.
+        # SQLite compares moments as text, with three digits of a second or six: so look back a thousandth, too.
         due = due.filter(publish_at__gte=place.publish_at - timedelta(milliseconds=1)).filter(
             Q(publish_at__gt=place.publish_at) | Q(pk__gt=place.pk)
         )
@@ -111,7 +111,7 @@ def due_from(place: Place | None, queue: str, *, limit: int) -> Sequence[Job]:
 
 
 def move(job_ids: Sequence[int], *, queue: str) -> int:
-    """Let waiting jobs be published to another queue, now; return how many. A job that another relay holds stays."""
+    """Move waiting jobs to another queue, to be published now; return how many. Jobs that another relay locks stay."""
     with transaction.atomic():
         free = skip_locked(Job.objects.filter(pk__in=job_ids, publish_at__isnull=False))
         ids = list(free.order_by("pk").values_list("pk", flat=True))
@@ -120,19 +120,19 @@ def move(job_ids: Sequence[int], *, queue: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits in one queue: jobs that are due and not running."""
+    """The jobs of one queue that are due and not running."""
 
     jobs: int = 0
     oldest_seconds: float = 0.0
 
 
 def waiting_in(queue: str) -> Waiting:
-    """Read what waits in a queue. The reading is bounded, whatever the backlog.
+    """Count the waiting jobs of a queue. It reads a limited number of rows, for any backlog.
 
-    It reads two ranges of the index `job_publish`, SAMPLE rows of each at most. The first are jobs that wait for the
-    relay, beginning with the oldest; the second are those whose message is on the broker, since the relay looks at them
-    again within LONGEST_INTERVAL_SECONDS. So the count is exact up to SAMPLE, and is SAMPLE where more jobs wait. The
-    age is that of the oldest job in both ranges, which is the oldest of the queue: the relay publishes in that order.
+    It reads two ranges of the index `job_publish`, SAMPLE rows of each at most. The first range is jobs that wait for
+    the relay, the oldest first. The second is jobs whose message is on the broker: the relay looks at them again within
+    LONGEST_INTERVAL_SECONDS. So the count is exact up to SAMPLE, and is SAMPLE if more jobs wait. The oldest job of
+    both ranges is the oldest of the queue, since the relay publishes in that order.
     """
     jobs = Job.objects.filter(queue=queue)
     for_the_relay = _due(jobs.filter(publish_at__lte=Now()))
@@ -157,16 +157,16 @@ def _due(jobs: QuerySet[Job]) -> _Due:
 def has_due_jobs(queue: str) -> bool:
     """Tell whether jobs wait in this queue for a worker to take their messages.
 
-    The relay looks again within LONGEST_INTERVAL_SECONDS at a job whose message it has put on the broker lately. Once
-    the window is full the relay looks at none: then its own jobs, and all that came later, are due for it. So the index
-    on `publish_at` is read from its beginning: the first row that is due will do, and where there is none, the range of
-    those seconds alone is read, however long the backlog is.
+    While the window has room, the relay looks at each published job again within LONGEST_INTERVAL_SECONDS, so such jobs
+    have a `publish_at` within these seconds. When the window is full, the relay looks at none, and the jobs become due
+    for it. So the index on `publish_at` is read from its beginning, to the first row that fits or to the end of these
+    seconds: few rows, for any backlog.
     """
     is_published_or_due = Q(publish_at__lte=Now()) | Q(publications__gt=0)
     waiting = Job.objects.filter(
         CLAIMABLE, is_published_or_due, queue=queue, publish_at__lte=_longest_interval_from_now()
     )
-    # Ordered, so that PostgreSQL reads the index, and not the table in the hope that one of so many rows is near.
+    # Ordered, so that PostgreSQL reads the index. Otherwise it may scan the table, since it expects to find one soon.
     return waiting.order_by("publish_at", "id").values_list("id").first() is not None
 
 

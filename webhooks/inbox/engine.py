@@ -1,6 +1,6 @@
-"""What the inbox does in its own way on each database: one contract, and a module for each database that keeps to it.
+"""What the inbox does differently on each database: one contract, and a module for each database that fulfils it.
 
-`transitions.py` alone calls `claim` and `record`, and decides what they change; an engine only makes the change.
+Only `transitions.py` calls `claim` and `record`, and decides what they change; an engine only makes the change.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ class Engine(Protocol):
         """Make the change that `transitions` hands over; return whether the attempt was still the current one."""
 
     def prepare_connection(self, *, wait_seconds: float) -> None:
-        """Prepare a new connection for a request that waits so long for its transaction."""
+        """Prepare a new connection for a request that waits `wait_seconds` for its transaction."""
 
     def limit_lock_wait(self, *, milliseconds: int) -> None:
-        """Let no statement of this transaction wait longer for a lock."""
+        """Limit how long a statement of this transaction waits for a lock."""
 
     def commit_without_waiting(self) -> None:
         """Let this transaction's commit not wait for the disk, where that is possible."""
@@ -36,7 +36,7 @@ def engine() -> Engine:
 
 
 def payload_of(delivery_id: int) -> bytes | None:
-    """Return a delivery's raw body, or None if it has been pruned. Every run asks for it, so past the ORM."""
+    """Return a delivery's raw body, or None if it has been pruned. Without the ORM, since every run needs it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT body FROM webhooks_payload WHERE delivery_id = %s", [delivery_id])
         row: tuple[Any, ...] | None = cursor.fetchone()

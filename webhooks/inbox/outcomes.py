@@ -1,11 +1,11 @@
 """What an attempt's outcome means for its job: the next state and when. Values in, values out; no I/O.
 
-The attempts since the budget began that were neither forgiven nor lost count against `max_attempts` (`spent`):
+Attempts since the budget began count against `max_attempts` (`spent`), except those that were forgiven or lost:
 
-- a hand-back (a planned stop, `RetryLater`) is forgiven, at most ten times and never past the job's total age, which
-  begins with the budget's first claim;
-- a run lost with its worker is most likely not its own fault: it has a larger bound, and so ends all the same;
-- a run whose own process ended, while the rest of its worker went on, is an attempt like one that raised.
+- a hand-back (a planned stop, `RetryLater`) is forgiven, at most ten times, and only while the job is younger than its
+  total age, which begins with the budget's first claim;
+- a run that is lost with its worker is most likely not the cause, so lost runs have a larger limit of their own;
+- a run whose own process ended, while the other processes of its worker went on, counts like a run that raised.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """What a running job has used up. `age_seconds` is from the budget's first claim."""
+    """What a running job has used of its budget. `age_seconds` counts from the budget's first claim."""
 
     attempt: int
     budget_from_attempt: int
@@ -52,7 +52,7 @@ class Budget:
 
 
 class Counted(Protocol):
-    """A job, or a budget: whatever has a job's counts."""
+    """A job or a budget: both have these counts."""
 
     @property
     def attempt(self) -> int: ...
@@ -71,14 +71,14 @@ def spent(job: Counted) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """The job's next state, after how long it is due, and which count rises."""
+    """The job's next state, in how many seconds it is due, and which count rises."""
 
     state: JobState
     delay_seconds: float = 0.0
     forgives: bool = False
     loses: bool = False
     reason: str = ""
-    """Why the job is dead, where the outcome's own message does not say it."""
+    """Why the job is dead, if the outcome's own message does not say it."""
 
 
 def next_step(outcome: Outcome, budget: Budget, *, backoff: Backoff, max_age_seconds: float) -> Step:
@@ -115,13 +115,13 @@ def _bounded(seconds: float) -> float:
 
 
 def one_line(text: str) -> str:
-    """Return `text` as a column can hold it: storable, and cut to LONGEST_TEXT characters."""
+    """Return `text` as fits a column: storable, and cut to LONGEST_TEXT characters."""
     cleaned = storable(text).strip()
     return cleaned if len(cleaned) <= LONGEST_TEXT else cleaned[: LONGEST_TEXT - 1] + "…"
 
 
 def storable(text: str) -> str:
-    """Return `text` without what PostgreSQL or UTF-8 refuses: NUL, and lone surrogates, made of undecodable bytes."""
+    """Return `text` without what PostgreSQL or UTF-8 refuses: NUL, and lone surrogates (undecodable bytes)."""
     return text.replace("\0", "").encode(errors="replace").decode()
 
 

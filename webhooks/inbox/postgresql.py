@@ -1,6 +1,6 @@
 """The engine for PostgreSQL. A claim and a record are one statement each: one round trip and one transaction.
 
-They go past the ORM: a child of a worker that runs less code holds less memory, see decision 0008.
+They do not use the ORM: a child of a worker that runs less code needs less memory (decision 0008).
 """
 
 from collections.abc import Mapping
@@ -60,7 +60,7 @@ def record(change: Mapping[str, Any]) -> bool:
 
 
 def prepare_connection(*, wait_seconds: float) -> None:
-    """What a transaction waits for is the server; the committer bounds that."""
+    """Nothing to prepare: a transaction waits only for the server, and the committer limits that wait."""
 
 
 def limit_lock_wait(*, milliseconds: int) -> None:

@@ -1,13 +1,13 @@
 """What is removed from the inbox, and when: payloads first, later the whole delivery with its jobs and attempts.
 Rows that apps have named are removed at the same age (app_rows.py).
 
-A delivery is removed once it was received, and last repeated, before the limit, and all its jobs are final and ended
-before the limit too. For a job that was run again, its last end counts. A dead job keeps its delivery longer, and the
-payload with it: without the payload the job could not run again. A job that is queued, running or retrying keeps both.
+A delivery is removed if it was received, and last repeated, before the limit, and if all its jobs are final and ended
+before the limit. For a job that was run again, its last end counts. A dead job keeps its delivery and the payload
+longer: without the payload the job could not run again. A job that is queued, running or retrying keeps both.
 
-Pruning works in batches beside receivers, relays and workers, and several processes may prune at once. A batch is read
-without locks. The rows that may go are then locked, except those that somebody else has locked; they are read once more
-and deleted.
+Pruning works in batches while receivers, relays and workers run, and several processes may prune at once. A batch is
+read without locks. The rows that may be removed are then locked, except those that another process has locked; they are
+read once more and deleted.
 """
 
 import logging
@@ -29,7 +29,7 @@ from webhooks.outage_log import OutageLog
 from webhooks.states import JobState
 
 BATCH = 200
-"""Deliveries a batch: some 50 ms, in which a redelivery of one of them would wait."""
+"""Deliveries in a batch. It takes some 50 ms, for which a redelivery of one of them would wait."""
 BATCH_BYTES = 32 * 1024 * 1024
 PASS_SECONDS = 3600.0
 """Pause of the relay between two passes."""
@@ -44,7 +44,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """What ended before these moments may be removed. By the database's clock."""
+    """Rows that ended before these moments, by the database's clock, may be removed."""
 
     payloads: datetime
     deliveries: datetime
@@ -73,7 +73,7 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one batch removed, and when the last delivery that it looked at was received."""
+    """What one batch removed, and when the last delivery that it read was received."""
 
     pruned: Pruned
     reached: datetime
@@ -92,7 +92,7 @@ def current_limits() -> Limits | None:
 
 
 def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
-    """Remove all that may be removed, and yield after each batch, when no transaction is open.
+    """Remove everything that may be removed, and yield after each batch, when no transaction is open.
 
     A dry run removes nothing; it yields what would be removed.
     """
@@ -114,7 +114,7 @@ def prune_payloads(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = Fal
 
 
 def prune_app_rows(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
-    """Remove what apps have named and is as old as a delivery that goes, as `prune` does."""
+    """Remove the rows that apps have named and that are as old as the deliveries removed, as `prune` does."""
     for old in app_rows.old_rows(limits.deliveries, batch=batch):
         yield Batch(Pruned(app_rows=old.rows.count() if is_dry_run else _delete(old.rows)), old.reached)
 
@@ -131,8 +131,8 @@ class Received(NamedTuple):
 def _old(read: Callable[[int, int], list[Received]], before: datetime, batch: int) -> Iterator[list[Received]]:
     """Yield the deliveries that were received before a moment, in batches.
 
-    They are read by the primary key, which grows with the time of receipt, and each row once: so the next batch begins
-    behind the last, past all rows that were kept or deleted.
+    They are read along the primary key, which grows with the time of receipt. Each row is read once: the next batch
+    begins after the last row of this one, whether its rows were kept or deleted.
     """
     last = 0
     while received := read(last, batch):
@@ -175,7 +175,7 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_dry_ru
     if is_dry_run or not going:
         return _counted(going)
     with transaction.atomic():
-        # The delivery before its jobs, as a redelivery does: with one order, no two wait for each other.
+        # Lock the delivery before its jobs, as a redelivery does: with the same order there is no deadlock.
         quiet = Q(last_repeat_at=None) | Q(last_repeat_at__lt=limits.deliveries)
         locked = skip_locked(Delivery.objects.filter(quiet, pk__in=going)).only("pk")
         going, jobs = _lock_jobs([delivery.pk for delivery in locked], _job_goes_with_delivery(limits))
@@ -204,7 +204,7 @@ def _job_goes_with_delivery(limits: Limits) -> Q:
 
 
 def _deliveries_to_go(received: Sequence[Received], limits: Limits) -> list[int]:
-    # GitHub redelivers for some days, which count from the last time that the delivery came, be it a redelivery.
+    # GitHub redelivers for some days after the last time that the delivery came, which may be a redelivery.
     quiet = [
         delivery.pk
         for delivery in received
@@ -220,10 +220,10 @@ def _without_other_jobs(ids: Sequence[int], job_may_go: Q) -> list[int]:
 
 
 def _lock_jobs(ids: Sequence[int], job_may_go: Q) -> tuple[list[int], list[int]]:
-    """Lock the jobs of these deliveries; return the deliveries of which every job may be removed and is locked by us,
-    and these jobs.
+    """Lock those jobs of the deliveries that may be removed. Return the deliveries whose jobs are now all locked, and
+    their jobs.
 
-    Only what is read under the lock is certain: an operator may just have said "run again".
+    The jobs are checked under the lock, since an operator may just have said "run again".
     """
     locked = {job.pk for job in skip_locked(Job.objects.filter(job_may_go, delivery_id__in=ids)).only("pk")}
     jobs = list(Job.objects.filter(delivery_id__in=ids).values_list("pk", "delivery_id"))
@@ -249,7 +249,7 @@ def _counted(ids: Sequence[int]) -> Pruned:
 
 
 class Schedule:
-    """Prunes beside other work: a batch at most once a second, and an hour's pause after each pass."""
+    """Prunes between other work: at most one batch a second, and an hour's pause after each pass."""
 
     def __init__(self) -> None:
         self._batches: Iterator[Batch] | None = None
@@ -259,7 +259,7 @@ class Schedule:
         self._next_at = time.monotonic() + random.uniform(0, FIRST_WITHIN_SECONDS)  # noqa: S311
 
     def step(self) -> None:
-        """Remove a batch if it is time to. An error of the database ends the pass; the next pass begins anew."""
+        """Remove a batch if it is time for one. An error of the database ends the pass; a new pass begins later."""
         if time.monotonic() < self._next_at:
             return
         try:

@@ -1,6 +1,6 @@
 """The engine for SQLite. A claim and a record are two statements each, through the ORM, in one transaction.
 
-They would do on every database that Django knows: `tests/inbox/test_engine.py` runs them on PostgreSQL too.
+They work on every database that Django supports: `tests/inbox/test_engine.py` runs them on PostgreSQL too.
 """
 
 from collections.abc import Mapping
@@ -73,14 +73,14 @@ def record(change: Mapping[str, Any]) -> bool:
 
 
 def prepare_connection(*, wait_seconds: float) -> None:
-    # Give up the wait for another writer just before the request does.
+    # Wait for another writer a little shorter than the request waits.
     with connection.cursor() as cursor:
         cursor.execute(f"PRAGMA busy_timeout = {int(wait_seconds * 900)}")
 
 
 def limit_lock_wait(*, milliseconds: int) -> None:
-    """There are no row locks; `prepare_connection` has bounded the wait for another writer."""
+    """SQLite has no row locks; `prepare_connection` limits the wait for another writer."""
 
 
 def commit_without_waiting() -> None:
-    """Its commits wait for the disk, all of them."""
+    """Not possible: every commit of SQLite waits for the disk."""

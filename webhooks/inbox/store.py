@@ -1,4 +1,4 @@
-"""Stores a delivery with its jobs, or counts the repeat of one that is there. No decisions."""
+"""Stores a delivery with its jobs, or counts the repeat of a stored one. No decisions."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
 
 LOCK_MILLISECONDS = 800
-"""Two tries then fit into the time for which a delivery waits for its transaction."""
+"""So two tries fit into the time for which a delivery waits for its transaction."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +38,7 @@ class NewDelivery:
 
 @dataclass(frozen=True, slots=True)
 class JobToPublish:
-    """What a message is made of."""
+    """The job's values that its message needs."""
 
     id: int
     handler: str
@@ -47,7 +47,7 @@ class JobToPublish:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The row that a delivery has in the inbox, and its jobs that are to be published."""
+    """A delivery's row in the inbox, and its jobs that are to be published."""
 
     delivery_id: int
     is_duplicate: bool
@@ -65,18 +65,18 @@ def store(new: NewDelivery) -> Stored:
             repeated = _count_repeat(new)
     if repeated is not None:
         return repeated
-    # The row with the same GUID has been pruned since, so there is room. Any other error is raised now.
+    # The row with the same GUID has been pruned meanwhile, so this insert succeeds. Any other error is raised now.
     with transaction.atomic():
         return _insert(new)
 
 
 def try_to_store(source: str, subscriptions: Sequence[Subscription]) -> None:
-    """Store an ordinary delivery, take it back and commit: raises what the next delivery would meet.
+    """Store an ordinary delivery, roll it back to a savepoint, and commit. Raises the error of the next delivery.
 
     Since something was written, the commit waits for the disk, and for a standby, as a delivery's does.
     """
     with transaction.atomic():
-        # A statement that waits for a lock does not notice that whoever asked has given up.
+        # A statement that waits for a lock does not notice that the request has stopped waiting.
         engine().limit_lock_wait(milliseconds=LOCK_MILLISECONDS)
         before = transaction.savepoint()
         try:
@@ -142,14 +142,14 @@ def _insert_jobs(new: NewDelivery, delivery: Delivery) -> Sequence[Job]:
     ]
     if not keys:
         return Job.objects.bulk_create(jobs)
-    # An insert waits for another transaction that has the same key. All insert in one order, so no two wait for each
-    # other.
+    # An insert waits for another transaction with the same key. All transactions insert in the same order, so there is
+    # no deadlock.
     Job.objects.bulk_create(sorted(jobs, key=lambda job: job.handler), ignore_conflicts=True)
     return list(Job.objects.filter(delivery=delivery).order_by("id"))
 
 
 def _once_keys(new: NewDelivery) -> dict[str, str]:
-    """Return by handler what names its one job for the event, where it wants only one."""
+    """Return, by handler, the key of its one job for the event; only handlers that want one job an event have a key."""
     names = [subscription.name for subscription in new.subscriptions if subscription.once_per_event]
     return {name: f"{new.source}:{new.guid}:{name}" for name in names}
 
@@ -162,16 +162,16 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
     is_pruned = not Payload.objects.filter(pk=delivery_id).exists()
     if is_pruned and not _restore_payload(same, delivery_id, new):
         return None
-    # A handler's one job for the event may be with the delivery of another hook.
+    # A handler's one job for the event may belong to the delivery of another hook.
     jobs = Job.objects.filter(Q(delivery_id=delivery_id) | Q(once_key__in=_once_keys(new).values()))
     states = list(jobs.values_list("delivery_id", "state"))
     if any(state == JobState.DEAD for _, state in states):
-        # GitHub's redelivery button is an operator's way to say "run again", so what is dead gets a new budget.
+        # GitHub's redelivery button is an operator's way to say "run again", so dead jobs get a new budget.
         transitions.run_again(jobs.filter(state=JobState.DEAD))
     elif not is_pruned:
-        engine().commit_without_waiting()  # A crash of the database may take back a mere count.
+        engine().commit_without_waiting()  # After a crash of the database, the count may be missing.
     own_count = sum(owner == delivery_id for owner, _ in states)
-    # The last statement, since it locks the delivery: many repeats at once then hold the lock for the commit alone.
+    # The last statement, since it locks the delivery: with many repeats at once, each holds the lock only to commit.
     if not same.update(repeats=F("repeats") + 1, last_repeat_at=Now()):
         return None
     return Stored(delivery_id, is_duplicate=True, job_count=own_count, to_publish=())

@@ -1,8 +1,8 @@
 """The whole inbox in numbers, for `manage.py inbox`: jobs in each state, how long they wait, what is dead.
 
-One GROUP BY answers every count of jobs, so that they agree with each other. It reads the whole table, as any count of
-what succeeded must: 1.9 s at ten million jobs on PostgreSQL (two cores, warm), where grouping by state alone takes
-1.0 s; SQLite takes 1.3 s for each million. That is for a person or a script now and then, not for a probe or a page.
+One GROUP BY gives every count of jobs, so that the counts agree with each other. It reads the whole table, as any count
+of succeeded jobs must: 1.9 s at ten million jobs on PostgreSQL (two cores, warm), where grouping only by state takes
+1.0 s; SQLite takes 1.3 s for each million. It is for people and scripts, not for a probe or a page.
 """
 
 from collections.abc import Iterable, Sequence
@@ -24,7 +24,7 @@ UNFINISHED = (JobState.QUEUED, JobState.RUNNING, JobState.RETRYING)
 
 @dataclass(slots=True)
 class JobCounts:
-    """Jobs by state, and since when the longest waiting of them could have run (None if none waits)."""
+    """Jobs by state, and since when the longest waiting job could have run (None if none waits)."""
 
     states: dict[JobState, int] = field(default_factory=lambda: dict.fromkeys(JobState, 0))
     waiting_since: datetime | None = None
@@ -36,7 +36,7 @@ class JobCounts:
 
 @dataclass(frozen=True, slots=True)
 class DeadJob:
-    """A dead job, as far as a list of them tells."""
+    """A dead job, with the values that a list shows."""
 
     job: int
     handler: str
@@ -48,7 +48,7 @@ class DeadJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InboxSummary:
-    """The inbox in numbers. Queues and handlers that are installed are there, with zeros too."""
+    """The inbox in numbers, with all installed queues and handlers, also those without jobs."""
 
     at: datetime
     """The database's clock."""

@@ -1,9 +1,8 @@
 """The one module that changes a job's state.
 
-Every change is a conditional UPDATE: of two processes that try, one succeeds and the other sees that it has not. A
-change by a run is fenced besides: it names its attempt, and only the run that holds the job's current attempt may
-record. All moments are the database's clock. What a claim and a record change is decided here; it is written in the way
-of the database by `webhooks/inbox/engine.py`.
+Every change is a conditional UPDATE: of two processes that try, one succeeds and the other sees that it has not. A run
+also names its attempt, and only the run with the job's current attempt may record. All moments are by the database's
+clock. This module decides what a claim and a record change; `webhooks/inbox/engine.py` writes it to the database.
 """
 
 import logging
@@ -35,7 +34,7 @@ GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
 
 @dataclass(frozen=True, slots=True)
 class ClaimedJob:
-    """A job whose attempt has just begun, with what its delivery says."""
+    """A job whose attempt has just begun, with values of its delivery."""
 
     pk: int
     handler: str
@@ -58,9 +57,9 @@ class ClaimedJob:
     received_at: datetime
     source: str
     content_type: str | None
-    """The header as it came; None where the delivery has none."""
+    """The header as received; None if the delivery has none."""
     once_key: str | None
-    """What names the event's one job of this handler; None where each hook's delivery has its own."""
+    """The key of this handler's one job for the event; None if each hook's delivery has its own job."""
 
 
 def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> ClaimedJob | None:
@@ -76,7 +75,7 @@ def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> Claime
 def record(job: ClaimedJob | Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) -> JobState | None:
     """End the job's current attempt and return the job's new state, or None if the attempt is no longer current.
 
-    `job` is as it was when the attempt was current; `age_seconds` is from the first claim of its budget.
+    `job` was read while the attempt was current; `age_seconds` counts from the first claim of its budget.
     """
     budget = Budget(
         attempt=job.attempt,
@@ -116,9 +115,9 @@ def _change(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, An
 
 
 def record_ended_process(job_id: int, outcome: Outcome, *, worker: str, pid: int, backoff: Backoff) -> JobState | None:
-    """Record for a run whose process has ended; return the job's new state.
+    """Record the outcome of a run whose process has ended; return the job's new state.
 
-    None if the job's current attempt is not that process's, or has recorded.
+    Return None if the current attempt belongs to another process, or is recorded already.
     """
     job = (
         Job.objects.filter(
@@ -138,7 +137,7 @@ def record_ended_process(job_id: int, outcome: Outcome, *, worker: str, pid: int
 
 
 def expire_leases(*, limit: int = 100) -> int:
-    """Take back jobs whose run did not record before its lease ran out; return how many."""
+    """Record as lost the runs that did not record before their lease ran out; return how many."""
     with transaction.atomic():
         overdue = list(
             skip_locked(Job.objects.filter(state=JobState.RUNNING, lease_until__lt=Now()))
@@ -164,9 +163,9 @@ def expire(job: Job, *, seen_at: datetime) -> JobState | None:
 
 
 def run_again(jobs: QuerySet[Job]) -> int:
-    """Queue final jobs again, with a new budget of attempts; return how many. Other jobs are left as they are.
+    """Queue final jobs again, with a new budget of attempts; return how many. Other jobs are not changed.
 
-    A job whose payload has been pruned is left too, and keeps its result: it could only fail.
+    A job whose payload has been pruned is not changed either, and keeps its result: it could only fail.
     """
     with transaction.atomic():
         _lock(jobs)
@@ -185,7 +184,7 @@ def run_again(jobs: QuerySet[Job]) -> int:
 
 
 def give_up(jobs: QuerySet[Job]) -> int:
-    """Skip jobs that wait or are dead; return how many. A running one is left: its run may still succeed."""
+    """Skip jobs that wait or are dead; return how many. A running job is not changed: its run may still succeed."""
     with transaction.atomic():
         _lock(jobs)
         waiting_or_dead = jobs.filter(state__in=GIVE_UP_FROM)
@@ -195,14 +194,14 @@ def give_up(jobs: QuerySet[Job]) -> int:
 def _lock(jobs: QuerySet[Job]) -> None:
     """Lock the jobs' rows in the order of their ids.
 
-    Two operators whose selections overlap then wait for each other, where updates in any order could deadlock.
+    Then two operators with some of the same jobs wait for each other. Updates in any order could deadlock.
     """
     if connection.features.has_select_for_update:
         ids = jobs.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True)
-        deque(ids.iterator(), maxlen=0)  # However many they are, none of them is kept.
+        deque(ids.iterator(), maxlen=0)  # Reads all ids and keeps none in memory.
 
 
-def bury(job_ids: Sequence[int], *, reason: str) -> int:
+def end_without_run(job_ids: Sequence[int], *, reason: str) -> int:
     """End waiting jobs as dead without a run, because there is no handler for them; return how many.
 
     A job that another relay has locked is left to that relay.

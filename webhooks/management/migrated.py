@@ -1,4 +1,4 @@
-"""Asks the database for a command of a person, who gets one sentence where it does not answer or is not migrated."""
+"""Database access for commands: one sentence for the person if the database does not answer or is not migrated."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -12,7 +12,7 @@ Result = TypeVar("Result")
 
 
 def on_migrated_database(work: Callable[[], Result], *, app: str | None = None) -> Result:
-    """Return what the work returns; `app` is the only one whose tables it needs. Raises CommandError."""
+    """Return what `work` returns. It needs the tables of `app`, or of all apps. Raises CommandError."""
     try:
         if database.is_migrated(app):
             return work()
@@ -22,7 +22,7 @@ def on_migrated_database(work: Callable[[], Result], *, app: str | None = None) 
 
 
 def _which() -> str:
-    """Say which database it is, without its user and password."""
+    """Return which database it is, without user and password."""
     given = connection.settings_dict
     if connection.vendor == "sqlite":
         return f"it is the file {given['NAME']}"

@@ -1,1 +1,1 @@
-"""From the inbox to the broker, and what the relay tends beside that."""
+"""From the inbox to the broker, and the relay's other work."""

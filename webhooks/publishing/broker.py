@@ -1,7 +1,7 @@
-"""The broker, as the receiver's publisher and the relay use it: one message a job, no more than a window of them.
+"""The broker, as the receiver's publisher and the relay use it: one message a job, at most a window of them a queue.
 
-A message is a hint that names its job; it carries no payload. It goes to the job's queue under the handler's own task
-name, with the handler's time limits, which is what Celery, Flower and the metrics go by.
+A message only names its job; it has no payload. It goes to the job's queue, with the handler's task name and time
+limits, which Celery, Flower and the metrics use.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ from webhooks.subscriptions.subscription import Subscription
 T = TypeVar("T")
 
 MESSAGE_VERSION = 1
-"""What a message's `hookline` header says: its only argument is the job's id."""
+"""The value of a message's `hookline` header. In this version the only argument is the job's id."""
 DELIVERY_LIMIT = 20
 """How often RabbitMQ delivers a message that comes back unacknowledged. Then it drops the message, and the relay
 publishes the job again."""
@@ -37,7 +37,7 @@ _TIMEOUTS = {
 
 
 class NotConnectedError(OperationalError):
-    """No node of the broker lets us connect, so every other call would fail the same way."""
+    """No connection to any node of the broker, so every other call would fail the same way."""
 
 
 def timeout_seconds() -> float:
@@ -46,7 +46,7 @@ def timeout_seconds() -> float:
 
 
 def job_queue(name: str) -> Queue:
-    """Return a queue as everybody declares it: on RabbitMQ a quorum queue, and never a classic one."""
+    """Return a queue as all programs declare it: on RabbitMQ a quorum queue, never a classic one."""
     is_quorum = current_app.conf.task_default_queue_type == "quorum"
     return Queue(
         name,
@@ -64,9 +64,9 @@ class Nodes:
         self._next = 0
 
     def connect(self, *, seconds: float | None = None) -> Connection:
-        """Return a connection to the first node that answers; once that has taken `seconds`, no other node is tried.
+        """Return a connection to the first node that answers. After `seconds`, no other node is tried.
 
-        A node that refuses costs nothing, a silent one `timeout_seconds()`. Raises what the last one tried has raised.
+        A node that refuses takes no time, a silent one `timeout_seconds()`. Raises the error of the last node tried.
         """
         urls = str(self._app.conf.broker_url).split(";")
         deadline = time.monotonic() + (timeout_seconds() if seconds is None else seconds)
@@ -89,7 +89,7 @@ class Nodes:
         connection = self._app.connection_for_write(
             url,
             connect_timeout=timeout_seconds(),
-            heartbeat=0,  # Nobody would send heartbeats while the thread sleeps.
+            heartbeat=0,  # While the thread sleeps, nothing would send heartbeats.
         )
         timeouts = dict.fromkeys(_TIMEOUTS.get(connection.transport.driver_type, ()), timeout_seconds())
         connection.transport_options = {**(connection.transport_options or {}), **timeouts}
@@ -98,7 +98,7 @@ class Nodes:
 
 @contextlib.contextmanager
 def broker_errors() -> Iterator[None]:
-    """Raise kombu's OperationalError, with words that follow on "the broker", where it does not answer or refuses."""
+    """If the broker does not answer or refuses, raise kombu's OperationalError: words to put after "the broker"."""
     try:
         yield
     except Exception as error:
@@ -112,8 +112,8 @@ def broker_errors() -> Iterator[None]:
 class Broker:
     """One connection to the broker, for one thread.
 
-    Raises kombu's OperationalError with the reason in words that follow on "the broker", and is then closed;
-    NotConnectedError, which is one, where it could not connect.
+    Raises kombu's OperationalError with the reason in words to put after "the broker", and is then closed. If it could
+    not connect, that is a NotConnectedError.
     """
 
     def __init__(self) -> None:
@@ -142,7 +142,7 @@ class Broker:
         self._depths[job.queue] = (read_at, depth + 1)
 
     def close(self) -> None:
-        """Drop the connection; the next call opens another. A silent broker would not answer to an orderly close."""
+        """Drop the connection at once: a silent broker would not answer a clean close. The next call opens another."""
         connection, self._connection, self._producer = self._connection, None, None
         self._depths.clear()
         if connection is not None:
@@ -155,7 +155,7 @@ class Broker:
             with broker_errors():
                 return call(*args)
         except OperationalError as error:
-            # A healthy node may refuse a call. Only where the connection itself has failed is the next node tried.
+            # A healthy node may refuse a call. The next node is tried only if the connection itself has failed.
             if self._connection and isinstance(error.__cause__, self._connection.connection_errors):
                 self._nodes.move_on()
             self.close()
@@ -170,7 +170,7 @@ class Broker:
             raise NotConnectedError(*error.args) from error.__cause__
 
     def _read_depth(self, queue: str) -> int:
-        # Declaring what is there changes nothing, and answers with the depth just as a passive declare does.
+        # To declare an existing queue changes nothing, and answers with the depth, as a passive declare does.
         declared: Any = job_queue(queue)(self._producer.channel).queue_declare()
         return int(declared.message_count)
 

@@ -1,4 +1,4 @@
-"""The system check of the connection to the broker. Every command of ours prints its warning as it starts."""
+"""The system check of the connection to the broker. Every command of Hookline prints its warning at the start."""
 
 from typing import Any
 

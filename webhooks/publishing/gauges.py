@@ -1,4 +1,4 @@
-"""How much waits in each queue and for how long, for an autoscaler and for alerts: what each relay's /metrics shows.
+"""How many jobs wait in each queue and for how long, for an autoscaler and for alerts, in each relay's /metrics.
 
 Every relay shows the same numbers, of the whole fleet: aggregate with max, not sum. `webhooks/inbox/due.py` reads them.
 """
@@ -15,11 +15,11 @@ from webhooks.inbox.due import Waiting
 
 READ_SECONDS = 5.0
 FRESH_SECONDS = 30.0
-"""A reading older than this is not shown: an autoscaler must see that nothing is known, and not an old number."""
+"""A reading older than this is not shown: for an autoscaler, no number is better than an old one."""
 
 
 class QueueGauges(Collector):
-    """The last reading, as gauges. `step` reads, on the relay's upkeep thread; `collect` may be called on any."""
+    """The last reading, as gauges. `step` reads, on the relay's upkeep thread; any thread may call `collect`."""
 
     def __init__(self, queues: Iterable[str]) -> None:
         self._queues = frozenset(queues)
@@ -27,11 +27,11 @@ class QueueGauges(Collector):
         self._waiting: dict[str, Waiting] = {}
 
     def step(self) -> None:
-        """Read if it is time to. Raises Django's database errors."""
+        """Read, at most every READ_SECONDS. Raises Django's database errors."""
         now = time.monotonic()
         if self._read_at is not None and now - self._read_at < READ_SECONDS:
             return
-        # A queue that was seen once is shown from then on: its value falls to 0 and does not stay at the last one.
+        # A queue that was seen once is always shown: its value must fall to 0, not disappear with the last jobs.
         self._queues |= frozenset(due.waiting_queues())
         self._waiting = {queue: due.waiting_in(queue) for queue in sorted(self._queues)}
         self._read_at = time.monotonic()

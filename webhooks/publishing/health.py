@@ -1,7 +1,7 @@
-"""What a relay's probes and metrics say of it.
+"""A relay's probes and metrics.
 
-A relay is live while its two loops go round, even if they only wait for the end of an outage of the database or the
-broker: a restart would not end that. Only a call that does not return is a reason for a restart.
+A relay is live while its two loops turn, even if they only wait for the end of an outage of the database or the broker:
+a restart would not end the outage. Only a call that does not return is a reason for a restart.
 """
 
 import threading
@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 
 UPKEEP, PUBLISHING = "upkeep", "publishing"
 HELD_SECONDS = 60.0
-"""A loop without a heartbeat for so long is in a call that does not return: one to a silent broker ends in seconds."""
+"""A loop without a heartbeat for so long is in a call that does not return: calls to a silent broker end sooner."""
 SILENT_SECONDS = {UPKEEP: HELD_SECONDS, PUBLISHING: 600.0}
-"""After so long without a heartbeat a restart may help. Publishing gets longer: where the broker holds it, a restart
-would at first only remove the metrics that show this."""
+"""After so long without a heartbeat a restart may help. Publishing gets more time: while the broker blocks it, a
+restart would only remove the metrics that show this."""
 
 
 class RelayHealth:
@@ -31,14 +31,14 @@ class RelayHealth:
         self._buried = self._counter(
             "jobs_buried", "Jobs that this relay ended since no installed app has their handler."
         )
-        self._failed = self._counter("failed_rounds", "Rounds that an outage cut short.", "of")
+        self._failed = self._counter("failed_rounds", "Rounds that an outage interrupted.", "of")
         self._stop = stop
         self._heartbeats: dict[str, float] = {}
         self._has_relayed = False
         self._has_broker = True
         available = Gauge(
             "hookline_relay_broker_available",
-            "Whether the broker took what the relay's last round had for it.",
+            "Whether the broker took the messages of the relay's last round.",
             registry=self.registry,
         )
         available.set_function(lambda: self._has_broker and self._still_seconds(PUBLISHING) < HELD_SECONDS)
@@ -46,11 +46,11 @@ class RelayHealth:
         """The reason of the last outage."""
 
     def heartbeat(self, loop: str) -> None:
-        """Note that a loop goes round."""
+        """Note that a loop turns."""
         self._heartbeats[loop] = time.monotonic()
 
     def relayed(self, *, published: int, again: int) -> None:
-        """Count a round that was not cut short."""
+        """Count a round that was not interrupted."""
         self._has_relayed = self._has_broker = True
         self._published.inc(published)
         self._again.inc(again)
@@ -65,7 +65,7 @@ class RelayHealth:
         self._buried.inc(jobs)
 
     def failed(self, outage: str, reason: str) -> None:
-        """Count a round that an outage of the database or the broker cut short."""
+        """Count a round that an outage of the database or the broker interrupted."""
         self._has_broker &= outage != "broker"
         self._failed.labels(outage).inc()
         self._reason = reason

@@ -1,4 +1,4 @@
-"""Publishes jobs beside the request: a thread and a bounded queue. What it cannot publish is the relay's work.
+"""Publishes a request's jobs on another thread, from a bounded queue. Jobs that it cannot publish, the relay does.
 
 `offer` never blocks and never fails, so the answer to GitHub never waits for the broker.
 """
@@ -23,8 +23,8 @@ CAPACITY = 5_000
 PAUSE_SECONDS = 2.0
 """After a failure, nothing is published for about this long."""
 WINDOW_SHARE = 0.5
-"""New jobs go to the broker directly only into this share of the window. The rest is the relay's, which publishes the
-oldest job first. Without that rest, new jobs would take all the room, and a backlog would never be run."""
+"""The receiver may fill only this share of the window. The rest is for the relay, which publishes the oldest job first.
+Without that rest, new jobs would take all the room, and a backlog would never be run."""
 
 PUBLISHED = Counter("hookline_receiver_jobs_published_total", "Jobs the receiver put on the broker itself.")
 DEFERRED = Counter("hookline_receiver_jobs_deferred_total", "Jobs the receiver left to the relay.", ["reason"])
@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """One thread that publishes what it is offered, while there is room and the broker answers."""
+    """One thread that publishes the jobs that it is offered, while there is room and the broker answers."""
 
     def __init__(self, subscriptions: Subscriptions, *, capacity: int = CAPACITY) -> None:
         self._subscriptions = subscriptions
@@ -42,7 +42,7 @@ class Publisher:
         self._paused_until = 0.0
         self._log = OutageLog(logger, "jobs are left to the relay")
         self.reason = ""
-        """What was wrong with the broker at the last try, in words that follow on "the broker"; else empty."""
+        """What was wrong with the broker at the last try, in words to put after "the broker"; else empty."""
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -76,7 +76,7 @@ class Publisher:
                 self._publish(job)
             except OperationalError as error:
                 self._pause(str(error))
-            except Exception as error:  # An error that nobody expected must not end the publisher of this receiver.
+            except Exception as error:  # An unforeseen error must not end this receiver's publisher.
                 self._broker.close()
                 self._pause(f"cannot be published to ({place_of(error)})")
             finally:
@@ -96,7 +96,7 @@ class Publisher:
 
     def _pause(self, reason: str) -> None:
         self.reason = reason
-        # So that not all receivers try at once.
+        # At random, so that receivers do not try all at once.
         self._paused_until = time.monotonic() + PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
         self._log.failed(f"the broker {reason}")
         self._defer("broker")

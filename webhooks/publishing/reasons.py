@@ -1,7 +1,7 @@
-"""Says what is wrong with the broker, from whatever error py-amqp, redis-py or the system has raised.
+"""Returns what is wrong with the broker, from any error of py-amqp, redis-py or the system.
 
-By AMQP's reply codes, by the first word of Redis's replies (which redis-py turns into classes), and by the system's own
-errors. The words follow on "the broker", and show no value of ours.
+It goes by AMQP's reply codes, by the first word of Redis's replies (which redis-py turns into classes), and by the
+system's error numbers. The words are put after "the broker", and show no value of a setting or a message.
 """
 
 import errno
@@ -73,7 +73,7 @@ _BY_ERRNO = {
 
 
 def reason(error: BaseException) -> str:
-    """Say what is wrong with the broker; by the error itself, or by one that it was raised from."""
+    """Return what is wrong with the broker, by the error itself or by one that it was raised from."""
     known = (words for one in _chain(error) if (words := _of(one)))
     return next(known, "") or f"does not answer ({type(list(_chain(error))[-1]).__name__})"
 
@@ -89,7 +89,7 @@ def _of(error: BaseException) -> str | None:
     if code == 403:  # The login was refused, or something that was done on a channel.
         is_login = "login was refused" in str(error).lower()
         return outage_reasons.LOGIN_REFUSED if is_login else "denies this user a permission that is needed"
-    # redis-py keeps the first word where it knows the word, and the whole reply where it does not.
+    # If redis-py knows the reply's first word, it keeps that word, else the whole reply.
     word = getattr(error, "status_code", None) or str(error).partition(" ")[0]
     words = _BY_REPLY_CODE.get(code) if code else _BY_REPLY.get(word)
     return words or next((words for text, words in _BY_TEXT.items() if text in str(error)), None) or _of_system(error)

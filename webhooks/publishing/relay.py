@@ -1,7 +1,7 @@
-"""The relay: puts on the broker what is due in the inbox and not yet claimed. Beside it, `upkeep.py`.
+"""The relay: puts jobs on the broker that are due in the inbox and not yet claimed. `upkeep.py` has its other work.
 
-It may be killed at any moment, and several may run: the rows' `publish_at` is moved forward and committed before they
-are published, no lock is held while it talks to the broker, and a claim drops a message too many.
+It may be killed at any moment, and several may run: the jobs' `publish_at` is moved forward and committed before they
+are published, no lock is held while it talks to the broker, and a claim drops a superfluous message.
 """
 
 import logging
@@ -28,7 +28,7 @@ from webhooks.threads import start_thread
 TICK_SECONDS = 1.0
 BATCH = 500
 LONGEST_PAUSE_SECONDS = {"broker": 5.0, "database": TICK_SECONDS}
-"""A second, so that a database that is back is found at once: a relay asks it as often when all is well."""
+"""For the database a second: that is how often a healthy relay asks it, so a database that is back is found at once."""
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Relay:
         self._queue_failures = OutageLog(logger, "queue not published to")
 
     def run(self) -> None:
-        """Work round after round until stopped; outages of the database and the broker are waited out."""
+        """Work round after round until stopped; wait during outages of the database and the broker."""
         logger.info("relay started", extra={"queues": ",".join(self._subscriptions.queues)})
         upkeep = start_thread("upkeep", self._upkeep.run)
         while not self._stop.is_set():
@@ -81,7 +81,7 @@ class Relay:
         upkeep.join()
 
     def round(self) -> tuple[Round, float]:
-        """Do all that is due now, in bounded batches; return what was done and how long to sleep, in seconds."""
+        """Publish the jobs that are due now, in bounded batches; return what was done and how many seconds to sleep."""
         done, is_behind = Round(), False
         # Jobs in other queues are not published here: `strays.py` moves or ends them.
         queues = [queue for queue in due.waiting_queues() if queue in self._subscriptions.queues]
@@ -92,9 +92,9 @@ class Relay:
             self._health.heartbeat(PUBLISHING)
             try:
                 is_behind |= self._relay(queue, done)
-            except NotConnectedError:  # The other queues would wait as long, one after another.
+            except NotConnectedError:  # It would fail for the other queues too, after the same wait.
                 raise
-            except OperationalError as error:  # It may be about this queue alone, so the other queues go on.
+            except OperationalError as error:  # It may be about this queue only, so the other queues go on.
                 failures[queue] = error
         if failures and len(failures) == len(queues):
             raise failures[queues[0]]
@@ -106,7 +106,7 @@ class Relay:
         return done, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
 
     def _relay(self, queue: str, done: Round) -> bool:
-        """Publish one batch of a queue; tell whether more may be due that the window has room for."""
+        """Publish one batch of a queue; tell whether more jobs may be due and fit into the window."""
         room = self._broker.room(queue)
         if not room:
             return False
@@ -114,7 +114,7 @@ class Relay:
         jobs = self._strays.settle(taken)
         sent, deadline = 0, time.monotonic() + TICK_SECONDS
         try:
-            # A broker that is slow must not keep this relay from its other queues and a stop.
+            # A slow broker must not delay the other queues or a stop.
             while sent < len(jobs) and time.monotonic() < deadline and not self._stop.is_set():
                 self._publish(*jobs[sent], done)
                 sent += 1

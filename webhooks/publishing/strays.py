@@ -1,8 +1,8 @@
-"""Finds the *strays*: jobs that wait where nothing will run them. Their handler has moved to another queue, or is gone.
+"""Finds the *strays*: waiting jobs that nothing will run, since their handler has moved to another queue, or is gone.
 
-This needs neither the broker nor room in a queue's window, so it goes on where nothing can be published. The jobs that
-are due in a queue are read in slices, one slice each step, and from the beginning again after the last slice: a million
-waiting jobs are not read at once, and a stray behind them is found all the same.
+This needs neither the broker nor room in a queue's window, so it also works while nothing can be published. The jobs
+that are due in a queue are read in slices, one slice each step, and from the beginning again after the last slice: a
+million waiting jobs are not read at once, and a stray after them is still found.
 """
 
 import logging
@@ -18,13 +18,13 @@ from webhooks.subscriptions.subscription import Subscription, Subscriptions
 SLICE = 5_000
 BATCH = 500
 HANDLER_GONE_SECONDS = 900.0
-"""How long a relay keeps jobs whose handler it does not know: in a roll-out, an old relay knows no new handlers."""
+"""How long a relay keeps jobs whose handler it does not know: in a rollout, an old relay does not know new handlers."""
 
 logger = logging.getLogger(__name__)
 
 
 class Strays:
-    """What one relay knows of strays. Two of its threads may use it at once."""
+    """Finds the strays, and moves or ends them. Two threads of a relay may use it at once."""
 
     def __init__(
         self, subscriptions: Subscriptions, *, health: RelayHealth, gone_seconds: float = HANDLER_GONE_SECONDS
@@ -36,7 +36,7 @@ class Strays:
         self._places: dict[str, Place] = {}
 
     def step(self) -> None:
-        """Read the next slice of each queue, and settle its strays. Raises Django's database errors."""
+        """Read the next slice of each queue, and move or end its strays. Raises Django's database errors."""
         for queue in due.waiting_queues():
             jobs = due.due_from(self._places.pop(queue, None), queue, limit=SLICE)
             for start in range(0, len(jobs), BATCH):
@@ -45,8 +45,8 @@ class Strays:
                 self._places[queue] = Place.of(jobs[-1])
 
     def settle(self, jobs: Sequence[Job]) -> list[tuple[Job, Subscription]]:
-        """Move and bury the strays among these jobs; return the others, which may be published."""
-        at_home: list[tuple[Job, Subscription]] = []
+        """Move or end the strays among these jobs; return the others, which may be published."""
+        publishable: list[tuple[Job, Subscription]] = []
         moving: dict[str, list[int]] = {}
         unknown: dict[str, list[int]] = {}
         for job in jobs:
@@ -56,12 +56,12 @@ class Strays:
             elif subscription.queue != job.queue:
                 moving.setdefault(subscription.queue, []).append(job.pk)
             else:
-                at_home.append((job, subscription))
+                publishable.append((job, subscription))
         for queue, ids in moving.items():
             self._move(ids, queue)
         for handler, ids in unknown.items():
-            self._bury_if_gone(ids, handler)
-        return at_home
+            self._end_if_gone(ids, handler)
+        return publishable
 
     def _move(self, job_ids: Sequence[int], queue: str) -> None:
         moved = due.move(job_ids, queue=queue)
@@ -70,14 +70,14 @@ class Strays:
         self._health.moved(moved)
         logger.info("jobs moved to their handler's queue", extra={"queue": queue, "count": moved})
 
-    def _bury_if_gone(self, job_ids: Sequence[int], handler: str) -> None:
+    def _end_if_gone(self, job_ids: Sequence[int], handler: str) -> None:
         first_missed = self._missed.setdefault(handler, time.monotonic())
         if time.monotonic() - first_missed < self._gone_seconds:
             return
-        buried = transitions.bury(job_ids, reason=f"No installed app has a handler named {handler}.")
-        if not buried:
+        ended = transitions.end_without_run(job_ids, reason=f"No installed app has a handler named {handler}.")
+        if not ended:
             return
-        self._health.buried(buried)
+        self._health.buried(ended)
         logger.warning(
-            "jobs ended since no installed app has their handler", extra={"handler": handler, "count": buried}
+            "jobs ended since no installed app has their handler", extra={"handler": handler, "count": ended}
         )

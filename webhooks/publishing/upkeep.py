@@ -1,7 +1,7 @@
 """The relay's work that needs no broker: lost runs, jobs whose handler is elsewhere, the gauges, retention.
 
-It has a thread and a connection to the database of its own. A silent broker may hold the publishing for seconds or
-minutes; meanwhile leases still end, and the gauges that an autoscaler reads are still true.
+It has a thread and a database connection of its own. A silent broker may block the publishing for seconds or minutes;
+meanwhile leases still end, and the gauges that an autoscaler reads are still true.
 """
 
 import logging
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Upkeep:
-    """`run` works until `stop` is set, on a thread of its own; a fault of our own code ends the process with it."""
+    """`run` works until `stop` is set, on a thread of its own; an unforeseen error there ends the process."""
 
     def __init__(
         self, strays: Strays, *, stop: threading.Event, health: RelayHealth, gauges: QueueGauges | None
@@ -45,7 +45,7 @@ class Upkeep:
             connection.close()
 
     def step(self) -> bool:
-        """Do what is due, in bounded batches; tell whether more leases may be over. Raises the database's errors."""
+        """Do what is due, in bounded batches; tell whether more leases may have ended. Raises the database's errors."""
         if self._gauges is not None:
             self._gauges.step()
         expired = transitions.expire_leases(limit=LEASE_BATCH)
@@ -55,11 +55,11 @@ class Upkeep:
         return expired == LEASE_BATCH
 
     def _turn(self) -> float:
-        """Take a step, and return how long to wait for the next one; an outage of the database is waited out."""
+        """Take a step, and return how long to wait for the next one, also after an outage of the database."""
         try:
             is_behind = database.run(self.step)
         except Error as error:
             database.drop()
             self._outages.failed(f"the database {database.reason(error)}")
-            return TICK_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311  So that a fleet does not return all at once.
+            return TICK_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311  So that relays do not all return at once.
         return 0.0 if is_behind else TICK_SECONDS

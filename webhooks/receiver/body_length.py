@@ -1,4 +1,4 @@
-"""How long a request says that its body is. Nothing else here reads Content-Length or Transfer-Encoding."""
+"""The length of the body that a request announces. Only this module reads Content-Length and Transfer-Encoding."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from webhooks.receiver.replies import RefusedError, too_large
 
-_LENGTH = re.compile(r"0*([0-9]{1,18})")  # Not isdigit(), and not int(): both take other scripts' digits.
+_LENGTH = re.compile(r"0*([0-9]{1,18})")  # isdigit() and int() would also accept digits of other scripts.
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +14,7 @@ class Announced:
     """The body that will follow a request's headers."""
 
     length: int | None
-    """In bytes; None if the body is chunked, so that only its end will tell."""
+    """In bytes; None if the body is chunked, so that the length is known only at its end."""
     limit: int
     """How many bytes it may have."""
 
@@ -22,8 +22,8 @@ class Announced:
 def announced_body(headers: Mapping[str, str], *, limit: int) -> Announced:
     """Return what the headers say of the body. Raises RefusedError if that is over the limit or not understood.
 
-    `headers` finds names in any case. A request with both headers never gets here as such: the server drops the
-    length, and goes by the chunks alone (RFC 9112, 6.3).
+    `headers` finds names in any case. A request never has both headers here: if it came with both, the server has
+    dropped the length, and uses the chunks (RFC 9112, 6.3).
     """
     coding = headers.get("Transfer-Encoding")
     if coding is not None:

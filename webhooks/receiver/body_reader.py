@@ -1,6 +1,6 @@
-"""Reads one body to its end, within bounds on its size, its time, its rate and the memory that all bodies share.
+"""Reads one body to its end, within limits on its size, its time, its rate and the memory that all bodies share.
 
-Every body is read here: large or small, chunked or not, that of a delivery or of a page.
+Every body is read here: large or small, chunked or not, of a delivery or of a page.
 """
 
 import asyncio
@@ -11,14 +11,15 @@ from webhooks.receiver.byte_budget import Share
 from webhooks.receiver.replies import RefusedError, too_large
 
 UNCOUNTED_BYTES = 64 * 1024
-"""The first bytes of each body, which are read whatever the other bodies hold and at any rate. Most bodies end here."""
+"""The first bytes of each body. They are read at any rate, and do not count for HELD_BYTES. Most bodies end here."""
 HELD_BYTES = 96 * 1024 * 1024
 """How many bytes beyond that all bodies together may hold. A body holds its bytes until its request is answered."""
 STEP_BYTES = 2 * 1024 * 1024
-"""How much of it a body takes at a time, and never more than it has sent, so that one barely begun holds up none."""
+"""How much of HELD_BYTES a body takes at a time, and never more than it has sent: a body that has barely begun must not
+take the room of others."""
 LEAST_BYTES = 32 * 1024
 LEAST_SECONDS = 2.0
-"""Beyond UNCOUNTED_BYTES, so many bytes must arrive in so many seconds of waiting for them, or the body is refused."""
+"""After UNCOUNTED_BYTES, so many bytes must arrive in so many seconds of waiting for them, or the body is refused."""
 
 
 async def read_body(chunks: AsyncIterator[bytes], announced: Announced, *, seconds: float, held: Share) -> bytes:
@@ -44,7 +45,7 @@ async def read_body(chunks: AsyncIterator[bytes], announced: Announced, *, secon
 
 
 class _Sender:
-    """The sender of a body. Its time runs while a chunk of it is waited for, and not while there is no room for one."""
+    """The sender of a body. Its time runs while the receiver waits for a chunk, not while it waits for room."""
 
     def __init__(self, chunks: AsyncIterator[bytes], seconds: float) -> None:
         self._chunks = chunks

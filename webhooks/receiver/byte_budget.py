@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 
 class Share:
-    """The bytes that one holder has of a budget, and those that it waits for."""
+    """The bytes of a budget that one holder has, and the bytes that it waits for."""
 
     def __init__(self, budget: "ByteBudget") -> None:
         self._budget = budget
@@ -15,7 +15,7 @@ class Share:
         self.turn: asyncio.Future[None] | None = None
 
     async def take(self, size: int) -> None:
-        """Take so many bytes more, once there is room for them."""
+        """Take so many bytes more, when there is room for them."""
         self.wanted = size
         self.turn = asyncio.get_running_loop().create_future()
         self._budget.give(self)
@@ -23,11 +23,11 @@ class Share:
 
 
 class ByteBudget:
-    """Bounds the bytes that all holders have together. Only the oldest holder may go beyond the limit.
+    """Limits the bytes that all holders have together. Only the oldest holder may go beyond the limit.
 
-    A holder may take its bytes in several steps. The oldest one always gets them, so that holders never wait for each
-    other in a circle. Of the others, a younger one never overtakes an older one that waits, so that small holders
-    cannot keep a large one waiting for ever. A holder's age counts from the first bytes that it asked for.
+    A holder may take its bytes in several steps. The oldest one always gets them, so that there is no deadlock. Among
+    the others, a younger one never overtakes an older one that waits: otherwise small holders could keep a large one
+    waiting for ever. A holder's age counts from the first bytes that it asked for.
     """
 
     def __init__(self, limit: int) -> None:
@@ -46,14 +46,14 @@ class ByteBudget:
             self._give_turns()
 
     def give(self, share: Share) -> None:
-        """Enter a share that waits, and give their bytes to all for whom there is room."""
+        """Add a share that waits, and give bytes to all waiting shares for which there is room."""
         self._shares.setdefault(share)
         self._give_turns()
 
     def _give_turns(self) -> None:
         for place, share in enumerate(self._shares):
             turn = share.turn
-            if turn is None or turn.done():  # It waits for nothing, or has just given up.
+            if turn is None or turn.done():  # It waits for no bytes, or its task was just cancelled.
                 continue
             if place and share.wanted > self._free:
                 return

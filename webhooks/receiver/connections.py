@@ -1,10 +1,10 @@
 """Ends connections on which a request's headers arrive too slowly, for which Granian has no time limit of its own.
 
-Granian has one limit for slow headers and for idle connections, counted from the last answer. It has to be long: a
-proxy keeps idle connections for a minute and more, and does not repeat a POST. So once a second this checks the
-receiver's connections, by what Linux knows of them, and shuts down one on which bytes keep coming without a request
-being complete. If connections are many, it also shuts down those that have never had a request: Granian takes no more
-than MOST_CONNECTIONS, and probes need some of them too. On other systems than Linux, Granian's limit is all there is.
+Granian has one limit for both slow headers and idle connections, counted from the last answer. It has to be long: a
+proxy keeps idle connections for a minute and more, and does not repeat a POST. So once a second this module checks the
+receiver's connections, with Linux's figures on them. It shuts down a connection on which bytes arrive but no request
+becomes complete. If there are many connections, it also shuts down those that have never had a request: Granian takes
+no more than MOST_CONNECTIONS, and probes need some of them. On other systems there is only Granian's limit.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ MOST_CONNECTIONS = 1000
 MANY = MOST_CONNECTIONS // 2
 CHECK_SECONDS = 1.0
 HEADER_CHECKS = 10
-"""Counted in checks, not in seconds: while the event loop is held up, no request counts as late."""
+"""Counted in checks, not in seconds: while the event loop is blocked, no request counts as late."""
 
 _FDS = Path("/proc/self/fd")
 _RECEIVED = struct.Struct("=128xQ")
@@ -39,11 +39,11 @@ class Connections:
         self._busy: Counter[Address] = Counter()
         self._answered: set[Address] = set()
         self._heads: dict[Address, tuple[int, int]] = {}
-        """Of each that waits for a request: its bytes at the first check, and at how many checks it was late."""
+        """For each connection that waits for a request: its bytes at the first check, and at how many it was late."""
 
     @contextmanager
     def busy(self, client: str) -> Iterator[None]:
-        """Leave a client's connection alone while a request of it is served. `client` is `ip:port`."""
+        """Do not shut down a client's connection while its request is served. `client` is `ip:port`."""
         host, _, port = client.rpartition(":")
         address = _address(host.strip("[]"), port)
         self._busy[address] += 1
@@ -57,8 +57,8 @@ class Connections:
                 del self._busy[address]
 
     def watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Check once a second for as long as the loop runs."""
-        loop.call_later(CHECK_SECONDS, self.watch, loop)  # First, since a check may fail: no descriptor may be free.
+        """Check once a second while the loop runs."""
+        loop.call_later(CHECK_SECONDS, self.watch, loop)  # First, since a check may fail for lack of a descriptor.
         self._check()
 
     def _check(self) -> None:

@@ -1,9 +1,9 @@
-"""Stands between Granian and Django: reads each body whole, off the threads, before a thread gets the request.
+"""Stands between Granian and Django: reads each body whole, in a coroutine, before a thread gets the request.
 
-With WSGI alone, the thread that serves a request would also read its body, so that as many stalled senders as there are
-threads would stop all others. Here a stalled body costs a coroutine, and is refused after its time;
+With WSGI alone, the thread that serves a request would also read its body: with as many stalled senders as threads, no
+other request would be served. Here a stalled body costs only a coroutine, and is refused after its time;
 docs/decisions/0002-bodies-are-read-in-front-of-the-threads.md has the measurements. Each kind of page has threads of
-its own, so that slow pages of the admin hold up neither deliveries nor probes.
+its own, so that slow pages of the admin delay neither deliveries nor probes.
 """
 
 import asyncio
@@ -29,12 +29,12 @@ from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.receiver.wsgi import Response, Wsgi, call_wsgi, environ_of
 
 DRAIN_SIGNAL = signal.SIGUSR2
-"""Sent by the launcher: serve on, say "not ready", and close connections with their next answer."""
+"""Sent by the launcher: go on serving, report "not ready", and close connections with their next answer."""
 LARGEST_PAGE_BODY = 5 * 1024 * 1024
-"""What a form of the admin may hold."""
+"""The limit for a form of the admin."""
 LARGE_BODY = 1024 * 1024
 LARGE_THREADS = 1
-"""How many larger bodies are worked on at a time: to parse and store a body takes several times its size."""
+"""How many bodies larger than that are parsed and stored at a time: it takes several times a body's size."""
 
 
 class Front:
@@ -50,7 +50,7 @@ class Front:
         self._connections = connections
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # A receiver whose launcher was killed must not go on holding the port.
+        # A receiver whose launcher was killed must not keep the port.
         signal_at_parents_end(signal.SIGKILL)
         loop.add_signal_handler(DRAIN_SIGNAL, readiness.stopping.set)
         self._connections.watch(loop)
@@ -83,7 +83,7 @@ class Front:
         async with self._held.share() as held:
             body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
             environ = environ_of(scope, headers, body)
-            # However long it waits: a delivery that is stored after GitHub has hung up is stored all the same.
+            # No time limit: a delivery may be stored after GitHub has closed the connection.
             return await asyncio.get_running_loop().run_in_executor(
                 self._lane(path, len(body)), call_wsgi, self._wsgi, environ
             )
@@ -100,7 +100,7 @@ class Front:
 
 
 class _Headers(Mapping[str, str]):
-    """Request headers by name in any case. A name that came twice holds both values, which no rule of ours accepts."""
+    """Request headers by name in any case. A name that came twice has both values, which no rule here accepts."""
 
     def __init__(self, items: Iterable[tuple[str, str]]) -> None:
         self._values: dict[str, str] = {}

@@ -1,10 +1,10 @@
 """What happens to a webhook, in order: verify, parse, match, store, publish. Start reading Hookline here.
 
-    check_head   what can be checked before the body is read: method, length, type, headers
-    receive      the rest, up to the reply: 202 only after the commit
+    check_head   checks before the body is read: method, length, type, headers
+    receive      everything else, up to the reply: 202 only after the commit
 
 Both take values, and return values or raise RefusedError. HTTP is in `front.py` and `views.py`, storage in
-`inbox/store.py`. Every rule on a header is GitHub's:
+`inbox/store.py`. The rules on headers are GitHub's:
 https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
 """
 
@@ -46,7 +46,7 @@ KEPT_HEADERS = (
     "X-GitHub-Hook-Installation-Target-ID",
     "X-GitHub-Hook-Installation-Target-Type",
 )
-"""The request headers that are stored. No others: GitHub has sent one that carried the webhook's secret."""
+"""The request headers that are stored. No others: GitHub has sent a header with the webhook's secret."""
 LONGEST_HEADER = 200
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
@@ -55,14 +55,14 @@ logger = logging.getLogger(__name__)
 
 
 class Offers(Protocol):
-    """Whoever takes committed jobs for the broker, without blocking."""
+    """Takes committed jobs for the broker, without blocking."""
 
     def offer(self, jobs: tuple[JobToPublish, ...]) -> None: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What the receiver holds a delivery against: each source's current secrets, the subscriptions, the size limit."""
+    """What a delivery is checked against: each source's current secrets, the subscriptions, the size limit."""
 
     secrets: Mapping[str, list[str]]
     fingerprint_key: str
@@ -71,7 +71,7 @@ class Rules:
 
 
 def check_head(method: str, source: str, headers: Mapping[str, str], rules: Rules) -> Announced:
-    """Return what body will follow, or raise RefusedError if the request can be refused before its body is read.
+    """Return the announced body, or raise RefusedError if the request can be refused before its body is read.
 
     `headers` finds names in any case.
     """
@@ -105,7 +105,7 @@ def _check_github_headers(headers: Mapping[str, str]) -> None:
 def receive(
     source: str, headers: Mapping[str, str], body: bytes, *, rules: Rules, committer: Committer, publisher: Offers
 ) -> Reply:
-    """Verify, parse, match, store and publish a delivery that `check_head` let pass, or raise RefusedError."""
+    """Verify, parse, match, store and publish a delivery that `check_head` has accepted, or raise RefusedError."""
     secret = matching_secret(body, headers.get("X-Hub-Signature-256"), rules.secrets[source])
     if secret is None:
         raise RefusedError(401, "X-Hub-Signature-256 matches none of this source's secrets.")

@@ -1,4 +1,4 @@
-"""Serves the pages for machines before any middleware for people runs. Refuses NUL characters in pages for people."""
+"""Serves the pages for machines before any middleware for people runs. Refuses NUL characters in other requests."""
 
 from collections.abc import Callable, Iterable
 
@@ -9,10 +9,10 @@ from webhooks.paths import PROBES, WEBHOOKS
 
 
 def machine_path(path: str) -> str:
-    """Return the path without the slash at its end, if what is left is a path for machines.
+    """Return the path without the slash at its end, if that is a path for machines.
 
     Webhook URLs and probe paths are typed by hand, sometimes with a slash. A redirect would not help: GitHub's POST
-    would be lost, and kubelet takes a redirect for health.
+    would be lost, and for the kubelet a redirect means healthy.
     """
     shorter = path.removesuffix("/")
     return shorter if shorter in PROBES or shorter.startswith(WEBHOOKS) else path
@@ -21,7 +21,7 @@ def machine_path(path: str) -> str:
 class MachinePages:
     """Answers webhooks, probes and scrapes at once: no session, no CSRF token, no redirect, no check of the Host.
 
-    A probe of Kubernetes and a scrape of Prometheus name the pod's address, which no ALLOWED_HOSTS can know.
+    A probe of Kubernetes and a scrape of Prometheus have the pod's address as Host, which ALLOWED_HOSTS cannot list.
     """
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:

@@ -10,7 +10,7 @@ from webhooks.inbox import database
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 
 stopping = threading.Event()
-"""Set once the process has been asked to stop."""
+"""Set when the process has been asked to stop."""
 
 _migrated = threading.Event()
 _NOT_MIGRATED = [f"the database {database.NOT_MIGRATED}"]

@@ -1,4 +1,4 @@
-"""What the receiver itself replies with, and the exception by which a request is refused."""
+"""The receiver's own replies, and the exception by which a request is refused."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -23,7 +23,7 @@ STOP_MARGIN_SECONDS = 5
 
 
 class DrainingServer(Server):  # type: ignore[misc, valid-type]  # Which class it is depends on the build of Python.
-    """After SIGTERM, serves for HOOKLINE_DRAIN_SECONDS more and is not ready, so that traffic is sent elsewhere first.
+    """After SIGTERM, serves for HOOKLINE_DRAIN_SECONDS more but is not ready, so that traffic goes elsewhere first.
 
     Granian by itself would close its listener at once and drop the connections that are kept alive.
     """
@@ -37,8 +37,8 @@ class DrainingServer(Server):  # type: ignore[misc, valid-type]  # Which class i
         self._signal_workers(DRAIN_SIGNAL)
         drain_seconds = settings.HOOKLINE_DRAIN_SECONDS
         _later(drain_seconds, super().signal_handler_interrupt)
-        # Longer than a stalled body takes to be refused, which is all that may hold up a stop. Granian's own time limit
-        # is not used: now and then it takes a process that has just ended for one that refuses to end, and logs that.
+        # Only a stalled body can delay the stop: SIGKILL comes after it was refused. Granian's own time limit is not
+        # used: now and then it logs that a process does not end, although that process has just ended.
         _later(
             drain_seconds + settings.HOOKLINE_BODY_SECONDS + STOP_MARGIN_SECONDS, self._signal_workers, signal.SIGKILL
         )
@@ -64,12 +64,12 @@ def serve(address: str) -> None:
         address=address,
         port=settings.HOOKLINE_PORT,
         interface=Interfaces.RSGI,
-        # Over HTTP/2, Granian fails HEAD, drops an early 413, and a stalled body outlasts the stop.
+        # Over HTTP/2, Granian fails HEAD, drops an early 413, and does not end a stalled body at a stop.
         http=HTTPModes.http1,
         websockets=False,
         backlog=MOST_CONNECTIONS,
         backpressure=MOST_CONNECTIONS,
-        # Granian's limit on headers counts from the last answer, so that it is the one on idle connections, too.
+        # Granian's limit on headers counts from the last answer, so it is also the limit for idle connections.
         http1_settings=HTTP1Settings(
             header_read_timeout=round(settings.HOOKLINE_KEEP_ALIVE_SECONDS * 1000), max_buffer_size=BUFFER_BYTES
         ),

@@ -1,4 +1,4 @@
-"""The receiver's paths. /webhooks/github is what a GitHub App's webhook URL ends in."""
+"""The receiver's paths. A GitHub App's webhook URL ends in /webhooks/github."""
 
 from django.urls import path
 from django.views.generic import RedirectView

@@ -21,7 +21,7 @@ DATABASE_AVAILABLE = Gauge("hookline_receiver_database_available", "Whether the 
 BROKER_AVAILABLE = Gauge("hookline_receiver_broker_available", "Whether the last try on the broker succeeded.")
 STOPPING = Gauge("hookline_receiver_stopping", "Whether this receiver has been asked to stop.")
 FRESH_SECONDS = 1.0
-"""For so long after a commit, the database counts as available without being asked."""
+"""So long after a commit, the database counts as available without a check."""
 CHECK_SECONDS = 0.5
 """How long a probe waits for the database, which may not answer at all."""
 
@@ -40,7 +40,7 @@ def rules() -> Rules:
 
 @cache
 def committer() -> Committer:
-    # SQLite allows one writer at a time, and writers wait better in this process's queue than in SQLite's.
+    # SQLite allows one writer at a time. With one thread, writers wait in this process's queue, which is fair.
     is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
     return Committer(threads=1 if is_sqlite else settings.HOOKLINE_RECEIVER_THREADS)
 
@@ -63,7 +63,7 @@ def webhook(request: HttpRequest, source: str) -> HttpResponse:
 
 
 def _reply(request: HttpRequest, source: str) -> Reply:
-    # The front has checked it too, to read no body in vain. But nothing makes whoever calls this view be the front.
+    # The front has checked this too, before it read the body. But this view may also be called without the front.
     check_head(request.method or "", source, request.headers, rules())
     return receive(source, request.headers, request.body, rules=rules(), committer=committer(), publisher=publisher())
 
@@ -77,7 +77,7 @@ def readyz(_request: HttpRequest) -> HttpResponse:
     """Answer 503 while stopping or not migrated. The body also reports database and broker; the status ignores them.
 
     Otherwise one short outage would take every receiver out of service, and GitHub would get the ingress's error
-    instead of our 503.
+    instead of the receiver's 503.
     """
     faults = readiness.faults(committer())
     _check_database()
@@ -108,7 +108,7 @@ def metrics(_request: HttpRequest) -> HttpResponse:
 
 
 def _check_database() -> None:
-    """Try to store as a delivery does, so that what is reported of the database is current."""
+    """Try to store a delivery, so that the report on the database is current."""
     if committer().is_available and committer().idle_seconds < FRESH_SECONDS:
         return
 

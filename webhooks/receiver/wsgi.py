@@ -1,4 +1,4 @@
-"""Calls a WSGI application (PEP 3333) with a request whose body is here, and returns its whole response."""
+"""Calls a WSGI application (PEP 3333) with a request whose body has been read, and returns its whole response."""
 
 import io
 import sys
@@ -13,7 +13,7 @@ Response = tuple[int, list[tuple[str, str]], bytes]
 
 
 def environ_of(scope: Scope, headers: Mapping[str, str], body: bytes) -> Environ:
-    """Return PEP 3333's environ for a request whose body is here."""
+    """Return PEP 3333's environ for a request whose body has been read."""
     host, _, port = scope.server.rpartition(":")
     environ: Environ = {
         "REQUEST_METHOD": scope.method,
@@ -33,7 +33,7 @@ def environ_of(scope: Scope, headers: Mapping[str, str], body: bytes) -> Environ
         "wsgi.run_once": False,
     }
     for name, value in headers.items():
-        # x_github_event would pass for X-GitHub-Event; and the body is no longer chunked.
+        # x_github_event would be taken for X-GitHub-Event. And the body is no longer chunked.
         if "_" in name or name == "transfer-encoding":
             continue
         key = name.upper().replace("-", "_")

@@ -1,1 +1,1 @@
-"""What a team's handlers declare, and which of them an event is for."""
+"""What a team's handlers declare, and which of them an event matches."""

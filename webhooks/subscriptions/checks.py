@@ -28,7 +28,7 @@ def check_subscriptions(app_configs: Any = None, **_options: Any) -> list[CheckM
 
 @register("webhooks")
 def check_apps(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
-    """Report the team's apps that have no handlers. It is no error: an app may serve another purpose."""
+    """Report the team's apps that have no handlers. This is no error: an app may have another purpose."""
     return [
         Info(
             f"HOOKLINE_APPS names {name}, which has no handlers.py: it brings no handler.",
@@ -151,10 +151,10 @@ _RULES: tuple[Callable[[Subscription], str | None], ...] = (
     _handler,
     _once_per_event,
 )
-"""Each returns what is wrong, or None. Its place gives its number, so a new rule goes to the end."""
+"""Each returns what is wrong, or None. A rule's number is its place here, so add a new rule at the end."""
 
 _LAZY = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-"""A call of such a function runs nothing of it: it returns an object that would."""
+"""A call of such a function runs none of its code: it only returns an object."""
 
 
 def _is_number(value: Any) -> bool:

@@ -1,7 +1,7 @@
-"""Keeps every declaration that `@on` has made in this process and its place, to report those that would never run.
+"""Keeps every declaration that `@on` has made in this process, with its place, to report those that would never run.
 
 A declared function is collected only if it has a name at the top level of an app's `handlers.py`. Without this record,
-others would be lost silently: a method, a function of another module, or the first of two functions of one name.
+other functions would be lost silently: a method, one in another module, or the first of two with the same name.
 """
 
 import sys
@@ -26,11 +26,11 @@ class Declared:
 
     @property
     def is_current(self) -> bool:
-        """Whether its module is still loaded as it was, and not reloaded since."""
+        """Tell whether its module has not been reloaded or removed since."""
         return getattr(sys.modules.get(self.module), "__spec__", None) is self.spec
 
     def is_in(self, package: str) -> bool:
-        """Tell whether the module is in this package and not one of its tests, which may declare anything."""
+        """Tell whether the module is in this package. Tests in it do not count: they may declare anything."""
         inside = f"{self.module}.".removeprefix(f"{package}.")
         is_test = any(part.startswith("test") or part == "conftest" for part in inside.split("."))
         return f"{self.module}.".startswith(f"{package}.") and not is_test

@@ -1,4 +1,4 @@
-"""What a handler is given, the event and its run, and the exceptions that it may raise. No I/O."""
+"""A handler's arguments, the event and the run, and the exceptions that it may raise. No I/O."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """What one delivery says, for one handler."""
+    """The content of one delivery, for one handler."""
 
     name: str
     """GitHub's name for the event, such as "pull_request"."""
@@ -29,9 +29,9 @@ class Event:
     """The login of whoever caused the event; empty where there is none."""
     received_at: datetime
     idempotency_key: str
-    """The same for every run of this handler for this delivery, and for no other: the key for its own effects.
+    """The same in every run of this handler for this delivery, and different for every other handler or delivery.
 
-    With `once_per_event` it is the same whichever hook the event came from.
+    With `once_per_event` it is also the same for every hook that sends the event.
     """
 
 
@@ -42,11 +42,11 @@ class Run:
     attempt: int
     """1 for the first run of the job."""
     stopping: Callable[[], bool]
-    """True once the worker has been asked to stop: a long handler may raise RetryLater and run again elsewhere."""
+    """Returns True when the worker is to stop: a long handler may raise RetryLater, to run again elsewhere."""
 
 
 class RetryLater(Exception):  # noqa: N818  Handlers read better without "Error".
-    """Raised by a handler: run this job again after a while. Costs no attempt, ten times at most."""
+    """Raised by a handler: run this job again later. The first ten times cost no attempt."""
 
     def __init__(self, reason: str = "", *, after: float | timedelta = 60.0) -> None:
         """`after` is in seconds, or a timedelta."""

@@ -1,4 +1,4 @@
-"""The subscriptions of this process: found once, when Django has loaded every app."""
+"""The subscriptions of this process. They are found once, when Django has loaded every app."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -14,11 +14,11 @@ _subscriptions = Subscriptions()
 _handlers: tuple[tuple[str, ModuleType], ...] = ()
 """Each installed app's label and its handlers module."""
 _imported: tuple[Declared, ...] = ()
-"""What was declared while these modules were imported: in them, or in modules that they import."""
+"""The declarations that were made while these modules were imported: in them, or in modules that they import."""
 
 
 def find_subscriptions() -> None:
-    """Import every installed app's `handlers.py`, and keep what is declared there."""
+    """Import every installed app's `handlers.py`, and keep the subscriptions that it declares."""
     global _subscriptions, _handlers, _imported  # noqa: PLW0603  Found once, for the whole process.
     before = len(declared_so_far())
     _handlers = tuple(
@@ -52,9 +52,9 @@ def apps_without_handlers() -> list[str]:
 
 
 def lost_declarations() -> list[Declared]:
-    """Return the declarations in installed apps, and in libraries that their handlers import, that were not collected.
+    """Return the declarations that were not collected, in installed apps and in libraries that their handlers import.
 
-    Those in apps that are not installed do not count: their `handlers.py` may be imported for something else.
+    Apps that are not installed do not count: their `handlers.py` may be imported for another purpose.
     """
     packages = [one.name for one in apps.get_app_configs()]
     libraries = {one.module for one in _imported if not one.module.endswith(".handlers")}

@@ -14,12 +14,12 @@ EVERY_EVENT = "*"
 
 
 def event_matches(name: str, action: str, *, events: frozenset[str], actions: frozenset[str] | None) -> bool:
-    """Tell whether an event's name and action are among those subscribed to; `actions` None takes every action."""
+    """Tell whether an event's name and action are subscribed to. With None for `actions`, every action is."""
     return (name in events or EVERY_EVENT in events) and (actions is None or action in actions)
 
 
 def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -> bool:
-    """Tell whether the payload meets every condition. A path that the payload does not have meets none."""
+    """Tell whether the payload meets every condition. If the payload lacks a path, that condition is not met."""
     return all(
         any(_equals(value, expected, in_any_case=is_in_any_case(path)) for value in values_at(payload, path.split(".")))
         for path, expected in where.items()
@@ -27,7 +27,7 @@ def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -
 
 
 def values_at(value: Any, path: list[str]) -> Iterator[Any]:
-    """Yield what stands at a path of keys. A list on the way stands for each of its elements."""
+    """Yield the values at a path of keys. If there is a list on the path, each of its elements is followed."""
     values = _elements((value,))
     for key in path:
         values = _elements(_members(values, key))
@@ -39,7 +39,7 @@ def _members(values: Iterable[Any], key: str) -> Iterator[Any]:
 
 
 def _elements(values: Iterable[Any]) -> Iterator[Any]:
-    """Yield the values, and the elements of lists in place of each list. Iterative: a sender may nest them deeply."""
+    """Yield the values; of a list, its elements instead. Without recursion, since a sender may nest lists deeply."""
     entered = [iter(values)]
     while entered:
         for value in entered[-1]:
@@ -61,5 +61,5 @@ def _equals(value: Any, expected: Expected, *, in_any_case: bool) -> bool:
             value, expected = value.lower(), expected.lower()
         # Compared as text first: as a glob, "dependabot[bot]" would mean "dependabot" and one of the letters b, o, t.
         return value == expected or fnmatchcase(value, expected)
-    # True is not 1 here: they are different values in JSON.
+    # True and 1 are equal in Python, but different values in JSON.
     return type(value) is type(expected) and bool(value == expected)

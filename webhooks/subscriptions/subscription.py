@@ -1,8 +1,8 @@
 """Subscriptions: handlers with their events, queue, limits and retries; how they are declared and found.
 
 `@on` only attaches its arguments to the function. `discover` collects the functions of every installed app's
-`handlers.py` into a `Subscriptions`. The system checks in `checks.py` report what is wrong with them, and what was
-declared but not collected.
+`handlers.py` into a `Subscriptions`. The system checks in `checks.py` report their faults, and declarations that were
+not collected.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 _DECLARATIONS = "_hookline_declarations"
 SOFT_LIMIT_SHARE = 0.9
-"""Where no soft limit is given, the handler has the last tenth of its time limit to clean up."""
+"""If no soft limit is given, the handler has the last tenth of its time limit to clean up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Declaration:
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """What a subscription gets for the arguments that its declaration leaves out."""
+    """The values for arguments that a declaration leaves out."""
 
     queue: str
     time_limit: float
@@ -104,11 +104,11 @@ def on(
     name: str | None = None,
     once_per_event: bool = False,
 ) -> Callable[[HandlerFunction], HandlerFunction]:
-    """Subscribe a function to GitHub events; `"*"` is every event. The function itself stays as it is.
+    """Subscribe a function to GitHub events; `"*"` is every event. The function itself is not changed.
 
     `where` maps dotted paths of the payload to a value, a glob or a list of them, all of which must match.
     `time_limit` and `soft_time_limit` are seconds; `backoff` is a Backoff, or its first wait in seconds.
-    `once_per_event` makes one job for an event that several hooks send, with whichever delivery came first.
+    `once_per_event` makes one job for an event that several hooks send; it belongs to the first delivery.
     """
 
     def declare(function: HandlerFunction) -> HandlerFunction:
@@ -134,7 +134,7 @@ def on(
 
 
 class Subscriptions:
-    """All subscriptions of this installation. It may hold two of one name, which a system check then reports."""
+    """All subscriptions of this installation. If two have the same name, a system check reports it."""
 
     def __init__(self, subscriptions: Iterable[Subscription] = ()) -> None:
         self.all: tuple[Subscription, ...] = tuple(subscriptions)
@@ -155,7 +155,7 @@ class Subscriptions:
 
 
 def _matches(subscription: Subscription, name: str, action: str, payload: Mapping[str, Any]) -> bool:
-    """Tell whether a subscription matches. One that raises gets no job; the delivery and other jobs are stored."""
+    """Tell whether a subscription matches. If that raises, it gets no job; the delivery and other jobs are stored."""
     try:
         return subscription.matches(name, action, payload)
     except Exception:
@@ -189,7 +189,7 @@ def held_declarations(modules: Modules) -> list[Declaration]:
 
 @dataclass(frozen=True, slots=True)
 class _Held:
-    """What a name in an app's handlers module holds, if it was declared."""
+    """A declared function, and its name in an app's handlers module."""
 
     label: str
     name: str
@@ -217,7 +217,7 @@ def _subscription(held: _Held, declaration: Declaration, defaults: Defaults) -> 
     time_limit = defaults.time_limit if declaration.time_limit is None else declaration.time_limit
     own_name = str(getattr(function, "__name__", ""))
     return Subscription(
-        # A lambda or a partial has no name of its own, and gets that of the module's variable.
+        # A lambda or a partial has no name of its own, and gets the name of the module's variable.
         name=declaration.name or f"{held.label}.{own_name if own_name.isidentifier() else held.name}",
         handler=function,
         events=declaration.events,

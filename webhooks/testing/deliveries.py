@@ -1,7 +1,7 @@
-"""Posts signed webhooks to the receiver in this process, and runs the jobs that they make. Needs Django and a database.
+"""Posts signed webhooks to the receiver in this process, and runs their jobs. Needs Django and a database.
 
-The delivery takes the receiver's own way, from the view to the rows of the inbox, and each job is claimed, run and
-recorded there. Left out are the threads, the broker and the worker's processes: no time limit is kept.
+The receiver's own code handles the delivery, from the view to the rows of the inbox, and each job is claimed, run and
+recorded there. There are no threads, no broker and no worker processes, so no time limit is enforced.
 """
 
 import json
@@ -54,7 +54,7 @@ def deliver(
 
 
 def _run(job_id: int, handler: str) -> Outcome | None:
-    """Claim a job, run its handler and record the outcome; None if the job is not to be run now."""
+    """Claim a job, run its handler and record the outcome; None if the job cannot be claimed."""
     subscription = _subscription(handler)
     job = transitions.claim(job_id, worker="webhooks.testing", pid=os.getpid(), lease_seconds=LEASE_SECONDS)
     if job is None:
@@ -87,7 +87,7 @@ def receiver_in_this_thread() -> Iterator[None]:
 
 
 class _Committer:
-    """Runs the receiver's transaction at once, where the receiver's own has threads."""
+    """Runs the receiver's transaction at once, in the caller's thread."""
 
     def run(self, work: Callable[[], T], *, stored_bytes: int = 0) -> T:
         return work()

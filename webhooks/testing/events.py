@@ -1,4 +1,4 @@
-"""Events for tests: a sample's payload with other values, and around it what a delivery would bring."""
+"""Events for tests: a sample's payload with changed values, and the values that a delivery adds."""
 
 import uuid
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ SOURCE = "github"
 
 
 def event(name: str, /, *, payload: Mapping[str, Any] | None = None, **overrides: Any) -> Event:
-    """Return an event as a handler is given it: the sample of this name, with other values.
+    """Return an event as a handler gets it: the sample of this name, with changed values.
 
     An override is a member of the payload, such as `action="opened"`. An object is merged into the sample's, and a
-    dotted name reaches into it: `**{"pull_request.user.login": "ana"}`. All else, lists too, replaces what was there.
-    `payload` takes the place of the sample; events without a sample need one. For another value of the event itself,
-    such as its `source`, use `dataclasses.replace`.
+    dotted name changes one value inside it: `**{"pull_request.user.login": "ana"}`. Every other value, also a list,
+    replaces the sample's. `payload` is used instead of the sample; events without a sample need one. To change a value
+    of the event itself, such as its `source`, use `dataclasses.replace`.
     """
     content = payload_of(name, payload, overrides)
     said = summarise(content)
@@ -40,7 +40,7 @@ def event(name: str, /, *, payload: Mapping[str, Any] | None = None, **overrides
 
 
 def payload_of(name: str, payload: Mapping[str, Any] | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the payload, or the sample where none is given, with the overrides. LookupError if there is no sample."""
+    """Return the payload, or the sample if none is given, with the overrides. LookupError if there is no sample."""
     content = samples.load(name) if payload is None else dict(payload)
     for path, value in overrides.items():
         content = _merged(content, _nested(path, value))

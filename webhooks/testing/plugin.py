@@ -21,7 +21,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if "HOOKLINE_DATA_DIR" not in os.environ:
         os.environ["HOOKLINE_DATA_DIR"] = directory = tempfile.mkdtemp(prefix="hookline-tests-")
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
-    # pytest-django sets Django up only if it was told of the settings before it read any conftest.py.
+    # pytest-django sets Django up only if it knows the settings before it reads any conftest.py.
     import django
 
     django.setup()
@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def deliver(transactional_db: None) -> Iterator[Callable[..., dict[str, Outcome]]]:
     """Post a signed webhook to the receiver and run its jobs: `deliver("push", ref="refs/heads/main")`.
 
-    The database is a test's own. A handler may use transactions as it does in a worker, so it is emptied after each.
+    The database is for tests only, and is emptied after each test: a handler may commit, as it does in a worker.
     """
     from webhooks.testing import deliveries
 

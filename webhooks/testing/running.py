@@ -15,10 +15,10 @@ DEFAULTS = Defaults(queue="default", time_limit=60.0, max_attempts=5)
 def run_handler(
     handler: Callable[..., Any], event: Event, /, *, attempt: int = 1, stopping: Callable[[], bool] = lambda: False
 ) -> Outcome:
-    """Run the handler with the event; return how it ended: `kind`, `message`, `traceback`, `after_seconds`.
+    """Run the handler with the event; return the outcome: `kind`, `message`, `traceback`, `after_seconds`.
 
-    `kind` is "succeeded", "retry_later", "gave_up", "failed" or "soft_limit" (the handler let SoftTimeLimitExceeded
-    pass; no clock runs here). Raises ValueError if the handler is not subscribed to this event.
+    `kind` is "succeeded", "retry_later", "gave_up", "failed" or "soft_limit" (only if the handler itself raises
+    SoftTimeLimitExceeded: no limit is enforced here). Raises ValueError if the handler is not subscribed to this event.
     """
     for subscription in _subscriptions_of(handler):
         if subscription.matches(event.name, event.action, event.payload):
@@ -30,15 +30,15 @@ def run_handler(
 
 
 def is_subscribed(handler: Callable[..., Any], event: Event, /) -> bool:
-    """Tell whether a delivery of this event would have the handler run."""
+    """Tell whether a delivery of this event would make a job for the handler."""
     return any(one.matches(event.name, event.action, event.payload) for one in _subscriptions_of(handler))
 
 
 def ended(subscription: Subscription, event: Callable[[], Event], run: Run) -> Outcome:
-    """Make the event, call the handler with it and return how it ended."""
+    """Make the event, call the handler with it and return the outcome."""
     try:
         return call(subscription, event(), run)
-    except (Exception, SystemExit) as error:  # Ctrl-C, and pytest's own, are the test's.
+    except (Exception, SystemExit) as error:  # Not Ctrl-C or pytest's own exceptions.
         return outcome_of(subscription, error)
 
 

@@ -1,4 +1,4 @@
-"""`manage.py inbox`: what is in the inbox, in numbers, as text for a person or as JSON for a script."""
+"""`manage.py inbox`: the inbox in numbers, as text for a person or as JSON for a script."""
 
 import json
 from argparse import RawDescriptionHelpFormatter
@@ -26,7 +26,7 @@ The JSON form is one object:
                              jobs died (null if none is dead)
   dead                       the newest 20 dead jobs: job, handler, delivery (its GUID), attempts, error, finished_at
 
-A job waits if it is queued, or retrying and due. Its age is from when it was due, by the database's clock.
+A job waits if it is queued, or retrying and due. Its age counts from when it was due, by the database's clock.
 Every job is counted, which takes PostgreSQL about two seconds at ten million.
 Exit status: 0, or 1 if the database does not answer or is not migrated."""
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         parser.add_argument("--format", choices=["text", "json"], default="text", help="Default text.")
 
     def handle(self, *, format: str, **options: Any) -> None:
-        # The programs may run with other apps than this command was told of.
+        # The programs may run with other HOOKLINE_APPS than this command.
         summary = on_migrated_database(summarise, app="webhooks")
         if format == "json":
             self.stdout.write(json.dumps(as_json(summary), indent=2))
@@ -156,5 +156,5 @@ def _shortened(text: str, width: int) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return the text without what would move a terminal's cursor: an error may hold anything."""
+    """Return the text without characters that control a terminal: an error may hold any text."""
     return "".join(character if character.isprintable() else "·" for character in text)

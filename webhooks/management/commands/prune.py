@@ -1,4 +1,4 @@
-"""`manage.py prune`: removes now what the relay would remove in small steps. Stops between two batches."""
+"""`manage.py prune`: removes old rows now; the relay does the same in small steps. Stops between two batches."""
 
 import signal
 import sys
@@ -20,7 +20,7 @@ from webhooks.management.migrated import on_migrated_database
 class Command(BaseCommand):
     help = (
         "Remove payloads, and deliveries with their jobs and attempts, that are older than the settings keep them. "
-        "The relay does so by itself, every hour; this may run beside it, and beside everything else."
+        "The relay does so by itself, every hour. This command may run while all programs run."
     )
     requires_system_checks = ()
 
@@ -44,7 +44,7 @@ class Command(BaseCommand):
 
 
 def _prune(limits: Limits, stop: Event, *, is_dry_run: bool) -> tuple[Pruned, Error | None]:
-    """Prune until the end, a signal or a failure; return what was removed until then, and the failure."""
+    """Prune until the end, a signal or a failure; return what was removed, and the failure if there was one."""
     pruned = Pruned()
     with tqdm(unit="", leave=False, disable=not sys.stderr.isatty()) as bar:
         try:

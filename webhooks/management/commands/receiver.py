@@ -15,7 +15,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            # Granian would end in a panic. It shares its port with others of its kind.
+            # Without this check Granian would end in a panic. Several Granian processes may share a port.
             address = address_of(settings.HOOKLINE_HOST)
             try_port(address, settings.HOOKLINE_PORT, is_shared=True)
         except OSError as error:

@@ -1,6 +1,6 @@
-"""`manage.py relay`: puts on the broker what is due in the inbox. Stops on SIGTERM within a second.
+"""`manage.py relay`: puts jobs that are due in the inbox on the broker. Stops on SIGTERM within a second.
 
-Its probes and metrics are served on a thread: a database that does not answer may hold up its loop.
+Its probes and metrics are served on a thread: a database that does not answer may block its loop.
 """
 
 import logging
@@ -44,10 +44,10 @@ class Command(BaseCommand):
 def stop_at_signal(stop: threading.Event) -> None:
     """Set `stop` at the first SIGTERM or SIGINT, and exit with 0 after STOP_SECONDS, whatever the main thread does.
 
-    The main thread may be waiting for a database or a broker that does not answer, or hold a lock that the stop would
-    need, such as that of `stop` itself. So a second thread waits on a pipe into which the interpreter writes the number
-    of each signal: that takes no lock, and happens even while the main thread waits in C code. The relay may exit at
-    any moment without losing anything.
+    The main thread may be waiting for a database or a broker that does not answer, or hold a lock that the stop needs,
+    such as the lock of `stop` itself. So a second thread waits on a pipe, into which the interpreter writes the number
+    of each signal: without a lock, and even while the main thread waits in C code. The relay may exit at any moment and
+    loses nothing.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)

@@ -21,7 +21,7 @@ from webhooks.listening import url_of
 
 ALL = "all"
 MANY = 20
-"""From more than this, a progress bar is worth its line."""
+"""With more deliveries than this, there is a progress bar."""
 
 
 class Command(BaseCommand):
@@ -107,7 +107,7 @@ def _url(given: str | None, source: str) -> str:
 
 
 def _receiver() -> str:
-    """Return the address of this machine's receiver: what HOOKLINE_PORT says, else what `make run` has noted."""
+    """Return the address of this machine's receiver: by HOOKLINE_PORT, or the one that `make run` has noted."""
     run = local_run.noted(settings.HOOKLINE_DATA_DIR)
     if run and not settings.HOOKLINE_PORT_IS_GIVEN and local_run.is_running(settings.HOOKLINE_DATA_DIR):
         return run.receiver
@@ -118,7 +118,7 @@ def _stale_note() -> str:
     run = local_run.noted(settings.HOOKLINE_DATA_DIR)
     if run is None or local_run.is_running(settings.HOOKLINE_DATA_DIR):
         return ""
-    return f" The last `make run` on {settings.HOOKLINE_DATA_DIR}, at {run.receiver}, was killed and runs no more."
+    return f" The last `make run` on {settings.HOOKLINE_DATA_DIR}, at {run.receiver}, was killed and no longer runs."
 
 
 def _secret(source: str) -> str:
