@@ -508,11 +508,7 @@ def test_what_is_declared_later_counts_if_it_is_the_apps_and_no_tests(
 
 
 def test_an_unknown_event_alone_does_not_stop_the_start(tmp_path: Path) -> None:
-    app = tmp_path / "typing_bot"
-    app.mkdir()
-    (app / "__init__.py").touch()
-    (app / "handlers.py").write_text("from webhooks import on\n\n@on('pull_requests')\ndef misspelt(event): ...\n")
-    done = manage("check", HOOKLINE_APPS="typing_bot", PYTHONPATH=tmp_path, HOOKLINE_DATA_DIR=tmp_path / "data")
+    done = manage("check", HOOKLINE_APPS="typing_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "GitHub documents no event named 'pull_requests'." in done.stderr
 
