@@ -339,15 +339,7 @@ class TestProcess:
 
 
 def insert_waiting_job(stack: Stack) -> None:
-    stack.manage(
-        "shell", "-v0", "-c",
-        "import uuid; from webhooks import models; from webhooks.inbox.store import NewDelivery, store;"
-        "from webhooks.subscriptions.installed import installed_subscriptions as s;"
-        "store(NewDelivery(source='github', hook_id=1, guid=uuid.uuid4(), event='ping', action='',"
-        "repository='', installation_id=None, sender='', secret_fingerprint='', headers={}, body=b'{}',"
-        "subscriptions=[s().get('trial.work')]));"
-        "models.Job.objects.update(publish_at='2020-01-01T00:00:00Z')",
-    )  # fmt: skip
+    stack.run_module("tests.support.programs.insert_waiting_job")
 
 
 def test_a_full_disk_under_the_embedded_broker_is_a_broker_that_fails(monkeypatch: pytest.MonkeyPatch) -> None:

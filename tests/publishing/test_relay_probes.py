@@ -213,16 +213,6 @@ def silent_broker(scheme: str) -> Iterator[str]:
 
 
 DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
-IN_THE_INBOX = """
-from django.db.models.functions import Now
-from datetime import timedelta
-from tests.support.inbox_rows import make_job
-ago = Now() - timedelta(hours=1)
-for number in range(2):
-    make_job("queued", handler="trial.work", queue="trial", publish_at=ago, due_at=ago)
-make_job("queued", handler="trial.work", queue="left", publish_at=ago, due_at=ago)
-make_job("running", handler="trial.work", queue="trial", attempt=1, lease_until=ago)
-"""
 
 
 @pytest.mark.parametrize("database", DATABASES)
@@ -235,7 +225,7 @@ def test_while_the_broker_is_away_the_queues_are_told_leases_end_and_the_alert_i
         running_stack(tmp_path, database=database, broker="filesystem") as stack,
     ):
         stack.manage("migrate", "-v0")
-        stack.manage("shell", "-v0", "-c", IN_THE_INBOX)
+        stack.run_module("tests.support.programs.insert_due_jobs")
         probes = Probed(free_port())
         stack.start("relay", HOOKLINE_PROBE_PORT=str(probes.port), BROKER_URL=url)
         wait_until(lambda: probes.status("/startupz") == 200, what="the relay has started")

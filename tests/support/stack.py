@@ -61,9 +61,11 @@ class Stack:
 
     def manage(self, *arguments: str) -> str:
         """Run a command to its end and return what it printed."""
-        done = subprocess.run(self._command(*arguments), env=self.settings(), cwd=ROOT, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        return self._output_of(self._command(*arguments))
+
+    def run_module(self, module: str, *arguments: str) -> str:
+        """Run a module of ours to its end and return what it printed."""
+        return self._output_of([sys.executable, "-m", module, *arguments])
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[bytes]":
         """Start a long-running command; its output goes to a file of its own in the directory."""
@@ -160,6 +162,11 @@ class Stack:
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "manage.py", *arguments]
+
+    def _output_of(self, command: list[str]) -> str:
+        done = subprocess.run(command, env=self.settings(), cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
 
 @contextlib.contextmanager

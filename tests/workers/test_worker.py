@@ -180,12 +180,7 @@ def test_children_that_are_killed_all_at_once_cost_their_jobs_no_attempt(tmp_pat
 def test_a_message_too_many_is_dropped_quietly(stack: Stack) -> None:
     job = job_after(stack, "work")
     ((job_id,),) = stack.rows("SELECT max(id) FROM webhooks_job")
-    stack.manage(
-        "shell", "-v0", "-c",
-        "from webhooks.publishing.broker import Broker; from webhooks.inbox.store import JobToPublish;"
-        "from webhooks.subscriptions.installed import installed_subscriptions as s;"
-        f"Broker().publish(JobToPublish({job_id}, 'trial.work', 'trial'), s().get('trial.work'))",
-    )  # fmt: skip
+    stack.run_module("tests.support.programs.publish_job", str(job_id))
     assert job_after(stack, "work")["state"] == job["state"] == "succeeded"
     assert stack.rows(f"SELECT count(*) FROM webhooks_attempt WHERE job_id = {job_id}") == [(1,)]
 

@@ -1,7 +1,4 @@
-"""Prints what the check of subscriptions says after one more module was imported, and imported again if asked.
-
-python -m tests.support.programs.check_after_import MODULE [again]
-"""
+"""Prints what the check of subscriptions says once the named module is imported; with "again", imported twice."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""Ends the processes of a run that has started none, and fails if their parent's children are looked for."""
+"""Ends the processes of a run that has started none, and fails if it looks for the children of any process."""
 
 from workers.processes import descendants
 

@@ -1,7 +1,4 @@
-"""Waits until its input ends, then prints the secrets of a data directory as JSON.
-
-python -m tests.support.programs.print_secrets DIRECTORY
-"""
+"""Waits until its input ends, then prints as JSON the secrets of the data directory that the argument names."""
 
 import json
 import sys

@@ -1,0 +1,20 @@
+"""Publishes a message for the job whose id is the argument, whatever its state. The job is one of the trial app."""
+
+import sys
+
+import django
+
+
+def main(job_id: int) -> None:
+    from webhooks.inbox.store import JobToPublish
+    from webhooks.publishing.broker import Broker
+    from webhooks.subscriptions.installed import installed_subscriptions
+
+    subscription = installed_subscriptions().get("trial.work")
+    assert subscription is not None
+    Broker().publish(JobToPublish(job_id, "trial.work", "trial"), subscription)
+
+
+if __name__ == "__main__":
+    django.setup()
+    main(int(sys.argv[1]))
