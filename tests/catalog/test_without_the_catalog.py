@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import ROOT, Done, manage, run_module
-
-OUTSIDE = ROOT / "tests" / "apps" / "outside"
+from tests.support.processes import OUTSIDE, ROOT, Done, manage, run_module
 
 
 @pytest.fixture

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from deploy.leftovers import remove_leftovers
-from tests.support.processes import ROOT, Done, environment, free_port, manage, run_module, wait_until
+from tests.support.processes import OUTSIDE, ROOT, Done, environment, free_port, manage, run_module, wait_until
 from tests.support.terminal import CTRL_C, Terminal, on_terminal
 
-OUTSIDE = ROOT / "tests" / "apps" / "outside"
 MAKEFILE = """
 run:
 \t@"$(PYTHON)" {quickstart}

@@ -8,10 +8,9 @@ import pytest
 from project.roles import ROLES, USED
 from tests.project.test_environment import PRODUCTION
 from tests.project.test_variables import environment, loaded, refused
-from tests.support.processes import ROOT, manage, wait_until
+from tests.support.processes import OUTSIDE, manage, wait_until
 from tests.support.stack import running_stack
 
-OUTSIDE = ROOT / "tests" / "apps" / "outside"
 GUARDED = {
     "BROKER_URL": "amqp://hookline:the-password-of-the-broker@127.0.0.1:1//",
     "DATABASE_URL": "postgres://hookline:the-password-of-the-database@127.0.0.1:1/hookline",

@@ -10,13 +10,12 @@ import pytest
 from django.core.checks import Error, Warning
 from django.utils.functional import SimpleLazyObject
 
-from tests.support.processes import ROOT, manage, run_module
+from tests.support.processes import OUTSIDE, manage, run_module
 from webhooks.subscriptions.checks import check_subscriptions, judge
 from webhooks.subscriptions.event import Event, Run
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Backoff, Defaults, Subscription, Subscriptions, discover, on
 
-OUTSIDE = ROOT / "tests" / "apps" / "outside"
 DEFAULTS = Defaults(queue="default", time_limit=60.0, max_attempts=5)
 
 

@@ -15,6 +15,8 @@ from typing import TypeVar
 from tests.support import services
 
 ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = ROOT / "tests" / "apps" / "outside"
+"""Apps as a team has them: not in this checkout's own packages, found by PYTHONPATH."""
 Result = TypeVar("Result")
 
 _SETTINGS = (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from tests.support.processes import ROOT, wait_until
+from tests.support.processes import OUTSIDE, wait_until
 from tests.support.stack import Stack, running_stack
 from webhooks.inbox import transitions
 from webhooks.models import Job, Source
@@ -17,7 +17,6 @@ from webhooks.states import JobState
 from workers import memory
 from workers.processes.immortal import can_be_immortal
 
-OUTSIDE = ROOT / "tests" / "apps" / "outside"
 JOBS_OF_A_CHILD = 2
 
 pytestmark = pytest.mark.postgres

@@ -10,11 +10,9 @@ import pytest
 from billiard import pool
 from django.conf import settings
 
-from tests.support.processes import ROOT, wait_until
+from tests.support.processes import OUTSIDE, wait_until
 from tests.support.stack import Stack, running_stack
 from workers.processes import recycling
-
-OUTSIDE = ROOT / "tests" / "apps" / "outside"
 
 
 @pytest.fixture(scope="module")
