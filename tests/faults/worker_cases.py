@@ -8,7 +8,7 @@ from tests.faults.account import Account
 from tests.faults.fleet import CHILDREN
 from tests.faults.process_tree import signal_all
 from tests.faults.scene import Case, NotRunError, Scene
-from tests.support.processes import wait_until
+from tests.support.processes import ROOT, wait_until
 
 ROUNDS = 5
 """The load's max_attempts: were a killed child the job's own fault, so many rounds would make it dead."""
@@ -69,7 +69,10 @@ def run_with_a_wrong_clock(scene: Scene) -> None:
         raise NotRunError("install faketime")
     worker = scene.fleet.workers[1]
     worker.environment.update(
-        LD_PRELOAD=str(library), FAKETIME="+1h", FAKETIME_DONT_FAKE_MONOTONIC="1", DONT_FAKE_MONOTONIC="1"
+        LD_PRELOAD=str(library),
+        FAKETIME="+1h",
+        FAKETIME_DONT_FAKE_MONOTONIC="1",
+        PYTHONPATH=str(ROOT / "tests" / "faults" / "wrong_clock"),
     )
     scene.fleet.kill(worker)
     before = worker.pid
