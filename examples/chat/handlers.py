@@ -1,8 +1,8 @@
-"""Tells a chat of new issues, over its HTTP API.
+"""Posts new issues to a chat, over its HTTP API.
 
-busy (429, 5xx)     RetryLater, when the API says, or in a minute: costs no attempt, ten times at most
-gone (404, 410)     GiveUp: no retry mends it, and the job is dead at once
-all else            raises: an attempt, tried again with growing waits, and dead after `max_attempts`
+busy (429, 5xx)     RetryLater, after the time that the API gives, or a minute: costs no attempt, ten times at most
+gone (404, 410)     GiveUp: no retry can succeed, and the job is dead at once
+all else            raises: an attempt, tried again after growing waits, and dead after `max_attempts`
 """
 
 import os
@@ -20,7 +20,7 @@ http = urllib3.PoolManager(timeout=10, retries=False)
 def tell(event: Event) -> str:
     issue = event.payload["issue"]
     message = {"text": f"{event.repository}#{issue['number']}: {issue['title']}"}
-    # The key lets the API know a message that an earlier run has sent.
+    # By the key, the API recognises a message that an earlier run has sent.
     answer = http.request("POST", URL, json=message, headers={"Idempotency-Key": event.idempotency_key})
     if answer.status == 429 or answer.status >= 500:
         raise RetryLater(f"the chat answered {answer.status}", after=seconds(answer.headers.get("Retry-After", "")))

@@ -1,8 +1,8 @@
 """Comments on a new pull request, once.
 
 A handler may run again for the same delivery: its worker may die after the comment is made and before that is recorded.
-GitHub's API takes no key of ours that would make a second comment harmless, so the key goes into the comment, where the
-page does not show it, and a later run finds it there.
+GitHub's API accepts no idempotency key. So the key is put into the comment, where the page does not show it, and a
+later run finds it there.
 """
 
 import os
@@ -29,7 +29,7 @@ def greet(event: Event) -> str:
 
 
 def call(method: str, url: str, content: dict[str, str] | None = None) -> list[dict[str, str]]:
-    """Return GitHub's answer. What raises here is tried again, with growing waits."""
+    """Return GitHub's answer. If this raises, the job is tried again, after growing waits."""
     headers = {"Accept": "application/vnd.github+json", "Authorization": f"Bearer {TOKEN}"}
     answer = http.request(method, url, headers=headers, json=content)
     if answer.status >= 400:

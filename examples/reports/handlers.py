@@ -1,8 +1,8 @@
 """Writes a report of many pages, slowly.
 
-It has a queue of its own: `manage.py worker --queues slow` runs these jobs alone, so that quick ones never wait behind
-them. When its worker is to stop (a deployment, a node that is drained), it hands the job back, which costs no attempt,
-and another worker begins it again. A longer job would keep what is done, and go on from there.
+It has a queue of its own: `manage.py worker --queues slow` runs only these jobs, so that quick ones never wait for
+them. When its worker is to stop (a deployment, a node that is drained), the handler hands the job back, which costs no
+attempt, and another worker starts it again. A longer job would store its progress, and continue from there.
 """
 
 import time
@@ -23,4 +23,4 @@ def write_report(event: Event, run: Run) -> str:
 
 
 def write_page() -> None:
-    time.sleep(PAGE_SECONDS)  # What takes long stands here.
+    time.sleep(PAGE_SECONDS)  # The slow work goes here.
