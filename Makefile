@@ -1,18 +1,18 @@
-# `make run` needs make and Python 3.11 or newer, and nothing else. `make` alone says what there is.
+# `make run` needs only make and Python 3.11 or newer. `make` without a target lists the commands.
 
 PYTHON ?=
 export PYTHON
 
-# Another one beside it: make test VENV=.venv-3.13 PYTHON=python3.13
+# To use a second environment: make test VENV=.venv-3.13 PYTHON=python3.13
 VENV := .venv
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
 
-# The suite's second run, on PostgreSQL, is of the tests marked `both_databases`.
+# In a second run on PostgreSQL, the suite repeats the tests marked `both_databases`.
 HOOKLINE_TEST_POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/postgres
 export HOOKLINE_TEST_POSTGRES_URL
 
-# Who gets in, what matches and how a job's state changes: every branch of these is tested.
+# Signatures, matching, and how a job's state changes: every branch of these modules is tested.
 WHOLLY_COVERED := webhooks/github/signature.py,webhooks/subscriptions/matching.py,webhooks/inbox/outcomes.py,webhooks/inbox/transitions.py
 
 # Which sample `make send` sends, and further options of `manage.py send_webhook`.
@@ -26,7 +26,7 @@ DIR ?=
 .DEFAULT_GOAL := help
 .PHONY: help run app app-test send inbox test runtime-test faults drain fuzz lint format types contracts check lock clean
 
-help: ## Say what there is
+help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
 run: $(RUN) ## Start everything on the embedded default, send samples, say where to look; APPS=acme is yours
@@ -52,7 +52,7 @@ ON_POSTGRES := HOOKLINE_TEST_DATABASE_URL="$$HOOKLINE_TEST_POSTGRES_URL"
 HAS_POSTGRES := $(VENV)/bin/python -m tests.support.services postgres || [ "$$HOOKLINE_REQUIRE_SERVICES" = 1 ]
 NO_POSTGRES := echo "not run for want of a service: postgres (the tests marked both_databases, a second time)"
 
-test: $(DEV) ## Run the suite; ARGS="-k signature" runs a part, WHOLE=1 what is slow too, with coverage
+test: $(DEV) ## Run the suite; ARGS="-k signature" runs a part, WHOLE=1 the slow tests too, with coverage
 ifneq ($(strip $(ARGS)),)
 	@$(VENV)/bin/python -m pytest $(ARGS)
 else ifneq ($(WHOLE),1)
@@ -75,8 +75,8 @@ else
 		|| { echo "Every branch of $(WHOLLY_COVERED) must be covered."; exit 1; }
 endif
 
-# An environment of requirements.lock alone, made from scratch: nothing may be there only because the tests need it. Python
-# 3.11's venv brings setuptools, later ones do not. No time zones but the locked ones: a small image has none of its own.
+# A new environment with only requirements.lock: no package that only the tests need. setuptools is removed, since only
+# Python 3.11's venv installs it. Time zones come only from the locked package: a small image has no others.
 RUNTIME := .venv-runtime
 runtime-test: $(RUNTIME)/.installed ## Import everything and drive every role without the tests' packages, about 3 minutes
 	@PYTHONTZPATH= $(RUNTIME)/bin/python -m tests.runtime
@@ -87,24 +87,25 @@ $(RUNTIME)/.installed: requirements.lock
 	@$(RUNTIME)/bin/python -m pip uninstall --quiet --quiet --yes setuptools
 	@touch $@
 
-# Servers of its own, on free ports; at 100 deliveries a second, or half of what this machine carries if that is less.
+# It starts its own servers, on free ports. The load is 100 deliveries a second, or half of this machine's maximum if
+# that is less.
 faults: $(DEV) ## Kill, stop, freeze, empty and fill everything under load; ARGS="10 14 --broker redis" runs a part
 	@$(VENV)/bin/python -m tests.faults $(ARGS)
 
-# Servers of its own too. With ARGS=--containers the image that `make image` made, and the tests' servers.
+# It starts its own servers, too. With ARGS=--containers it uses the image of `make image`, and the tests' servers.
 drain: $(DEV) ## Stop workers as Kubernetes does while they work; ARGS="storm --broker redis --workers 10" runs a part
 	@HOOKLINE_TEST_IMAGE=$(IMAGE) $(VENV)/bin/python -m tests.drain $(ARGS)
 
-fuzz: $(DEV) ## Send the receiver 100,000 inputs that nobody should send; ARGS="--seed 7 --count 5000"
+fuzz: $(DEV) ## Send the receiver 100,000 invalid inputs; ARGS="--seed 7 --count 5000"
 	@$(VENV)/bin/python -m tests.fuzz $(ARGS)
 
 # Neither belongs to `make test`: a fresh machine has no podman, and building takes minutes.
 IMAGE ?= localhost/hookline:latest
 .PHONY: image image-test
-image: ## Build the container image, IMAGE=name; BASE_IMAGE=name is what to build it on
+image: ## Build the container image, IMAGE=name; BASE_IMAGE=name of its base image
 	@deploy/image/build.sh $(IMAGE)
 
-image-test: image $(DEV) ## Run the image's roles in containers, and stop the worker's pod in mid-work
+image-test: image $(DEV) ## Run the image's roles in containers, and stop the worker's pod while it works
 	@HOOKLINE_TEST_IMAGE=$(IMAGE) $(VENV)/bin/python -m pytest -s tests/deployment/test_image.py tests/deployment/test_pods.py $(ARGS)
 
 lint: $(DEV) ## Check style and formatting with ruff
@@ -118,7 +119,7 @@ format: $(DEV) ## Format the code and fix what ruff can
 types: $(DEV) ## Check types with mypy
 	@$(VENV)/bin/mypy
 
-contracts: $(DEV) ## Check the import arrows
+contracts: $(DEV) ## Check which packages import which
 	@$(VENV)/bin/lint-imports
 
 check: lint types contracts ## Lint, types and contracts
@@ -130,7 +131,7 @@ lock: $(DEV) ## Compile the lock files from requirements.in and requirements-dev
 UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-annotate
 
-clean: ## Remove the environments and what tools left; never the data directory
+clean: ## Remove the environments and the tools' files; never the data directory
 	@rm -rf $(VENV) .venv-* .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -140,7 +141,7 @@ $(RUN): requirements.lock
 	@deploy/install.sh requirements.lock $(VENV)
 	@touch $@
 
-# The tests' lock file holds the other one's packages too.
+# The tests' lock file includes the packages of requirements.lock.
 $(DEV): requirements-dev.lock requirements.lock
 	@deploy/install.sh requirements-dev.lock $(VENV)
 	@touch $(RUN) $@

@@ -50,7 +50,7 @@ def _set_up() -> None:
             raise
         place = traceback.extract_tb(error.__traceback__)[-1]
         file, line, said = place.filename, place.lineno, str(error)
-        if isinstance(error, SyntaxError):  # Raised by the importer: where it is stands in the error itself.
+        if isinstance(error, SyntaxError):  # Raised by the importer: the error itself has the place.
             file, line, said = error.filename or file, error.lineno, error.msg
         sys.exit(
             f"hookline: HOOKLINE_APPS: importing the apps fails with {type(error).__name__}: {said}"

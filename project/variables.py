@@ -15,7 +15,7 @@ from environs import Env
 from webhooks.source_secrets import listed_name
 
 LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TRUSTED_ORIGINS")
-"""Lists: their items may stand on lines of their own."""
+"""Lists: their items may be on lines of their own."""
 SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
 """Quotes around these are refused, not removed: they may belong to the secret, and a wrong one verifies no delivery."""
 MAY_BE_EMPTY = ("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS")
@@ -124,7 +124,7 @@ def _refuse_invisible_characters(value: str) -> None:
         if kind == "Cc" and character not in _LINE_ENDS:
             raise UnreadableValueError("holds control characters, as a file in UTF-16 does; write it as plain text.")
         if kind == "Cf":
-            raise UnreadableValueError(f"holds an invisible character (U+{ord(character):04X}); type it anew.")
+            raise UnreadableValueError(f"holds an invisible character (U+{ord(character):04X}); type it again.")
 
 
 def is_quoted(value: str) -> bool:

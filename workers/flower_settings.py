@@ -1,7 +1,7 @@
 """Flower's options, in one place. Flower itself reads this file (`--conf`), and only the names that it knows.
 
 A file rather than flags or `FLOWER_BASIC_AUTH`: every user of the machine can read a process's arguments, and the
-variable is split at commas, which a password may hold. What stands here also wins over any `FLOWER_…` variable.
+variable is split at commas, which a password may hold. The values here also win over any `FLOWER_…` variable.
 """
 
 from django.conf import settings

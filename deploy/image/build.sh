@@ -26,18 +26,18 @@ if [ -z "$base" ]; then
     fi
 fi
 
-lent=$(mktemp -d)
-trap 'rm -rf "$lent"' EXIT
+mounted=$(mktemp -d)
+trap 'rm -rf "$mounted"' EXIT
 trap 'exit 1' HUP INT TERM
-: >"$lent/ca.pem"
-echo "[global]" >"$lent/pip.conf"
+: >"$mounted/ca.pem"
+echo "[global]" >"$mounted/pip.conf"
 # A line is global.index-url='…', install.index-url='…' or :env:.index-url='…'; a later section overrides an earlier one.
 configured=$({ .venv/bin/python -m pip config list || python3 -m pip config list || true; } 2>/dev/null)
 for section in global install :env:; do echo "$configured" | sed -n "s/^$section\.\([a-z-]*\)='\(.*\)'\$/\1 \2/p"; done |
     while read -r option value; do
         case $option in
         cert)
-            cp "$value" "$lent/ca.pem"
+            cp "$value" "$mounted/ca.pem"
             value=/run/pip-ca.pem
             ;;
         index-url | extra-index-url | trusted-host | proxy | default-timeout) ;;
@@ -45,16 +45,16 @@ for section in global install :env:; do echo "$configured" | sed -n "s/^$section
         esac
         # The build cannot read files of this machine.
         case $value in file:*) continue ;; esac
-        sed "/^$option = /d" "$lent/pip.conf" >"$lent/pip.conf.new"
-        echo "$option = $value" >>"$lent/pip.conf.new"
-        mv "$lent/pip.conf.new" "$lent/pip.conf"
+        sed "/^$option = /d" "$mounted/pip.conf" >"$mounted/pip.conf.new"
+        echo "$option = $value" >>"$mounted/pip.conf.new"
+        mv "$mounted/pip.conf.new" "$mounted/pip.conf"
     done
 
 echo "Building $name ..."
 id_of() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/null || true; }
 former=$(id_of "$name")
 buildah bud --isolation chroot --layers --quiet --file $file --tag "$name" \
-    --secret id=pip.conf,src="$lent/pip.conf" --secret id=ca.pem,src="$lent/ca.pem" \
+    --secret id=pip.conf,src="$mounted/pip.conf" --secret id=ca.pem,src="$mounted/ca.pem" \
     --build-arg BASE_IMAGE="$base" \
     --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
     --build-arg REVISION="$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)" \

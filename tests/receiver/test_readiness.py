@@ -72,7 +72,9 @@ def refusing(table: str, *, state: str = "P0001") -> Iterator[None]:
 def test_a_table_that_takes_no_row_is_told_and_no_look_says_otherwise(table: str) -> None:
     with refusing(table):
         assert not is_accepted()
-        reasons = ["the database refuses an ordinary delivery; a trigger or a constraint that is not ours may do so"]
+        reasons = [
+            "the database refuses an ordinary delivery; a trigger or a constraint that is not Hookline's may do so"
+        ]
         wait_until(lambda: said() == ("unavailable", reasons), what="it is told", seconds=10)
         for _ in range(5):
             assert said() == ("unavailable", reasons)

@@ -11,7 +11,7 @@ from django.core.checks import Error, Warning
 from django.utils.functional import SimpleLazyObject
 
 from tests.support.processes import OUTSIDE, manage, run_module
-from webhooks.subscriptions.checks import check_subscriptions, judge
+from webhooks.subscriptions.checks import check_subscriptions, faults_of
 from webhooks.subscriptions.event import Event, Run
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Backoff, Defaults, Subscription, Subscriptions, discover, on
@@ -45,7 +45,7 @@ def handler() -> Callable[[Event], str]:
 
 
 def sentences(subscriptions: Subscriptions) -> list[str]:
-    return [message.msg for message in judge(subscriptions)]
+    return [message.msg for message in faults_of(subscriptions)]
 
 
 # --- Declaring and finding --------------------------------------------------------------------------------------------
@@ -223,14 +223,14 @@ def test_what_is_installed_here_is_without_fault() -> None:
 
 def test_two_subscriptions_of_one_name_are_an_error() -> None:
     twins = [on("push", name="acme.twin")(lambda event: None) for _ in range(2)]
-    (message,) = judge(found(*twins))
+    (message,) = faults_of(found(*twins))
     assert isinstance(message, Error)
     assert (message.id, message.msg) == ("webhooks.E001", "2 subscriptions are named 'acme.twin'.")
 
 
 def test_an_unknown_event_is_a_warning_that_names_it() -> None:
     misspelt = on(["pull_requests", "push"], name="acme.misspelt")(handler())
-    (message,) = judge(found(misspelt))
+    (message,) = faults_of(found(misspelt))
     assert isinstance(message, Warning)
     assert message.id == "webhooks.W001"
     assert message.msg == "Subscription 'acme.misspelt': GitHub documents no event named 'pull_requests'."
@@ -278,7 +278,7 @@ def test_every_event_is_no_unknown_event() -> None:
 )
 def test_a_declaration_that_makes_no_sense_is_one_error(code: str, fault: str, declared: dict[str, Any]) -> None:
     declaration = {"event": "push", "name": "acme.faulty", **declared}
-    messages = list(judge(found(on(**declaration)(handler()))))
+    messages = list(faults_of(found(on(**declaration)(handler()))))
     assert [message.id for message in messages] == [f"webhooks.{code}"]
     assert fault in messages[0].msg
 
@@ -340,7 +340,7 @@ def with_run_and_more(event: Event, run: Run, more: str) -> None: ...
     ],
 )
 def test_a_function_that_cannot_be_called_as_a_handler_is_an_error(function: Callable[..., Any]) -> None:
-    messages = list(judge(found(on("push")(function))))
+    messages = list(faults_of(found(on("push")(function))))
     assert [message.id for message in messages] == ["webhooks.E010"]
     assert "must be synchronous and take the event" in messages[0].msg
 
@@ -352,7 +352,7 @@ class Asynchronous:
 def test_an_object_whose_call_is_asynchronous_is_an_error() -> None:
     module = handlers()
     module.scan = on("push")(Asynchronous())  # type: ignore[attr-defined, type-var]
-    assert [message.id for message in judge(discover([("acme", module)], defaults=DEFAULTS))] == ["webhooks.E010"]
+    assert [message.id for message in faults_of(discover([("acme", module)], defaults=DEFAULTS))] == ["webhooks.E010"]
 
 
 class Synchronous:

@@ -104,7 +104,7 @@ class DeliveryAdmin(ReadOnlyAdmin):
         delivery = context["original"]
         context["may_view_jobs"] = self.may_view(request, Job)
         context["jobs"] = [_shown(job) for job in delivery.jobs.order_by("id")] if context["may_view_jobs"] else []
-        context["twins"] = [_shown_twin(twin) for twin in _twins_of(delivery)]
+        context["from_other_hooks"] = [_shown_delivery(other) for other in _from_other_hooks(delivery)]
         context["may_view_payload"] = request.user.has_perm("webhooks.view_payload")
         if context["may_view_payload"]:
             context["payload"] = preview(delivery)
@@ -143,18 +143,18 @@ class DeliveryAdmin(ReadOnlyAdmin):
         return format_html('<table class="headers">{}</table>', rows)
 
 
-def _twins_of(delivery: Delivery) -> QuerySet[Delivery]:
+def _from_other_hooks(delivery: Delivery) -> QuerySet[Delivery]:
     """Return the deliveries of the same event by other hooks; the GUID's index finds them."""
     same = Delivery.objects.filter(guid=delivery.guid, source=delivery.source_id).exclude(pk=delivery.pk)
     return same.prefetch_related(Prefetch("jobs", Job.objects.only("delivery_id", "state"))).order_by("id")
 
 
-def _shown_twin(twin: Delivery) -> dict[str, Any]:
+def _shown_delivery(other: Delivery) -> dict[str, Any]:
     return {
-        "link": show.link(twin, f"delivery {twin.pk}"),
-        "hook": twin.hook_id,
-        "received": show.moment(twin.received_at),
-        "jobs": show.states_at_a_glance(twin.jobs.all()),
+        "link": show.link(other, f"delivery {other.pk}"),
+        "hook": other.hook_id,
+        "received": show.moment(other.received_at),
+        "jobs": show.states_at_a_glance(other.jobs.all()),
     }
 
 

@@ -36,7 +36,7 @@ _CONFLICT = "gave precedence to another transaction"
 _NO_TLS = "does not speak TLS, and sslmode asks for it"
 _TLS = "fails at TLS; look at sslmode and the certificates"
 _LOCKED = "is locked by another process"
-_REFUSED = "refuses an ordinary delivery; a trigger or a constraint that is not ours may do so"
+_REFUSED = "refuses an ordinary delivery; a trigger or a constraint that is not Hookline's may do so"
 
 _OF_THE_ROW = frozenset({"21", "22", "23", "27", "44", "54", "P0"})
 """Classes of SQLSTATE that are about values: https://www.postgresql.org/docs/current/errcodes-appendix.html

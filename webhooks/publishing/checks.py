@@ -12,7 +12,7 @@ def check_broker_tls(app_configs: Any = None, **_options: Any) -> list[CheckMess
         return []
     return [
         Warning(
-            "The broker's certificate is not verified: whoever stands between can read and change every message.",
+            "The broker's certificate is not verified: a third party in the network can read and change every message.",
             hint="Set HOOKLINE_BROKER_CA_FILE to its authority's certificate, and unset HOOKLINE_BROKER_TLS_VERIFY.",
             id="webhooks.W010",
         )

@@ -71,7 +71,7 @@ class Front:
         except RefusedError as refused:
             status, headers, body = _encoded(refused.reply)
         except ProtocolClosed:
-            return  # The client is gone; there is nobody to answer.
+            return  # The client has closed the connection: nobody to answer.
         if readiness.stopping.is_set():
             headers = [*headers, ("connection", "close")]
         proto.response_bytes(status, headers, body)

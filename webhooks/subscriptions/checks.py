@@ -23,7 +23,7 @@ _WORD = re.compile(r"[A-Za-z0-9._-]{1,100}")
 
 @register("webhooks")
 def check_subscriptions(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
-    return [*judge(installed_subscriptions()), *map(_never_run, lost_declarations())]
+    return [*faults_of(installed_subscriptions()), *map(_never_run, lost_declarations())]
 
 
 @register("webhooks")
@@ -39,7 +39,7 @@ def check_apps(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
     ]
 
 
-def judge(subscriptions: Subscriptions) -> Iterator[CheckMessage]:
+def faults_of(subscriptions: Subscriptions) -> Iterator[CheckMessage]:
     """Yield an error or a warning for each fault of the subscriptions."""
     for name, count in Counter(subscription.name for subscription in subscriptions).items():
         if count > 1:

@@ -23,10 +23,10 @@ class Event:
     hook_id: int
     """GitHub's id of the hook that sent it; 0 if the header was absent."""
     repository: str
-    """The repository's full name, such as "acme/widgets"; empty where there is none."""
+    """The repository's full name, such as "acme/widgets"; empty if there is none."""
     installation_id: int | None
     sender: str
-    """The login of whoever caused the event; empty where there is none."""
+    """The login of the user who caused the event; empty if there is none."""
     received_at: datetime
     idempotency_key: str
     """The same in every run of this handler for this delivery, and different for every other handler or delivery.

@@ -1,4 +1,4 @@
-"""Runs a handler and says how it ended. The one broad except of Hookline stands here.
+"""Runs a handler and returns the outcome. Hookline's only broad `except` around handlers is here.
 
 A child process of the worker gets two signals from its parent: SIGUSR1 is the soft time limit, SIGTERM the hard one or
 the end of a stop. Both may interrupt the handler. They must not interrupt the claim, nor the record of an outcome.
