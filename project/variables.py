@@ -46,7 +46,7 @@ class Variables(Env):
             return default
         try:
             if key == env_key and file_key in os.environ:
-                raise UnreadableValueError(f"is given twice, there and in {file_key}; leave one of them out.")
+                raise UnreadableValueError(f"is given twice, directly and by {file_key}; leave one of them out.")
             return read(env_key) if key == env_key else read_file(env_key, file_key)
         except UnreadableValueError as error:
             self.faults[key] = str(error)

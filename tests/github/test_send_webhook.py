@@ -266,7 +266,7 @@ def test_an_interruption_stops_the_threads_and_still_summarises(
         (["ping", "--to", "http://127.0.0.1:port/"], "--to must be a URL"),
         (["ping", "--to", "http://user:word@127.0.0.1/"], "--to must be a URL"),
         (["ping", "--payload", "absent.json"], "absent.json cannot be read: No such file or directory"),
-        (["all", "--payload", "absent.json"], "the event must be the name of one"),
+        (["all", "--payload", "absent.json"], "give the name of one event"),
     ],
 )
 def test_a_mistake_is_one_clear_sentence(arguments: list[str], sentence: str) -> None:

@@ -542,7 +542,7 @@ def test_a_signal_ends_it_after_the_batch(monkeypatch: pytest.MonkeyPatch, numbe
     told = output()
     assert Delivery.objects.count() == 2
     assert "deliveries: 1 " in told
-    assert told.endswith("Stopped before the end; the next pass goes on.\n")
+    assert told.endswith("Stopped before the end; the next pass continues.\n")
     assert signal.getsignal(number) is before
 
 

@@ -252,7 +252,7 @@ def test_a_file_that_cannot_be_read_is_refused(monkeypatch: pytest.MonkeyPatch, 
 def test_a_value_that_is_given_twice_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     files = {f"{name}_FILE": tmp_path for name in GOOD}
     assert refused(monkeypatch, **files | GOOD) == {
-        name: f"is given twice, there and in {name}_FILE; leave one of them out." for name in GOOD
+        name: f"is given twice, directly and by {name}_FILE; leave one of them out." for name in GOOD
     }
 
 

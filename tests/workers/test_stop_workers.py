@@ -87,7 +87,7 @@ def test_at_the_timeout_it_says_who_is_left(stack: Stack) -> None:
     worker.send_signal(signal.SIGQUIT)
     assert worker.wait(timeout=30) == 0
     silent = stopping(stack)
-    assert silent.communicate(timeout=60)[1] == "CommandError: No worker answers; by the inbox jobs run on busy@test.\n"
+    assert silent.communicate(timeout=60)[1] == "CommandError: No worker answers, but jobs still run on busy@test.\n"
 
 
 def test_a_queue_that_no_handler_uses_is_refused(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_the_command_waits_for_a_worker_that_was_stopping_already_and_does_not_p
         "2 workers still there: a@pod (1 job), b@pod (0 jobs)",
         "1 worker still there: a@pod (1 job)",
         "All of them are gone.",
-        "CommandError: Not asked to stay down, and may be started again: a@pod. Then run this once more.",
+        "CommandError: Not asked to stay down, and may be started again: a@pod. If so, run this again.",
     ]
 
 

@@ -1,1 +1,1 @@
-"""What GitHub's events say about installations, repositories and hooks: the handlers that Hookline brings along."""
+"""The handlers that come with Hookline: they store installations, repositories and hooks from GitHub's events."""

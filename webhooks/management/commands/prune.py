@@ -38,9 +38,9 @@ class Command(BaseCommand):
         for line in _lines(pruned, limits):
             self.stdout.write(line)
         if failure is not None:
-            raise CommandError(f"The database {database.reason(failure)}; the next pass goes on.")
+            raise CommandError(f"The database {database.reason(failure)}; the next pass continues.")
         if stop.is_set():
-            self.stdout.write("Stopped before the end; the next pass goes on.")
+            self.stdout.write("Stopped before the end; the next pass continues.")
 
 
 def _prune(limits: Limits, stop: Event, *, is_dry_run: bool) -> tuple[Pruned, Error | None]:

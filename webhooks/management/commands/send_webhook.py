@@ -82,7 +82,7 @@ def _samples(event: str) -> dict[str, bytes]:
 
 def _read(event: str, file: Path) -> bytes:
     if event == ALL or not EVENT_NAME.fullmatch(event):
-        raise CommandError("With --payload, the event must be the name of one, such as push.")
+        raise CommandError("With --payload, give the name of one event, such as push.")
     try:
         body = file.read_bytes()
         parse(body, content_type=JSON)

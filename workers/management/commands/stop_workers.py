@@ -57,7 +57,7 @@ class Command(BaseCommand):
             raise CommandError(f"The database {database.reason(error)}.") from None
         if unreached and stay_down:
             names = ", ".join(unreached)
-            raise CommandError(f"Not asked to stay down, and may be started again: {names}. Then run this once more.")
+            raise CommandError(f"Not asked to stay down, and may be started again: {names}. If so, run this again.")
 
     def _ask_all(self, stop: RemoteStop, deadline: float) -> None:
         while not stop.all_stop() and time.monotonic() < deadline:
@@ -73,7 +73,7 @@ class Command(BaseCommand):
         if not stop.asked and not unreached:
             self.stdout.write(f"No worker{whose} answers; none was asked to stop.")
         elif not stop.asked and not is_awaited:
-            raise CommandError(f"No worker{whose} answers; by the inbox jobs run on {', '.join(unreached)}.")
+            raise CommandError(f"No worker{whose} answers, but jobs still run on {', '.join(unreached)}.")
         elif unreached:
             count = workers(len(unreached))
             self.stdout.write(
