@@ -1,4 +1,4 @@
-"""Subscriptions: how they are declared, found and judged, and how an app from outside joins."""
+"""Subscriptions: how they are declared, found and checked, and how an app from outside joins."""
 
 import json
 from collections.abc import Callable
