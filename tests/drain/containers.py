@@ -12,14 +12,13 @@ from pathlib import Path
 
 from tests.drain.drains import CONSUMERS
 from tests.drain.pod import CUT_OFF, Ending, Stop, judge
-from tests.drain.report import Report, Totals, faults_of_all, faults_of_stops
+from tests.drain.report import BEYOND_SECONDS, Report, Totals, faults_of_all, faults_of_stops
 from tests.image.containers import IMAGE, WHY_NOT, Installation, running_installation
 from tests.image.pods import running_pod
 from tests.support.processes import wait_until
 
 BACKLOG = 400
 SLOW_SHARE = 0.25
-BEYOND_SECONDS = 1.0
 
 
 def run(*, stops: int, draw: random.Random) -> Report:

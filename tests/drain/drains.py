@@ -9,7 +9,7 @@ import time
 from dataclasses import dataclass, field
 
 from tests.drain.pod import CUT_OFF, Stop, end, judge, runs_of
-from tests.drain.report import Report, Totals, faults_of_all, faults_of_stops
+from tests.drain.report import BEYOND_SECONDS, Report, Totals, faults_of_all, faults_of_stops
 from tests.drain.team.handlers import LENGTH, LONG_SECONDS
 from tests.faults.account import faults, take_account
 from tests.faults.fleet import Fleet, Member
@@ -36,7 +36,7 @@ class Form:
     grace_seconds: float
     stops: int = 5
     hands_back: bool = False
-    beyond_seconds: float = 1.0
+    beyond_seconds: float = BEYOND_SECONDS
     """How much longer than its last run a stop may take."""
     environment: dict[str, str] = field(default_factory=dict)
 

@@ -7,6 +7,8 @@ from tests.drain.pod import Stop
 
 LATE_SECONDS = 0.5
 """A run that begins so long after the request was not on its way to a child any more."""
+BEYOND_SECONDS = 3.0
+"""How much longer than its last run a stop may take: Celery sleeps half a second a few times, see decision 0010."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from tests.drain.drains import BRIEF, SLOW, conclude, concurrency, url
 from tests.drain.pod import Stop, end, judge, runs_of
-from tests.drain.report import Report, faults_of_stops
+from tests.drain.report import BEYOND_SECONDS, Report, faults_of_stops
 from tests.faults.fleet import Fleet, Member
 from tests.faults.load import Load
 from tests.support.processes import wait_until
@@ -33,7 +33,7 @@ class Weather:
     workers: int = 20
     seconds: float = 120.0
     pause_seconds: tuple[float, float] = (1.0, 3.0)
-    beyond_seconds: float = 1.0
+    beyond_seconds: float = BEYOND_SECONDS
     """How much longer than its last run a stop may take."""
     refreshes: bool = True
     """Whether all are told to start afresh, once."""
