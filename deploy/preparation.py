@@ -108,7 +108,7 @@ def _create_operator() -> bool:
     return True
 
 
-def refusal_of_changes() -> str:
+def fault_of_changes() -> str:
     """Run `check` and `migrate` in a new process, which imports the changed apps; return what is wrong, or ""."""
     for command in (["check"], ["migrate", "--no-input", "-v0"]):
         done = subprocess.run(  # noqa: S603

@@ -107,7 +107,7 @@ class Session:
 
     def load_changes(self) -> None:
         """Restart the programs that import handlers, unless the changed code cannot be used."""
-        if fault := preparation.refusal_of_changes():
+        if fault := preparation.fault_of_changes():
             say(f"{','.join(settings.HOOKLINE_APPS)} has changed, but cannot be loaded:\n{indented(fault)}")
             return
         say(f"{','.join(settings.HOOKLINE_APPS)} has changed: {', '.join(WITH_HANDLERS)} start again")

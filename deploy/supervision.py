@@ -101,7 +101,7 @@ class Supervisor:
         return complete.decode(errors="replace").splitlines()
 
     def stop(self) -> None:
-        """Ask for a warm stop of every program. Call it once only."""
+        """Ask for a warm stop of every program, unless supervisord has ended. Call it only once while it runs."""
         if not self.has_ended:
             self._process.send_signal(signal.SIGTERM)
 

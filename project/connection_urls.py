@@ -92,7 +92,7 @@ def check_sqlite(name: str, options: dict[str, Any]) -> None:
 
 
 def _is_whole(value: str) -> bool:
-    """Tell whether all libraries find the same user, host, port and path in it. Raises ValueError if it has no port."""
+    """Tell whether all libraries find the same user, host, port and path. Raises ValueError if it is not UTF-8."""
     _, separator, rest = value.partition("://")
     authority = re.split("[/?]", rest, maxsplit=1)[0]
     user, _, hosts = authority.rpartition("@")

@@ -32,12 +32,12 @@ def connect() -> None:
     signals.worker_init.connect(keep_loaded_shared, weak=False)
     signals.worker_init.connect(warn_of_little_room, weak=False)
     signals.worker_shutting_down.connect(_mark_stopping, weak=False)
-    signals.worker_process_init.connect(_leave_the_group, weak=False)
+    signals.worker_process_init.connect(_make_own_group, weak=False)
     signals.worker_process_init.connect(_limit_memory, weak=False)
     signals.worker_process_init.connect(count_growth, weak=False)
     signals.worker_process_init.connect(_unblock_sigterm, weak=False)
     signals.worker_process_init.connect(_let_handlers_have_processes, weak=False)
-    signals.worker_process_shutdown.connect(_leave_at_once, weak=False)
+    signals.worker_process_shutdown.connect(_exit_at_once, weak=False)
 
 
 def _prepare(instance: Any = None, **_options: Any) -> None:
@@ -85,7 +85,7 @@ def _limit_memory(**_options: Any) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most if hard == resource.RLIM_INFINITY else min(most, hard), hard))
 
 
-def _leave_the_group(**_options: Any) -> None:
+def _make_own_group(**_options: Any) -> None:
     """Put a child into a process group of its own, so that a signal to the worker's group stops only the parent.
 
     If parent and child got SIGTERM together, the child's run would be interrupted, and the parent would hang at its
@@ -103,7 +103,7 @@ def _let_handlers_have_processes(**_options: Any) -> None:
     let_handlers_have_processes()
 
 
-def _leave_at_once(exitcode: int = 0, **_options: Any) -> None:
+def _exit_at_once(exitcode: int = 0, **_options: Any) -> None:
     """End a child of a worker that stops. Billiard would wait a second for the parent, which no longer reads."""
     if is_stopping():
         logging.shutdown()

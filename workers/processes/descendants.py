@@ -49,7 +49,7 @@ def let_handlers_have_processes() -> None:
     adopt_orphans()
     os.register_at_fork(after_in_child=_drop_what_belongs_to_the_child)
     child: Any = billiard_process.current_process()
-    _end_with(child._parent_pid)
+    _end_at_parents_death(child._parent_pid)
     loop = child._target
     wait_for_job = loop.wait_for_job
     loop.wait_for_job = lambda: sys.exit(EX_RECYCLE) if _is_retired else wait_for_job()
@@ -95,7 +95,7 @@ def _drop_what_belongs_to_the_child() -> None:
         del connections[used.alias]
 
 
-def _end_with(parent: int) -> None:
+def _end_at_parents_death(parent: int) -> None:
     """End at the parent's death, with all descendants.
 
     Celery asks the kernel for SIGKILL, which would leave the descendants behind. It also comes when the *thread* ends
@@ -103,7 +103,7 @@ def _end_with(parent: int) -> None:
     call into C lets no signal handler run, the child goes on until the call returns.
     """
 
-    def die_with_the_parent(_number: int = 0, _frame: FrameType | None = None) -> None:
+    def kill_all_without_parent(_number: int = 0, _frame: FrameType | None = None) -> None:
         if os.getppid() != parent:
             try:
                 end_processes(at_once=True)
@@ -111,9 +111,9 @@ def _end_with(parent: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     # No other program sends this signal, and billiard does not replace its handler.
-    signal.signal(signal.SIGURG, die_with_the_parent)
+    signal.signal(signal.SIGURG, kill_all_without_parent)
     signal_at_parents_end(signal.SIGURG)
-    die_with_the_parent()
+    kill_all_without_parent()
 
 
 def _helpers() -> Iterator[tuple[int, Any]]:

@@ -1,7 +1,7 @@
 """Ends the processes that the handlers of a dead child had started.
 
-They become children of the worker's parent process, since it is a subreaper. It recognises them: they are not in its
-process group, and it has not started them itself. `descendants.py` ends those of a living child.
+They become children of the worker's parent process, since that is a subreaper. The parent recognises them: they are not
+in its process group, and it has not started them itself. `descendants.py` ends those of a living child.
 """
 
 import atexit

@@ -111,8 +111,8 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
     else:
         run = Run(attempt=job.attempt, stopping=is_stopping)
         outcome = run_handler(subscription, partial(event_of, job), run, window)
-        _end_what_it_started(job, at_once=outcome.kind in INTERRUPTED)
-    if close_spoilt_connections() and outcome.kind is AttemptOutcome.SUCCEEDED:
+        _end_processes_of(job, at_once=outcome.kind in INTERRUPTED)
+    if close_faulty_connections() and outcome.kind is AttemptOutcome.SUCCEEDED:
         outcome = Outcome(kind=AttemptOutcome.FAILED, message="The handler left a transaction open; it is rolled back.")
     state = _record(subscription, job, outcome, claimed=claimed, lease_seconds=lease_seconds)
     logger.info(
@@ -129,14 +129,14 @@ def perform(subscription: Subscription, job_id: int, *, worker: str, window: Han
     return outcome.kind.value
 
 
-def _end_what_it_started(job: ClaimedJob, *, at_once: bool) -> None:
+def _end_processes_of(job: ClaimedJob, *, at_once: bool) -> None:
     if left := end_processes(at_once=at_once):
         extra = {"job": job.pk, "handler": job.handler, "processes": left}
         logger.warning("processes killed that the handler had left; this child ends too", extra=extra)
         retire()
 
 
-def close_spoilt_connections() -> bool:
+def close_faulty_connections() -> bool:
     """Close connections with an error or an open transaction of the handler; return whether a transaction was open."""
     was_open = False
     for used in connections.all(initialized_only=True):

@@ -45,7 +45,7 @@ class Grace(StartStopStep):
     def __init__(self, worker: Any, **_options: Any) -> None:
         self._worker = worker
         self._margin_seconds = margin_seconds(settings.HOOKLINE_GRACE_SECONDS)
-        self._is_now = False
+        self._is_over_now = False
         self._prefetched: set[Any] = set()
         self._stop_pipe = open_stop_pipe()
         worker.app.steps["consumer"].add(ShortWaits)
@@ -75,14 +75,14 @@ class Grace(StartStopStep):
 
     def _stop_now(self, _number: int, _frame: FrameType | None) -> None:
         """SIGQUIT: stop as if the grace were over. Celery's handler would ask the broker first, which may be silent."""
-        self._is_now = True
+        self._is_over_now = True
         begin_stop()
 
     def _guard(self) -> None:
         while not is_stopping():
             time.sleep(LOOK_SECONDS)
         ends_at = stopping_since() + settings.HOOKLINE_GRACE_SECONDS
-        while time.monotonic() < ends_at - self._margin_seconds and not self._is_now:
+        while time.monotonic() < ends_at - self._margin_seconds and not self._is_over_now:
             end_orphans()
             time.sleep(LOOK_SECONDS)
         # With SIGQUIT, the margin begins now.
@@ -133,7 +133,7 @@ def living_children(worker: Any) -> list[int]:
 
 
 def _has_ended(pid: int) -> bool:
-    """Tell without reaping it: the main thread may be waiting for it, and only one of them would get its status."""
+    """Tell without reaping the process: if the main thread waits for it too, only one of the two gets its status."""
     if not hasattr(os, "waitid"):  # macOS before Python 3.13. A signal to a process that has ended does nothing.
         return False
     try:
