@@ -90,10 +90,10 @@ def faults_of_hand_backs(stops: list[Stop], form: Form) -> list[str]:
 
 
 def send(fleet: Fleet, mix: Mix, *, count: int, seed: int) -> list[Sent]:
-    """Have so many deliveries acknowledged, or a few more."""
-    load = Load(url(fleet), fleet.secret, rate=300, mix=mix, seed=seed)
+    """Have so many deliveries acknowledged."""
+    load = Load(url(fleet), fleet.secret, rate=300, mix=mix, seed=seed, most=count)
     load.start()
-    wait_until(lambda: len(load.sent) >= count, what=f"{count} deliveries to be sent")
+    wait_until(lambda: len(load.sent) == count, what=f"{count} deliveries to be sent")
     load.stop()
     return load.sent
 

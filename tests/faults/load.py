@@ -12,6 +12,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 import urllib3
@@ -80,11 +81,14 @@ class Sent:
 
 
 class Load:
-    """Sends from `start` to `stop`, `rate` deliveries a second."""
+    """Sends from `start` to `stop`, `rate` deliveries a second; no more than `most`."""
 
-    def __init__(self, url: str, secret: str, *, rate: float, mix: Mix = ORDINARY, seed: int = 0) -> None:
+    def __init__(
+        self, url: str, secret: str, *, rate: float, mix: Mix = ORDINARY, seed: int = 0, most: int | None = None
+    ) -> None:
         self.sent: list[Sent] = []
         self.rate = rate
+        self._most = most
         self._url = url
         self._secret = secret
         self._mix = mix
@@ -147,7 +151,9 @@ class Load:
 
     def _tick(self) -> None:
         began = time.monotonic()
-        for number, _ in enumerate(iter(self._stopping.is_set, True)):
+        for number in count():
+            if self._stopping.is_set() or number == self._most:
+                return
             kind = self._draw.choices(list(self._mix), list(self._mix.values()))[0]
             drawn = self._make(kind, seconds=self._draw.choice(SECONDS_OF_WORK))
             self._stopping.wait(max(0.0, began + number / self.rate - time.monotonic()))
