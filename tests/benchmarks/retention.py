@@ -332,6 +332,7 @@ def work(is_pruning: Any, is_over: Any, next_id: Any, results: Any) -> None:
     """Store, claim, record and redeliver until it is over; send how long each took, in seconds."""
     django.setup()
     from tests.publishing.test_relay import SUBSCRIPTION
+    from tests.support.inbox_rows import new_delivery
     from webhooks.inbox import store as inbox
     from webhooks.inbox import transitions
     from webhooks.inbox.outcomes import Outcome
@@ -350,13 +351,7 @@ def work(is_pruning: Any, is_over: Any, next_id: Any, results: Any) -> None:
         timings[name, phase].append(time.monotonic() - began)
 
     def store(guid: uuid.UUID) -> inbox.Stored:
-        return inbox.store(
-            inbox.NewDelivery(
-                source="github", hook_id=1, guid=guid, event="push", action="", repository="acme/widgets",
-                installation_id=None, sender="octo", secret_fingerprint="0" * 12, headers={}, body=b"{}",
-                subscriptions=[SUBSCRIPTION],
-            )
-        )  # fmt: skip
+        return inbox.store(new_delivery(guid=guid, subscriptions=[SUBSCRIPTION]))
 
     results.send("ready")
     while not is_over.value and is_wanted():

@@ -13,10 +13,11 @@ from django.db.models import F
 from django.db.models.functions import Now
 
 from tests.fuzz.job_model import Ending, JobModel
+from tests.support.inbox_rows import new_delivery
 from webhooks.inbox import due, transitions
 from webhooks.inbox import store as inbox
 from webhooks.inbox.outcomes import Outcome
-from webhooks.inbox.store import NewDelivery, Stored
+from webhooks.inbox.store import Stored
 from webhooks.inbox.transitions import ClaimedJob
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.states import AttemptOutcome
@@ -240,22 +241,7 @@ def redelivering(guid: int, pks: Collection[int]) -> Step:
 
 
 def store(guid: int) -> Stored:
-    return inbox.store(
-        NewDelivery(
-            source="github",
-            hook_id=7,
-            guid=uuid.UUID(int=guid),
-            event="push",
-            action="",
-            repository="acme/widgets",
-            installation_id=None,
-            sender="octocat",
-            secret_fingerprint="0" * 12,
-            headers={},
-            body=b"{}",
-            subscriptions=HANDLERS,
-        )
-    )
+    return inbox.store(new_delivery(hook_id=7, guid=uuid.UUID(int=guid), headers={}, subscriptions=HANDLERS))
 
 
 # --- The inbox --------------------------------------------------------------------------------------------------------

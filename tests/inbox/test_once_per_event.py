@@ -13,9 +13,9 @@ from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
 
-from tests.support.inbox_rows import DELIVERIES, page
+from tests.support.inbox_rows import DELIVERIES, new_delivery, page
 from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
-from webhooks.inbox.store import NewDelivery, Stored, store
+from webhooks.inbox.store import Stored, store
 from webhooks.models import Delivery, Job
 from webhooks.receiver import views
 from webhooks.states import JobState
@@ -122,20 +122,8 @@ def test_of_twenty_hooks_that_send_an_event_at_once_one_has_its_jobs() -> None:
 
 
 def store_in_thread(hook_id: int) -> Stored:
-    new = NewDelivery(
-        source="github",
-        hook_id=hook_id,
-        guid=uuid.UUID(int=7),
-        event="push",
-        action="",
-        repository="",
-        installation_id=5,
-        sender="",
-        secret_fingerprint="",
-        headers={},
-        body=BODY,
-        subscriptions=list(DECLARED)[:: -1 if hook_id % 2 else 1],
-    )
+    subscriptions = list(DECLARED)[:: -1 if hook_id % 2 else 1]
+    new = new_delivery(hook_id=hook_id, guid=uuid.UUID(int=7), installation_id=5, subscriptions=subscriptions)
     try:
         return store(new)
     finally:

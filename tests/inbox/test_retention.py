@@ -19,11 +19,12 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tests.publishing.test_relay import SUBSCRIPTION, new_job
-from tests.support.inbox_rows import make_delivery, make_job, state_of
+from tests.support.inbox_rows import make_delivery, make_job, new_delivery, state_of
 from tests.support.processes import manage, wait_until
 from webhooks.inbox import retention, store, transitions
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.retention import Batch, Limits, Pruned, Schedule, current_limits, prune, prune_payloads
+from webhooks.inbox.store import NewDelivery, Stored
 from webhooks.management.commands import prune as command
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.publishing.broker import Broker
@@ -71,13 +72,8 @@ def what_is_left(delivery: Delivery) -> str:
     return ALL if Payload.objects.filter(pk=delivery.pk).exists() else NO_PAYLOAD
 
 
-def repeat_of(delivery: Delivery, **columns: Any) -> store.NewDelivery:
-    told: dict[str, Any] = {
-        "source": "github", "hook_id": 1, "guid": delivery.guid, "event": "push", "action": "", "repository": "",
-        "installation_id": None, "sender": "", "secret_fingerprint": "", "headers": {}, "body": b"{}",
-        "subscriptions": [SUBSCRIPTION],
-    }  # fmt: skip
-    return store.NewDelivery(**told | columns)
+def repeat_of(delivery: Delivery, **values: Any) -> NewDelivery:
+    return new_delivery(guid=delivery.guid, **{"subscriptions": [SUBSCRIPTION]} | values)
 
 
 def only_on_postgresql() -> None:
@@ -318,7 +314,7 @@ def test_a_redelivery_whose_row_is_pruned_under_it_is_stored_anew(monkeypatch: p
     delivery = delivery_of(100)
     count_repeat = store._count_repeat
 
-    def prune_and_count(new: store.NewDelivery) -> store.Stored | None:
+    def prune_and_count(new: NewDelivery) -> Stored | None:
         Payload.objects.all().delete()
         Delivery.objects.all().delete()
         return count_repeat(new)

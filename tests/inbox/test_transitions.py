@@ -10,7 +10,7 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from tests.support.inbox_rows import make_job
+from tests.support.inbox_rows import make_job, new_delivery
 from tests.support.processes import wait_until
 from webhooks.inbox import due, store, transitions
 from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
@@ -235,11 +235,7 @@ def test_a_redelivery_brings_a_pruned_payload_back_and_so_its_dead_job_runs_agai
     job = new_job(state=JobState.DEAD, publish_at=None)
     Payload.objects.all().delete()
     told = Delivery.objects.get(pk=job.delivery_id)
-    again = store.NewDelivery(
-        source="github", hook_id=1, guid=told.guid, event="push", action="", repository="", installation_id=None,
-        sender="", secret_fingerprint="1" * 12, headers={"Content-Type": "application/json"}, body=b'{"zen": 1}',
-        subscriptions=[],
-    )  # fmt: skip
+    again = new_delivery(guid=told.guid, secret_fingerprint="1" * 12, body=b'{"zen": 1}')
     assert store.store(again).is_duplicate
     told.refresh_from_db()
     assert (told.repeats, told.body_bytes, told.secret_fingerprint) == (1, 10, "1" * 12)

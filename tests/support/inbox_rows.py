@@ -9,6 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
+from webhooks.inbox.store import NewDelivery
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import JobState
 
@@ -32,6 +33,25 @@ def make_delivery(body: bytes | None = b'{"zen": "Keep it"}', **columns: Any) ->
     if body is not None:
         Payload.objects.create(delivery=delivery, body=body)
     return delivery
+
+
+def new_delivery(**values: Any) -> NewDelivery:
+    """Return a verified delivery that is not stored yet, of a push to acme/widgets if nothing else is said."""
+    usual: dict[str, Any] = {
+        "source": "github",
+        "hook_id": 1,
+        "guid": uuid.uuid4(),
+        "event": "push",
+        "action": "",
+        "repository": "acme/widgets",
+        "installation_id": None,
+        "sender": "octo",
+        "secret_fingerprint": "0" * 12,
+        "headers": {"Content-Type": "application/json"},
+        "body": b"{}",
+        "subscriptions": [],
+    }
+    return NewDelivery(**usual | values)
 
 
 def make_job(state: str = JobState.SUCCEEDED, *, delivery: Delivery | None = None, **columns: Any) -> Job:
