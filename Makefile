@@ -50,6 +50,8 @@ test: export HOOKLINE_TEST_WHOLE = $(WHOLE)
 SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 ON_POSTGRES := HOOKLINE_TEST_DATABASE_URL="$$HOOKLINE_TEST_POSTGRES_URL"
 HAS_POSTGRES := $(VENV)/bin/python -m tests.support.services postgres || [ "$$HOOKLINE_REQUIRE_SERVICES" = 1 ]
+COVERED := $(VENV)/bin/coverage run
+ONCE_MORE := -m tests.support.once_more
 NO_POSTGRES := echo "not run for want of a service: postgres (the tests marked both_databases, a second time)"
 
 test: $(DEV) ## Run the suite; ARGS="-k signature" runs a part, WHOLE=1 the slow tests too, with coverage
@@ -63,10 +65,11 @@ else ifneq ($(WHOLE),1)
 	else $(NO_POSTGRES); fi
 else
 	@$(VENV)/bin/coverage erase
-	@$(VENV)/bin/coverage run -m pytest $(SIDE_BY_SIDE)
+	@$(COVERED) -m pytest --cache-clear $(SIDE_BY_SIDE) || $(COVERED) $(ONCE_MORE) $$?
 	@if $(HAS_POSTGRES); then \
 		echo "Once more on PostgreSQL, the tests marked both_databases:"; \
-		$(ON_POSTGRES) $(VENV)/bin/coverage run -m pytest $(SIDE_BY_SIDE) -m both_databases; \
+		$(ON_POSTGRES) $(COVERED) -m pytest --cache-clear $(SIDE_BY_SIDE) -m both_databases \
+			|| $(ON_POSTGRES) $(COVERED) $(ONCE_MORE) $$?; \
 	else $(NO_POSTGRES); fi
 	@$(VENV)/bin/python -m tests.support.coverage_files
 	@$(VENV)/bin/coverage combine --quiet
