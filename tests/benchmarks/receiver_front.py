@@ -52,9 +52,9 @@ def front() -> Any:
     django.setup()
     from webhooks.receiver.connections import Connections
     from webhooks.receiver.front import Front
-    from webhooks.receiver.views import rules
+    from webhooks.receiver.views import deliveries, rules
 
-    return Front(empty, rules=rules, threads=THREADS, body_seconds=60, connections=Connections(0))
+    return Front(empty, rules=rules, deliveries=deliveries, body_seconds=60, connections=Connections(0))
 
 
 @contextlib.contextmanager

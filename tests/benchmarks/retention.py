@@ -335,6 +335,7 @@ def work(is_pruning: Any, is_over: Any, next_id: Any, results: Any) -> None:
     from tests.support.inbox_rows import new_delivery
     from webhooks.inbox import store as inbox
     from webhooks.inbox import transitions
+    from webhooks.inbox.new_delivery import Stored
     from webhooks.inbox.outcomes import Outcome
     from webhooks.models import Delivery
     from webhooks.states import AttemptOutcome
@@ -350,7 +351,7 @@ def work(is_pruning: Any, is_over: Any, next_id: Any, results: Any) -> None:
         phase = "while it prunes" if is_pruning.value else "before"
         timings[name, phase].append(time.monotonic() - began)
 
-    def store(guid: uuid.UUID) -> inbox.Stored:
+    def store(guid: uuid.UUID) -> Stored:
         return inbox.store(new_delivery(guid=guid, subscriptions=[SUBSCRIPTION]))
 
     results.send("ready")

@@ -16,8 +16,8 @@ from tests.fuzz.job_model import Ending, JobModel
 from tests.support.inbox_rows import new_delivery
 from webhooks.inbox import due, transitions
 from webhooks.inbox import store as inbox
+from webhooks.inbox.new_delivery import Stored
 from webhooks.inbox.outcomes import Outcome
-from webhooks.inbox.store import Stored
 from webhooks.inbox.transitions import ClaimedJob
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.states import AttemptOutcome

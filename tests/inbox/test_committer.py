@@ -1,6 +1,7 @@
 """What the receiver says while its database is down, silent, or was restarted: 503 in time, and 202 again by itself."""
 
 import contextlib
+import json
 import os
 import pwd
 import shutil
@@ -343,7 +344,7 @@ def deliver(receiver: Receiver) -> tuple[Reply, float]:
 
 def hold_unavailable(reply: Reply, seconds: float) -> None:
     assert (reply.status, reply.headers["retry-after"]) == (503, "5")
-    assert reply.body == b'{"error": "The inbox is not available; try again later."}'
+    assert json.loads(reply.body) == {"error": "The inbox is not available; try again later."}
     assert seconds < PROMISED_SECONDS
 
 

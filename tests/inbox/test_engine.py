@@ -1,6 +1,7 @@
 """The engines keep to one contract: what one of them writes, the other writes too."""
 
 import uuid
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -9,10 +10,12 @@ from django.db import connection
 from django.db.models import F
 from django.db.models.functions import Now
 
-from tests.support.inbox_rows import make_delivery, make_job
+from tests.publishing.test_relay import SUBSCRIPTION
+from tests.support.inbox_rows import make_delivery, make_job, new_delivery
 from webhooks.inbox import due, postgresql, sqlite
 from webhooks.inbox.engine import Engine, engine
-from webhooks.models import Attempt, Job
+from webhooks.inbox.new_delivery import NewDelivery
+from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.states import JobState
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -47,6 +50,57 @@ def facts_of(job: Job) -> dict[str, Any]:
         for name, value in facts.items()
         if name not in ours
     }
+
+
+def inserted(one: Engine, deliveries: list[NewDelivery]) -> list[tuple[Any, ...] | None]:
+    """Insert deliveries, and return for each what the rows say of it; None if it was not inserted."""
+    told: list[tuple[Any, ...] | None] = []
+    for stored, new in zip(one.insert(deliveries), deliveries, strict=True):
+        if stored is None:
+            told.append(None)
+            continue
+        row: dict[str, Any] = dict(Delivery.objects.filter(pk=stored.delivery_id).values().get())
+        assert (row.pop("id"), row.pop("guid"), row.pop("hook_id")) == (stored.delivery_id, new.guid, new.hook_id)
+        assert row.pop("received_at")
+        jobs = Job.objects.filter(delivery_id=stored.delivery_id).order_by("handler")
+        assert sorted((job.id, job.handler, job.queue) for job in stored.to_publish) == sorted(
+            jobs.values_list("pk", "handler", "queue")
+        )
+        assert not stored.is_duplicate
+        facts: list[dict[str, Any]] = [dict(job) for job in jobs.values()]
+        for fact in facts:
+            del fact["id"], fact["delivery_id"], fact["due_at"], fact["budget_from_at"]
+            assert fact.pop("publish_at") - fact.pop("created_at") >= due.PUBLISH_GRACE - timedelta(milliseconds=1)
+            assert (fact.pop("once_key") or "").replace(str(new.guid), "GUID") in ("", "github:GUID:shop.bill")
+        told.append((row, bytes(Payload.objects.get(pk=stored.delivery_id).body), facts, stored.job_count))
+    return told
+
+
+def test_what_one_engine_inserts_the_other_does_too() -> None:
+    Source.objects.create(name="github")
+    count = replace(SUBSCRIPTION, name="shop.count", max_attempts=7)
+    bill = replace(SUBSCRIPTION, name="shop.bill", queue="slow", once_per_event=True)
+    results = []
+    for hook_id, one in enumerate(engines(), start=10):
+        event = uuid.uuid4()
+        first = new_delivery(
+            hook_id=hook_id, guid=event, action="opened", installation_id=2**62, sender="añ\U0001f600",
+            headers={"Content-Type": "application/json", "User-Agent": "\"\\'é"}, body=b"\0\xff{}",
+            subscriptions=[count, bill],
+        )  # fmt: skip
+        group = [
+            first,
+            new_delivery(subscriptions=[count]),
+            new_delivery(source="unknown", subscriptions=[count]),
+            new_delivery(body=b""),
+            new_delivery(hook_id=hook_id + 100, guid=event, subscriptions=[count, bill]),
+        ]
+        results.append(inserted(one, group))
+        assert inserted(one, [first, new_delivery()])[0] is None
+        assert inserted(one, [new_delivery(hook_id=hook_id + 200, guid=event, subscriptions=[bill])])[0] is not None
+        assert Job.objects.filter(handler="shop.bill", once_key__contains=str(event)).count() == 1
+    assert all(result == results[0] for result in results)
+    assert [told and told[3] for told in results[0]] == [2, 1, None, 0, 1]
 
 
 def test_each_database_has_its_own_engine() -> None:

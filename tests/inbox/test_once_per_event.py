@@ -15,7 +15,8 @@ from django.test import Client
 
 from tests.support.inbox_rows import DELIVERIES, new_delivery, page
 from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
-from webhooks.inbox.store import Stored, store
+from webhooks.inbox.new_delivery import Stored
+from webhooks.inbox.store import store
 from webhooks.models import Delivery, Job
 from webhooks.receiver import views
 from webhooks.states import JobState
@@ -177,7 +178,7 @@ def test_the_page_of_a_delivery_shows_the_same_event_from_another_hook(
     assert f"/{first.pk}/change/" in text
     assert "4711" in text
     assert "1 queued" in text
-    assert "A job that runs once for an event belongs to the delivery that came first." in text
+    assert "What runs once for an event is with the delivery that came first." in text
     assert "4713" not in text
     assert "4714" not in text
     assert f"/{second.pk}/change/" in page(admin_client, f"{DELIVERIES}{first.pk}/change/")

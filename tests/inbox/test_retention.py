@@ -22,9 +22,9 @@ from tests.publishing.test_relay import SUBSCRIPTION, new_job
 from tests.support.inbox_rows import make_delivery, make_job, new_delivery, state_of
 from tests.support.processes import manage, wait_until
 from webhooks.inbox import retention, store, transitions
+from webhooks.inbox.new_delivery import NewDelivery, Stored
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.retention import Batch, Limits, Pruned, Schedule, current_limits, prune, prune_payloads
-from webhooks.inbox.store import NewDelivery, Stored
 from webhooks.management.commands import prune as command
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.publishing.broker import Broker

@@ -19,7 +19,7 @@ from tests.support.processes import free_port, wait_until
 from tests.support.receiving import finish
 from tests.support.stack import empty_broker, running_stack
 from tests.support.whole_fleet import hold_every_program
-from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing import publisher as publishing
 from webhooks.publishing.broker import Broker
 from webhooks.publishing.publisher import Publisher

@@ -26,7 +26,7 @@ from tests.support.inbox_rows import make_job
 from tests.support.processes import free_port, wait_until
 from tests.support.receiving import finish
 from tests.support.stack import Stack, empty_broker, running_stack
-from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.models import Job
 from webhooks.publishing.broker import Broker, Nodes, NotConnectedError, job_queue
 from webhooks.publishing.health import RelayHealth

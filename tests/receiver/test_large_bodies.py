@@ -14,8 +14,10 @@ import pytest
 from webhooks.receiver.body_reader import HELD_BYTES, UNCOUNTED_BYTES
 from webhooks.receiver.byte_budget import ByteBudget
 from webhooks.receiver.connections import Connections
-from webhooks.receiver.front import LARGE_BODY, LARGE_THREADS, Front
+from webhooks.receiver.deliveries import LARGE_BODY, LARGE_THREADS, Deliveries
+from webhooks.receiver.front import Front
 from webhooks.receiver.intake import Rules
+from webhooks.receiver.replies import Reply
 from webhooks.subscriptions.subscription import Subscriptions
 
 MB = 1024 * 1024
@@ -163,7 +165,7 @@ class Request:
 
 
 class Application:
-    """A WSGI application that notes how much it has in hand at once."""
+    """Works on deliveries and pages, and notes how much it has in hand at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -171,8 +173,7 @@ class Application:
         self.most_large_bytes = self.most_small = 0
         self.seconds = 0.1
 
-    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        length = int(environ["CONTENT_LENGTH"])
+    def work_on(self, length: int) -> None:
         large, small = (length, 0) if length > LARGE_BODY else (0, 1)
         with self._lock:
             self._large += large
@@ -183,7 +184,20 @@ class Application:
         with self._lock:
             self._large -= large
             self._small -= small
-        start_response("202 Accepted", [])
+
+    def receive(self, _source: str, _headers: Any, body: bytes, **_parts: Any) -> Reply:
+        """In place of the intake's, on a thread."""
+        self.work_on(len(body))
+        return Reply(202, {})
+
+    async def receive_small(self, _source: str, _headers: Any, body: bytes) -> Reply:
+        """In place of what is done on the event loop, which waits for the commit."""
+        await asyncio.to_thread(self.work_on, len(body))
+        return Reply(202, {})
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        self.work_on(int(environ["CONTENT_LENGTH"]))
+        start_response("200 OK", [])
         return [b""]
 
 
@@ -201,8 +215,23 @@ def front_of(application: Application, monkeypatch: pytest.MonkeyPatch, *, body_
     monkeypatch.setattr(
         "webhooks.receiver.front.signal_at_parents_end", lambda _name: None
     )  # Not for the tests' own process.
+    monkeypatch.setattr("webhooks.receiver.deliveries.receive", application.receive)
+    monkeypatch.setattr(Deliveries, "_small", application.receive_small)
     rules = Rules(secrets={"github": ["x"]}, fingerprint_key="", subscriptions=Subscriptions(), max_body_bytes=25 * MB)
-    return Front(application, rules=lambda: rules, threads=8, body_seconds=body_seconds, connections=Connections(0))
+
+    def deliveries(loop: asyncio.AbstractEventLoop) -> Deliveries:
+        def nothing() -> Any:
+            return None
+
+        return Deliveries(loop, rules=lambda: rules, committer=nothing, publisher=nothing, threads=8)
+
+    return Front(
+        application,
+        rules=lambda: rules,
+        deliveries=deliveries,
+        body_seconds=body_seconds,
+        connections=Connections(0),
+    )
 
 
 @contextlib.asynccontextmanager

@@ -19,7 +19,7 @@ from tests.support.services import repeats
 from webhooks.github.payload import FORM, JSON
 from webhooks.github.signature import sign
 from webhooks.inbox.committer import Committer, InboxUnavailableError
-from webhooks.inbox.store import JobToPublish, Stored
+from webhooks.inbox.new_delivery import JobToPublish, Stored
 from webhooks.models import Delivery, Payload
 from webhooks.receiver.intake import Rules, check_head, receive
 from webhooks.receiver.replies import RefusedError

@@ -12,7 +12,7 @@ from tests.publishing.test_relay import QUEUE, SUBSCRIPTION
 from tests.support.celery_app import celery_on
 from tests.support.processes import wait_until
 from tests.support.receiving import finish
-from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing import publisher as publishing
 from webhooks.publishing.broker import Broker
 from webhooks.publishing.publisher import Publisher

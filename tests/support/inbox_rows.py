@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from webhooks.inbox.store import NewDelivery
+from webhooks.inbox.new_delivery import NewDelivery
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import JobState
 

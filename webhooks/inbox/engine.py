@@ -1,18 +1,27 @@
 """What the inbox does differently on each database: one contract, and a module for each database that fulfils it.
 
-Only `transitions.py` calls `claim` and `record`, and decides what they change; an engine only makes the change.
+Only `store.py` calls `insert`, only `transitions.py` calls `claim` and `record`. They decide what is to change, and an
+engine makes the change.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from django.db import connection
 
 from webhooks.inbox import postgresql, sqlite
+from webhooks.inbox.new_delivery import NewDelivery, Stored
 
 
 class Engine(Protocol):
     """The contract."""
+
+    def insert(self, deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
+        """Insert deliveries of different keys with their payloads and jobs, all in one transaction.
+
+        None for each that is there already, or whose source is not. Not inserted either is a job that another hook's
+        delivery has for the same event, where its handler wants only one.
+        """
 
     def claim(self, job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
         """Return the values of `transitions.ClaimedJob` in its order, or None if the job cannot be claimed."""

@@ -3,7 +3,7 @@
 They work on every database that Django supports: `tests/inbox/test_engine.py` runs them on PostgreSQL too.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -12,9 +12,11 @@ from django.db.models import Case, F, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
-from webhooks.inbox.due import CLAIMABLE
-from webhooks.models import Attempt, Job
+from webhooks.inbox.due import CLAIMABLE, PUBLISH_GRACE
+from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.states import JobState
+from webhooks.subscriptions.subscription import Subscription
 
 _CLAIMED: tuple[Any, ...] = (
     *("pk", "handler", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt", "budget_from_at", Now()),
@@ -28,6 +30,60 @@ _CLAIMED: tuple[Any, ...] = (
     ),
 )
 """The values of a ClaimedJob in its order."""
+
+
+@transaction.atomic
+def insert(deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
+    source_ids = dict(Source.objects.values_list("name", "pk"))
+    same_guid = Delivery.objects.filter(guid__in=[new.guid for new in deliveries])
+    present = set(same_guid.values_list("source__name", "hook_id", "guid"))
+    absent = [new for new in deliveries if new.source in source_ids and new.key not in present]
+    rows = Delivery.objects.bulk_create([_row(new, source_ids[new.source]) for new in absent])
+    stored = dict(zip((new.key for new in absent), rows, strict=True))
+    Payload.objects.bulk_create([Payload(delivery=stored[new.key], body=new.body) for new in absent])
+    jobs = _insert_jobs([_job(new, stored[new.key], one) for new in absent for one in new.subscriptions])
+    return [_stored(stored[new.key], jobs) if new.key in stored else None for new in deliveries]
+
+
+def _row(new: NewDelivery, source_id: int) -> Delivery:
+    return Delivery(
+        source_id=source_id,
+        hook_id=new.hook_id,
+        guid=new.guid,
+        event=new.event,
+        action=new.action,
+        repository=new.repository,
+        installation_id=new.installation_id,
+        sender=new.sender,
+        secret_fingerprint=new.secret_fingerprint,
+        headers=dict(new.headers),
+        body_bytes=len(new.body),
+    )
+
+
+def _job(new: NewDelivery, row: Delivery, subscription: Subscription) -> Job:
+    return Job(
+        delivery=row,
+        handler=subscription.name,
+        queue=subscription.queue,
+        max_attempts=subscription.max_attempts,
+        publish_at=Now() + PUBLISH_GRACE,
+        once_key=new.once_key(subscription),
+    )
+
+
+def _insert_jobs(jobs: Sequence[Job]) -> list[Job]:
+    """Insert jobs and return them, without those that another hook's delivery already has."""
+    Job.objects.bulk_create([job for job in jobs if job.once_key is None])
+    keyed = {job.once_key: job for job in reversed(jobs) if job.once_key is not None}
+    taken = set(Job.objects.filter(once_key__in=keyed).values_list("once_key", flat=True))
+    Job.objects.bulk_create([job for key, job in keyed.items() if key not in taken])
+    return [job for job in jobs if job.pk]
+
+
+def _stored(row: Delivery, jobs: Sequence[Job]) -> Stored:
+    own = tuple(JobToPublish(job.pk, job.handler, job.queue) for job in jobs if job.delivery_id == row.pk)
+    return Stored(row.pk, is_duplicate=False, job_count=len(own), to_publish=own)
 
 
 @transaction.atomic

@@ -1,73 +1,52 @@
 """Stores a delivery with its jobs, or counts the repeat of a stored one. No decisions."""
 
 import uuid
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from django.db import Error, IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from webhooks.inbox import database, due, transitions
+from webhooks.inbox import database, transitions
 from webhooks.inbox.engine import engine
+from webhooks.inbox.new_delivery import NewDelivery, Stored
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
 
 LOCK_MILLISECONDS = 800
 """So two tries fit into the time for which a delivery waits for its transaction."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewDelivery:
-    """A verified delivery, with the subscriptions that it matches."""
-
-    source: str
-    hook_id: int
-    guid: uuid.UUID
-    event: str
-    action: str
-    repository: str
-    installation_id: int | None
-    sender: str
-    secret_fingerprint: str
-    headers: Mapping[str, str]
-    body: bytes
-    subscriptions: Sequence[Subscription]
-
-
-@dataclass(frozen=True, slots=True)
-class JobToPublish:
-    """The job's values that its message needs."""
-
-    id: int
-    handler: str
-    queue: str
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A delivery's row in the inbox, and its jobs that are to be published."""
-
-    delivery_id: int
-    is_duplicate: bool
-    job_count: int
-    to_publish: tuple[JobToPublish, ...]
+MOST_TRIES = 3
 
 
 def store(new: NewDelivery) -> Stored:
     """Commit a delivery and its jobs. If it is stored already, count the repeat and queue its dead jobs again."""
+    Source.objects.get_or_create(name=new.source)
+    for _ in range(MOST_TRIES):
+        [stored] = engine().insert([new])
+        if stored is None:
+            with transaction.atomic():
+                stored = _count_repeat(new)
+        if stored is not None:
+            return stored
+        # The row with the same GUID has been pruned since, so there is room.
+    raise IntegrityError("A delivery of the same GUID comes and goes.")
+
+
+def store_together(group: Sequence[NewDelivery]) -> list[Stored | None]:
+    """Commit deliveries in one transaction; None for each that `store` has to take: one that is there already, say.
+
+    If the database refuses one of them for what it holds, that is all of them.
+    """
+    firsts = {new.key: new for new in reversed(group)}
     try:
-        with transaction.atomic():
-            return _insert(new)
-    except IntegrityError:
-        with transaction.atomic():
-            repeated = _count_repeat(new)
-    if repeated is not None:
-        return repeated
-    # The row with the same GUID has been pruned meanwhile, so this insert succeeds. Any other error is raised now.
-    with transaction.atomic():
-        return _insert(new)
+        inserted = engine().insert(list(firsts.values()))
+    except Error as error:
+        if database.is_outage(error):
+            raise
+        return [None] * len(group)
+    stored = dict(zip(firsts, inserted, strict=True))
+    return [stored[new.key] if firsts[new.key] is new else None for new in group]
 
 
 def try_to_store(source: str, subscriptions: Sequence[Subscription]) -> None:
@@ -80,7 +59,8 @@ def try_to_store(source: str, subscriptions: Sequence[Subscription]) -> None:
         engine().limit_lock_wait(milliseconds=LOCK_MILLISECONDS)
         before = transaction.savepoint()
         try:
-            _insert(_ordinary(source, subscriptions))
+            Source.objects.get_or_create(name=source)
+            engine().insert([_ordinary(source, subscriptions)])
         except Error as error:
             if database.is_outage(error):
                 raise
@@ -106,54 +86,6 @@ def _ordinary(source: str, subscriptions: Sequence[Subscription]) -> NewDelivery
     )
 
 
-def _insert(new: NewDelivery) -> Stored:
-    source, _ = Source.objects.get_or_create(name=new.source)
-    delivery = Delivery.objects.create(
-        source=source,
-        hook_id=new.hook_id,
-        guid=new.guid,
-        event=new.event,
-        action=new.action,
-        repository=new.repository,
-        installation_id=new.installation_id,
-        sender=new.sender,
-        secret_fingerprint=new.secret_fingerprint,
-        headers=dict(new.headers),
-        body_bytes=len(new.body),
-    )
-    Payload.objects.create(delivery=delivery, body=new.body)
-    to_publish = tuple(JobToPublish(job.pk, job.handler, job.queue) for job in _insert_jobs(new, delivery))
-    return Stored(delivery.pk, is_duplicate=False, job_count=len(to_publish), to_publish=to_publish)
-
-
-def _insert_jobs(new: NewDelivery, delivery: Delivery) -> Sequence[Job]:
-    """Insert the delivery's jobs and return them, without those that another hook's delivery already has."""
-    keys = _once_keys(new)
-    jobs = [
-        Job(
-            delivery=delivery,
-            handler=subscription.name,
-            queue=subscription.queue,
-            max_attempts=subscription.max_attempts,
-            publish_at=Now() + due.PUBLISH_GRACE,
-            once_key=keys.get(subscription.name),
-        )
-        for subscription in new.subscriptions
-    ]
-    if not keys:
-        return Job.objects.bulk_create(jobs)
-    # An insert waits for another transaction with the same key. All transactions insert in the same order, so there is
-    # no deadlock.
-    Job.objects.bulk_create(sorted(jobs, key=lambda job: job.handler), ignore_conflicts=True)
-    return list(Job.objects.filter(delivery=delivery).order_by("id"))
-
-
-def _once_keys(new: NewDelivery) -> dict[str, str]:
-    """Return, by handler, the key of its one job for the event; only handlers that want one job an event have a key."""
-    names = [subscription.name for subscription in new.subscriptions if subscription.once_per_event]
-    return {name: f"{new.source}:{new.guid}:{name}" for name in names}
-
-
 def _count_repeat(new: NewDelivery) -> Stored | None:
     same = Delivery.objects.filter(source__name=new.source, hook_id=new.hook_id, guid=new.guid)
     delivery_id = same.values_list("pk", flat=True).first()
@@ -163,7 +95,8 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
     if is_pruned and not _restore_payload(same, delivery_id, new):
         return None
     # A handler's one job for the event may belong to the delivery of another hook.
-    jobs = Job.objects.filter(Q(delivery_id=delivery_id) | Q(once_key__in=_once_keys(new).values()))
+    once_keys = list(filter(None, map(new.once_key, new.subscriptions)))
+    jobs = Job.objects.filter(Q(delivery_id=delivery_id) | Q(once_key__in=once_keys))
     states = list(jobs.values_list("delivery_id", "state"))
     if any(state == JobState.DEAD for _, state in states):
         # GitHub's redelivery button is an operator's way to say "run again", so dead jobs get a new budget.

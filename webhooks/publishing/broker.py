@@ -17,7 +17,7 @@ from django.conf import settings
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.exceptions import OperationalError
 
-from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing import reasons
 from webhooks.subscriptions.subscription import Subscription
 

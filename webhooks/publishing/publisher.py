@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from kombu.exceptions import OperationalError
 from prometheus_client import Counter
 
-from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker
 from webhooks.subscriptions.subscription import Subscriptions

@@ -14,7 +14,7 @@ from django.db import Error, connection
 from kombu.exceptions import OperationalError
 
 from webhooks.inbox import database, due
-from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.models import Job
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker, NotConnectedError

@@ -1,4 +1,5 @@
-"""Stands between Granian and Django: reads each body whole, in a coroutine, before a thread gets the request.
+"""Reads each request's body whole, in a coroutine. A webhook then goes to `deliveries.py`, past Django's request; every
+other request goes to Django, on a thread.
 
 With WSGI alone, the thread that serves a request would also read its body: with as many stalled senders as threads, no
 other request would be served. Here a stalled body costs only a coroutine, and is refused after its time;
@@ -23,6 +24,7 @@ from webhooks.receiver.body_length import Announced, announced_body
 from webhooks.receiver.body_reader import HELD_BYTES, read_body
 from webhooks.receiver.byte_budget import ByteBudget
 from webhooks.receiver.connections import Connections
+from webhooks.receiver.deliveries import Deliveries
 from webhooks.receiver.intake import Rules, check_head
 from webhooks.receiver.middleware import machine_path
 from webhooks.receiver.replies import RefusedError, Reply
@@ -32,20 +34,23 @@ DRAIN_SIGNAL = signal.SIGUSR2
 """Sent by the launcher: go on serving, report "not ready", and close connections with their next answer."""
 LARGEST_PAGE_BODY = 5 * 1024 * 1024
 """The limit for a form of the admin."""
-LARGE_BODY = 1024 * 1024
-LARGE_THREADS = 1
-"""How many bodies larger than that are parsed and stored at a time: it takes several times a body's size."""
 
 
 class Front:
     """An RSGI application that serves a WSGI one."""
 
     def __init__(
-        self, wsgi: Wsgi, *, rules: Callable[[], Rules], threads: int, body_seconds: float, connections: Connections
+        self,
+        wsgi: Wsgi,
+        *,
+        rules: Callable[[], Rules],
+        deliveries: Callable[[asyncio.AbstractEventLoop], Deliveries],
+        body_seconds: float,
+        connections: Connections,
     ) -> None:
         self._wsgi = wsgi
         self._rules = rules
-        self._threads = threads
+        self._make_deliveries = deliveries
         self._body_seconds = body_seconds
         self._connections = connections
 
@@ -55,13 +60,13 @@ class Front:
         loop.add_signal_handler(DRAIN_SIGNAL, readiness.stopping.set)
         self._connections.watch(loop)
         self._held = ByteBudget(HELD_BYTES)
-        self._deliveries = ThreadPoolExecutor(self._threads, thread_name_prefix="deliveries")
-        self._large_deliveries = ThreadPoolExecutor(LARGE_THREADS, thread_name_prefix="large-deliveries")
+        self._deliveries = self._make_deliveries(loop)
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="probes")
         self._pages = ThreadPoolExecutor(4, thread_name_prefix="pages")
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
-        for lane in (self._deliveries, self._large_deliveries, self._probes, self._pages):
+        self._deliveries.close()
+        for lane in (self._probes, self._pages):
             lane.shutdown(wait=True)
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
@@ -82,21 +87,16 @@ class Front:
         announced = self._announced(scope.method, path, headers)
         async with self._held.share() as held:
             body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
+            if path.startswith(WEBHOOKS):
+                return _encoded(await self._deliveries.reply(path.removeprefix(WEBHOOKS), headers, body))
+            lane = self._probes if path in PROBES else self._pages
             environ = environ_of(scope, headers, body)
-            # No time limit: a delivery may be stored after GitHub has closed the connection.
-            return await asyncio.get_running_loop().run_in_executor(
-                self._lane(path, len(body)), call_wsgi, self._wsgi, environ
-            )
+            return await asyncio.get_running_loop().run_in_executor(lane, call_wsgi, self._wsgi, environ)
 
     def _announced(self, method: str, path: str, headers: "_Headers") -> Announced:
         if path.startswith(WEBHOOKS):
             return check_head(method, path.removeprefix(WEBHOOKS), headers, self._rules())
         return announced_body(headers, limit=LARGEST_PAGE_BODY)
-
-    def _lane(self, path: str, body_bytes: int) -> ThreadPoolExecutor:
-        if path.startswith(WEBHOOKS):
-            return self._large_deliveries if body_bytes > LARGE_BODY else self._deliveries
-        return self._probes if path in PROBES else self._pages
 
 
 class _Headers(Mapping[str, str]):

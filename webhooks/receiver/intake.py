@@ -1,10 +1,12 @@
 """What happens to a webhook, in order: verify, parse, match, store, publish. Start reading Hookline here.
 
-    check_head   checks before the body is read: method, length, type, headers
-    receive      everything else, up to the reply: 202 only after the commit
+    check_head     checks before the body is read: method, length, type, headers
+    verified       verify, parse, match
+    acknowledged   after the commit: publish, and the reply
 
-Both take values, and return values or raise RefusedError. HTTP is in `front.py` and `views.py`, storage in
-`inbox/store.py`. The rules on headers are GitHub's:
+All take values, and return values or raise RefusedError. Between the last two, `deliveries.py` has small deliveries
+committed together; `receive` does all of it for one. HTTP is in `front.py`, storage in `inbox/store.py`. The rules on
+headers are GitHub's:
 https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
 """
 
@@ -29,7 +31,8 @@ from webhooks.github.payload import (
 )
 from webhooks.github.signature import matching_secret, secret_fingerprint
 from webhooks.inbox.committer import Committer, InboxUnavailableError
-from webhooks.inbox.store import JobToPublish, NewDelivery, store
+from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.inbox.store import store
 from webhooks.receiver.body_length import Announced, announced_body
 from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.subscriptions.subscription import Subscriptions
@@ -102,10 +105,8 @@ def _check_github_headers(headers: Mapping[str, str]) -> None:
         raise RefusedError(401, "X-Hub-Signature-256 is missing; a SHA-1 signature is not enough.")
 
 
-def receive(
-    source: str, headers: Mapping[str, str], body: bytes, *, rules: Rules, committer: Committer, publisher: Offers
-) -> Reply:
-    """Verify, parse, match, store and publish a delivery that `check_head` has accepted, or raise RefusedError."""
+def verified(source: str, headers: Mapping[str, str], body: bytes, rules: Rules) -> NewDelivery:
+    """Verify, parse and match a delivery that `check_head` has accepted, or raise RefusedError."""
     secret = matching_secret(body, headers.get("X-Hub-Signature-256"), rules.secrets[source])
     if secret is None:
         raise RefusedError(401, "X-Hub-Signature-256 matches none of this source's secrets.")
@@ -115,19 +116,40 @@ def receive(
         raise RefusedError(413, str(error)) from None
     except PayloadError as error:
         raise RefusedError(400, str(error)) from None
-    new = _new_delivery(source, headers, body, payload=payload, rules=rules, secret=secret)
+    return _new_delivery(source, headers, body, payload=payload, rules=rules, secret=secret)
+
+
+def receive(
+    source: str, headers: Mapping[str, str], body: bytes, *, rules: Rules, committer: Committer, publisher: Offers
+) -> Reply:
+    """Take in a delivery that `check_head` let pass, in a transaction of its own, or raise RefusedError."""
+    new = verified(source, headers, body, rules)
+    return acknowledged(new, stored_by_itself(new, committer), publisher)
+
+
+def stored_by_itself(new: NewDelivery, committer: Committer) -> Stored:
+    """Commit a delivery in a transaction of its own, or raise RefusedError."""
     try:
-        stored = committer.run(lambda: store(new), stored_bytes=len(body))
+        return committer.run(lambda: store(new), stored_bytes=len(new.body))
     except InboxUnavailableError:
-        again = {"Retry-After": str(RETRY_AFTER_SECONDS)}
-        raise RefusedError(503, "The inbox is not available; try again later.", **again) from None
+        raise unavailable() from None
+
+
+def unavailable() -> RefusedError:
+    return RefusedError(
+        503, "The inbox is not available; try again later.", **{"Retry-After": str(RETRY_AFTER_SECONDS)}
+    )
+
+
+def acknowledged(new: NewDelivery, stored: Stored, publisher: Offers) -> Reply:
+    """Offer the jobs of a committed delivery to the broker, and return the reply."""
     publisher.offer(stored.to_publish)
     logger.info(
         "delivery repeated" if stored.is_duplicate else "delivery stored",
         extra={"delivery": stored.delivery_id, "event": new.event, "guid": new.guid, "jobs": stored.job_count},
     )
-    body_of_reply: dict[str, Any] = {"delivery": stored.delivery_id, "jobs": stored.job_count}
-    return Reply(200, {**body_of_reply, "duplicate": True}) if stored.is_duplicate else Reply(202, body_of_reply)
+    body: dict[str, Any] = {"delivery": stored.delivery_id, "jobs": stored.job_count}
+    return Reply(200, {**body, "duplicate": True}) if stored.is_duplicate else Reply(202, body)
 
 
 def _new_delivery(

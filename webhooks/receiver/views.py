@@ -1,5 +1,6 @@
 """The receiver's pages: webhooks, probes, metrics."""
 
+import asyncio
 import contextlib
 import logging
 import threading
@@ -13,6 +14,7 @@ from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import try_to_store
 from webhooks.publishing.publisher import Publisher
 from webhooks.receiver import readiness
+from webhooks.receiver.deliveries import Deliveries
 from webhooks.receiver.intake import Rules, check_head, receive
 from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -48,6 +50,12 @@ def committer() -> Committer:
 @cache
 def publisher() -> Publisher:
     return Publisher(installed_subscriptions())
+
+
+def deliveries(loop: asyncio.AbstractEventLoop) -> Deliveries:
+    return Deliveries(
+        loop, rules=rules, committer=committer, publisher=publisher, threads=settings.HOOKLINE_RECEIVER_THREADS
+    )
 
 
 def webhook(request: HttpRequest, source: str) -> HttpResponse:

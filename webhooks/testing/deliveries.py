@@ -17,8 +17,8 @@ from webhooks.github.payload import JSON
 from webhooks.github.sender import SAMPLE_HOOK_ID, Message
 from webhooks.inbox import transitions
 from webhooks.inbox.claimed_event import event_of
+from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.inbox.outcomes import Outcome
-from webhooks.inbox.store import JobToPublish
 from webhooks.models import Job
 from webhooks.paths import WEBHOOKS
 from webhooks.receiver import views

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from tests.faults.team.apps import DIE_AT_OFFER, LOST_BACKOFF
 from webhooks import Backoff
 from webhooks.inbox import outcomes
-from webhooks.inbox.store import JobToPublish
+from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing.publisher import Publisher
 
 

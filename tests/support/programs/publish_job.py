@@ -6,7 +6,7 @@ import django
 
 
 def main(job_id: int) -> None:
-    from webhooks.inbox.store import JobToPublish
+    from webhooks.inbox.new_delivery import JobToPublish
     from webhooks.publishing.broker import Broker
     from webhooks.subscriptions.installed import installed_subscriptions
 

@@ -1,0 +1,53 @@
+"""What the inbox takes in and what it answers: values, as `store.py` and the engines hand them on."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from webhooks.subscriptions.subscription import Subscription
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewDelivery:
+    """A verified delivery, with the subscriptions that it matches."""
+
+    source: str
+    hook_id: int
+    guid: uuid.UUID
+    event: str
+    action: str
+    repository: str
+    installation_id: int | None
+    sender: str
+    secret_fingerprint: str
+    headers: Mapping[str, str]
+    body: bytes
+    subscriptions: Sequence[Subscription]
+
+    @property
+    def key(self) -> tuple[str, int, uuid.UUID]:
+        """What names the delivery: the inbox holds it once."""
+        return self.source, self.hook_id, self.guid
+
+    def once_key(self, subscription: Subscription) -> str | None:
+        """Return what names the subscription's one job for the event; None where each hook's delivery has its own."""
+        return f"{self.source}:{self.guid}:{subscription.name}" if subscription.once_per_event else None
+
+
+@dataclass(frozen=True, slots=True)
+class JobToPublish:
+    """What a message is made of."""
+
+    id: int
+    handler: str
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The row that a delivery has in the inbox, and its jobs that are to be published."""
+
+    delivery_id: int
+    is_duplicate: bool
+    job_count: int
+    to_publish: tuple[JobToPublish, ...]
