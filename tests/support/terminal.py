@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from tests.support.processes import ROOT
 
 CTRL_C = b"\x03"
+PATIENCE = 180.0
+"""Seconds to wait for output or an end: longer than `make run` waits for its programs and samples in turn (60 s for the
+receiver, 60 for Flower, 30 for the samples), so that its own complaint comes first."""
 # A session's first process gets the terminal that it opens first as its controlling one.
 _ON_TERMINAL = 'terminal=$1; shift; exec "$@" <"$terminal" >"$terminal" 2>&1'
 
@@ -22,18 +25,19 @@ class Terminal:
         self.output = ""
         self._descriptor = descriptor
 
-    def expect(self, pattern: str, *, seconds: float = 60) -> re.Match[str]:
+    def expect(self, pattern: str, *, seconds: float = PATIENCE) -> re.Match[str]:
         """Read on until the pattern stands in the output."""
-        deadline = time.monotonic() + seconds
+        began = time.monotonic()
         while (match := re.search(pattern, self.output)) is None:
-            if time.monotonic() > deadline or not self._read():
-                raise AssertionError(f"{pattern!r} is not in the output:\n{self.output}")
+            if time.monotonic() - began > seconds or not self._read():
+                waited = time.monotonic() - began
+                raise AssertionError(f"{pattern!r} is not in the output after {waited:.0f} s:\n{self.output}")
         return match
 
     def press(self, key: bytes) -> None:
         os.write(self._descriptor, key)
 
-    def exit_status(self, *, seconds: float = 60) -> int:
+    def exit_status(self, *, seconds: float = PATIENCE) -> int:
         """Read to the end and return the status."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline and self._read():
