@@ -69,8 +69,14 @@ def pytest_configure(config: pytest.Config) -> None:
         at_end.enter_context(services.own_brokers())
 
     import django
+    from django.conf import settings
 
     django.setup()
+    # A password's usual hash takes a third of a second, and no test is about its strength.
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    from tests.support import emptying
+
+    emptying.install()
     # The tests' processes keep to what they are given.
     os.environ.pop("DATABASE_URL", None)
 
