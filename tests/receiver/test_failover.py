@@ -26,7 +26,7 @@ READ_ONLY = "the database is read-only; it may be a standby, or not promoted yet
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Stack]:
     with running_stack(tmp_path, database="postgres", broker="filesystem") as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         yield stack
 
 

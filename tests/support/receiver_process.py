@@ -11,7 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.support.processes import free_port, manage, running, wait_until
+from tests.support.migrated import migrate
+from tests.support.processes import free_port, running, wait_until
 from tests.support.receiving import PATH, body_of, headers_for
 
 SECRET = "the secret of the hook at the front"
@@ -149,8 +150,7 @@ def receiver_in(directory: Path, *, port: int = 0, is_migrated: bool = True, **s
         **settings,
     }
     if is_migrated:
-        done = manage("migrate", "-v0", **given)
-        assert done.returncode == 0, done.stderr
+        migrate(given)
     log = directory / "receiver.log"
     with running("receiver", log=log, **given) as process:
         receiver = Receiver(int(str(given["HOOKLINE_PORT"])), log, process)

@@ -22,6 +22,7 @@ import redis
 import urllib3
 
 from tests.support import services
+from tests.support.migrated import migrate
 from tests.support.processes import ROOT, environment, free_port, wait_until
 from webhooks.github.signature import sign
 
@@ -63,6 +64,10 @@ class Stack:
         """Run a command to its end and return what it printed."""
         return self._output_of(self._command(*arguments))
 
+    def migrate(self) -> None:
+        """Give the database its tables."""
+        migrate(self.settings())
+
     def run_module(self, module: str, *arguments: str) -> str:
         """Run a module of ours to its end and return what it printed."""
         return self._output_of([sys.executable, "-m", module, *arguments])
@@ -83,7 +88,7 @@ class Stack:
 
     def start_all(self) -> None:
         """Migrate, then start a receiver, a relay and a worker, and wait until the receiver is ready."""
-        self.manage("migrate", "-v0")
+        self.migrate()
         self.start("receiver")
         self.start("relay")
         self.start("worker", "--concurrency", "4")
