@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.catalog_events import NOON, changed, event, handle, installation, listed, repository
+from tests.support.services import repeats
 from webhooks.github import samples
 from webhooks.subscriptions.event import Event
 from workers.catalog.latest import BATCH
@@ -190,7 +191,7 @@ STORY = [
 ]
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=repeats(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(order=st.permutations(STORY), again=st.lists(st.sampled_from(STORY), max_size=5))
 def test_any_order_and_number_of_the_same_events_ends_in_the_same_rows(order: list[Event], again: list[Event]) -> None:
     clear()

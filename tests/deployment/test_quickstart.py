@@ -18,6 +18,7 @@ from deploy.leftovers import remove_leftovers
 from tests.support.processes import OUTSIDE, ROOT, Done, environment, free_port, manage, run_module, wait_until
 from tests.support.terminal import CTRL_C, Terminal, on_terminal
 
+pytestmark = pytest.mark.timeout(900)  # A test waits for several starts and ends, for each as long as PATIENCE.
 MAKEFILE = """
 run:
 \t@"$(PYTHON)" {quickstart}
@@ -124,6 +125,7 @@ def test_a_stranger_sees_samples_done_and_where_to_look_and_comes_back_to_it(pla
     assert "Traceback" not in first.output + later.output
 
 
+@pytest.mark.slow
 def test_a_program_that_dies_is_started_again_and_said(place: Place) -> None:
     with place.started() as terminal:
         terminal.expect(r"Ctrl-C +stop")
@@ -135,6 +137,7 @@ def test_a_program_that_dies_is_started_again_and_said(place: Place) -> None:
         assert terminal.exit_status() == 0
 
 
+@pytest.mark.slow
 def test_a_running_handler_finishes_however_often_ctrl_c_is_pressed(place: Place) -> None:
     place.add_app("slow_bot", SLOW_BOT_FOLDER=place.directory)
     payload = place.directory / "star.json"
@@ -158,6 +161,7 @@ def test_a_running_handler_finishes_however_often_ctrl_c_is_pressed(place: Place
 
 
 @pytest.mark.parametrize("seconds", [0, 4])  # Before the samples are done, and most likely after.
+@pytest.mark.slow
 def test_a_program_that_does_not_stay_up_is_named_with_the_end_of_its_log(place: Place, seconds: int) -> None:
     place.add_app("heartless_bot", HEARTLESS_SECONDS=seconds)
     place.let_programs_start_slowly()
@@ -170,6 +174,7 @@ def test_a_program_that_does_not_stay_up_is_named_with_the_end_of_its_log(place:
     place.assert_nothing_runs()
 
 
+@pytest.mark.slow
 def test_a_supervisor_that_ends_by_itself_ends_the_quickstart(place: Place) -> None:
     with place.started() as terminal:
         terminal.expect(r"Ctrl-C +stop")

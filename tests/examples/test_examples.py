@@ -13,9 +13,8 @@ EXAMPLES = ROOT / "examples"
 APPS = sorted(path.parent.name for path in EXAMPLES.glob("*/handlers.py"))
 
 
-@pytest.mark.parametrize("app", APPS)
-def test_an_examples_own_tests_pass(app: str) -> None:
-    done = run_module("deploy.app_tests", app, EXAMPLES, "-q", "-p", "no:cacheprovider")
+def test_the_examples_own_tests_pass() -> None:
+    done = run_module("deploy.app_tests", ",".join(APPS), EXAMPLES, "-q", "-p", "no:cacheprovider")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -25,10 +24,11 @@ def test_the_page_on_the_examples_names_each_of_them() -> None:
     assert all(f"| `{app}` |" in page for app in APPS)
 
 
+@pytest.mark.slow
 def test_a_report_gives_way_to_a_stop_and_is_written_by_the_next_worker(tmp_path: Path) -> None:
     own = {"HOOKLINE_APPS": "reports", "PYTHONPATH": str(EXAMPLES)}
     with running_stack(tmp_path, database="sqlite", broker="filesystem", **own) as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         stack.start("relay")
         worker = stack.start("worker", "--queues", "slow", "--concurrency", "1")

@@ -399,6 +399,7 @@ def test_a_database_that_falls_silent_is_503_in_time_and_then_at_once(up: Cluste
         assert all(senders.map(lambda _: is_accepted(receiver), range(3 * THREADS)))
 
 
+@pytest.mark.slow
 def test_a_silent_database_at_the_start_is_503_in_time(up: Cluster, tmp_path: Path) -> None:
     with up.silent(), receiver_on(up.url, tmp_path) as receiver:
         hold_unavailable(*deliver(receiver))
@@ -412,6 +413,7 @@ def test_a_database_that_was_restarted_costs_no_delivery(up: Cluster, tmp_path: 
         assert [deliver(receiver)[0].status for _ in range(2 * THREADS)] == [202] * (2 * THREADS)
 
 
+@pytest.mark.slow
 def test_a_restart_under_load_is_202_or_503_and_nothing_else(up: Cluster, tmp_path: Path) -> None:
     with receiver_on(up.url, tmp_path) as receiver, ThreadPoolExecutor(THREADS) as senders:
         restart = senders.submit(up.restart)

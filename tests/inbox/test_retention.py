@@ -19,6 +19,7 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from tests.publishing.test_relay import SUBSCRIPTION, new_job
+from tests.support.brokers import repeated
 from tests.support.inbox_rows import make_delivery, make_job, new_delivery, state_of
 from tests.support.processes import manage, wait_until
 from webhooks.inbox import retention, store, transitions
@@ -577,10 +578,14 @@ ORDER = (
     ("given", "told"),
     [
         ({"HOOKLINE_KEEP_DAYS": 7}, "HOOKLINE_KEEP_DAYS: must be a whole number from 8 to 36500; "),
-        ({"HOOKLINE_KEEP_DEAD_DAYS": 10**9}, "HOOKLINE_KEEP_DEAD_DAYS: must be a whole number from 8 to 36500; "),
-        ({"HOOKLINE_KEEP_PAYLOADS_DAYS": 0}, "HOOKLINE_KEEP_PAYLOADS_DAYS: must be a whole number from 1 to 36500; "),
+        repeated(
+            {"HOOKLINE_KEEP_DEAD_DAYS": 10**9}, "HOOKLINE_KEEP_DEAD_DAYS: must be a whole number from 8 to 36500; "
+        ),
+        repeated(
+            {"HOOKLINE_KEEP_PAYLOADS_DAYS": 0}, "HOOKLINE_KEEP_PAYLOADS_DAYS: must be a whole number from 1 to 36500; "
+        ),
         ({"HOOKLINE_KEEP_PAYLOADS_DAYS": 31}, ORDER),
-        ({"HOOKLINE_KEEP_DAYS": 91}, ORDER),
+        repeated({"HOOKLINE_KEEP_DAYS": 91}, ORDER),
     ],
 )
 def test_days_that_make_no_sense_stop_the_start(tmp_path: Path, given: dict[str, int], told: str) -> None:

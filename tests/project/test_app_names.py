@@ -8,6 +8,7 @@ from environs import ValidationError
 
 import manage as command_line
 from project.environment import app_names
+from tests.support.brokers import repeated
 from tests.support.processes import manage
 
 FILES = {
@@ -64,10 +65,10 @@ def test_an_app_that_cannot_be_one_is_refused_by_its_place(name: str, fault: str
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
-        ("a_broken_package", "ModuleNotFoundError: No module named 'nothing_of_that_name' ({}/__init__.py:1)"),
+        repeated("a_broken_package", "ModuleNotFoundError: No module named 'nothing_of_that_name' ({}/__init__.py:1)"),
         ("with_broken_handlers", "ModuleNotFoundError: No module named 'nothing_of_that_name' ({}/handlers.py:1)"),
-        ("a_raising_package", "RuntimeError: boom ({}/__init__.py:1)"),
-        ("a_package.apps.Wrong", "ImportError: Module 'a_package.apps' does not contain a 'Wrong' class."),
+        repeated("a_raising_package", "RuntimeError: boom ({}/__init__.py:1)"),
+        repeated("a_package.apps.Wrong", "ImportError: Module 'a_package.apps' does not contain a 'Wrong' class."),
         ("webhooks", "ImproperlyConfigured: Application labels aren't unique, duplicates: webhooks"),
     ],
 )
@@ -79,7 +80,7 @@ def test_an_app_that_fails_as_it_is_imported_is_said_to_in_a_sentence(folder: Pa
     assert done.stderr.endswith("; mend that app, or correct its name; --traceback shows more\n")
 
 
-@pytest.mark.parametrize("name", ["a_package", "configured.apps.Own"])
+@pytest.mark.parametrize("name", ["a_package", repeated("configured.apps.Own")])
 def test_an_app_without_handlers_is_named(folder: Path, name: str) -> None:
     done = manage("check", HOOKLINE_APPS=name, PYTHONPATH=folder, HOOKLINE_DATA_DIR=folder / "data")
     assert done.returncode == 0

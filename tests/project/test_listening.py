@@ -13,6 +13,7 @@ from environs import ValidationError
 from project.addresses import listen_address
 from tests.project.test_environment import PRODUCTION
 from tests.support import services
+from tests.support.brokers import repeated
 from tests.support.processes import ROOT, free_port, manage, running, wait_until
 from tests.support.stack import empty_broker, fresh_postgres
 from webhooks import listening
@@ -34,7 +35,9 @@ def answers(host: str, port: int, path: str) -> bool:
 
 
 @needs_ipv6
-@pytest.mark.parametrize(("host", "reached"), [("localhost", ["localhost"]), ("[::1]", ["::1"]), ("[::]", BOTH)])
+@pytest.mark.parametrize(
+    ("host", "reached"), [repeated("localhost", ["localhost"]), repeated("[::1]", ["::1"]), ("[::]", BOTH)]
+)
 def test_every_role_listens_where_it_is_told_to(tmp_path: Path, host: str, reached: list[str]) -> None:
     ports = {role: free_port() for role in ("receiver", "relay", "worker", "flower")}
     variables = {
@@ -58,7 +61,11 @@ def test_every_role_listens_where_it_is_told_to(tmp_path: Path, host: str, reach
 
 @pytest.mark.parametrize(
     ("role", "host"),
-    [(role, "nowhere.invalid") for role in ("receiver", "relay", "worker", "flower")] + [("receiver", "203.0.113.1")],
+    [
+        ("receiver", "nowhere.invalid"),
+        *(repeated(role, "nowhere.invalid") for role in ("relay", "worker", "flower")),
+        repeated("receiver", "203.0.113.1"),
+    ],
 )
 def test_a_host_that_cannot_be_is_a_sentence(tmp_path: Path, role: str, host: str) -> None:
     ports = {f"HOOKLINE_{name}PORT": free_port() for name in ("", "FLOWER_", "PROBE_")}
@@ -133,6 +140,7 @@ def production_lines() -> tuple[list[str], list[str]]:
 
 @pytest.mark.postgres
 @pytest.mark.rabbitmq
+@pytest.mark.slow
 def test_the_four_processes_run_on_one_machine_as_the_page_on_production_says(tmp_path: Path) -> None:
     commands, names = production_lines()
     assert commands == ["receiver", "relay", "worker", "flower"]

@@ -130,6 +130,7 @@ def test_a_channel_of_celerys_own_is_had_from_whichever_node_answers(silent: Sil
         assert channel.is_open
 
 
+@pytest.mark.slow
 def test_every_program_works_although_the_first_nodes_are_silent_or_down(silent: Silent, tmp_path: Path) -> None:
     urls = ";".join([silent.url, dead(), services.RABBITMQ_URL])
     with running_stack(tmp_path, database="sqlite", broker="rabbitmq", BROKER_URL=urls) as stack:

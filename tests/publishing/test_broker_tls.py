@@ -19,6 +19,7 @@ from tests.faults.servers import own_redis, stable_port
 from tests.project.test_environment import PRODUCTION
 from tests.support import services
 from tests.support.authority import Authority
+from tests.support.brokers import REDIS, SERVERS, SERVERS_FOR_PROGRAMS, repeated
 from tests.support.celery_app import celery_on
 from tests.support.forwarding import forwarding
 from tests.support.processes import free_port, manage
@@ -27,7 +28,6 @@ from tests.support.whole_fleet import hold_every_program
 from webhooks.publishing import reasons
 from webhooks.publishing.broker import Broker
 
-BROKERS = [pytest.param("rabbitmq", marks=pytest.mark.rabbitmq), pytest.param("redis", marks=pytest.mark.redis)]
 QUEUE = "trial"
 
 
@@ -82,7 +82,7 @@ def hold_refused(words: str) -> None:
         assert reasons.reason(refused.value) == words or str(refused.value) == words
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", SERVERS)
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
 def test_a_certificate_of_the_given_authority_for_the_name_is_taken(
     authority: Authority, broker: str, host: str
@@ -92,7 +92,7 @@ def test_a_certificate_of_the_given_authority_for_the_name_is_taken(
             way()
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", SERVERS)
 @pytest.mark.parametrize(
     ("certificate", "words"),
     [
@@ -111,8 +111,8 @@ def test_a_certificate_that_is_not_for_the_name_or_not_valid_any_more_is_refused
         hold_refused(words)
 
 
-@pytest.mark.parametrize("broker", BROKERS)
-@pytest.mark.parametrize("trusts", ["another authority", "the system"])
+@pytest.mark.parametrize("broker", SERVERS)
+@pytest.mark.parametrize("trusts", ["another authority", repeated("the system")])
 def test_an_authority_that_is_not_trusted_is_refused(
     authority: Authority, stranger: Authority, broker: str, trusts: str
 ) -> None:
@@ -121,7 +121,7 @@ def test_an_authority_that_is_not_trusted_is_refused(
         hold_refused("shows a certificate of an authority that is not trusted; look at HOOKLINE_BROKER_CA_FILE")
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", SERVERS)
 def test_any_certificate_is_taken_where_that_is_said(stranger: Authority, broker: str) -> None:
     context = stranger.context(names="DNS:other.example.com", days=-1)
     with served(broker, context) as url, celery_on(url, is_tls_verified=False):
@@ -129,7 +129,7 @@ def test_any_certificate_is_taken_where_that_is_said(stranger: Authority, broker
             way()
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", SERVERS)
 def test_the_broker_is_told_the_name_that_is_meant(authority: Authority, broker: str) -> None:
     context, told = authority.context(), []
     context.sni_callback = lambda _socket, name, _context: told.append(name)
@@ -169,7 +169,7 @@ def own_server(broker: str, certificate: Path, key: Path) -> Iterator[int]:
         yield port
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", [repeated("rabbitmq", marks=pytest.mark.rabbitmq), REDIS])  # Redis starts sooner.
 def test_a_server_that_speaks_tls_itself_is_checked_too(authority: Authority, broker: str) -> None:
     if not shutil.which("redis-server" if broker == "redis" else "rabbitmq-server"):
         pytest.skip(f"needs a {broker} of its own")
@@ -183,7 +183,7 @@ def test_a_server_that_speaks_tls_itself_is_checked_too(authority: Authority, br
             hold_refused("shows a certificate for another address")
 
 
-@pytest.mark.parametrize("broker", BROKERS)
+@pytest.mark.parametrize("broker", SERVERS_FOR_PROGRAMS)
 def test_every_program_talks_tls(authority: Authority, broker: str, tmp_path: Path) -> None:
     with (
         served(broker, authority.context()) as url,

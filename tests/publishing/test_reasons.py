@@ -25,6 +25,7 @@ from django.db.utils import ConnectionHandler
 
 from project.environment import database as settings_of
 from tests.faults.servers import OwnPostgres, own_postgres, postgres_program
+from tests.support.brokers import repeated
 from tests.support.processes import free_port, manage
 from webhooks.inbox import database
 from webhooks.outage_log import OutageLog
@@ -235,7 +236,7 @@ def test_what_fails_again_and_again_is_logged_at_once_and_then_at_growing_interv
     assert [record.__dict__["times"] for record in caplog.records[-2:]] == [1, 1]
 
 
-@pytest.mark.parametrize("command", ["inbox", "prune", "migrate", "stop_workers"])
+@pytest.mark.parametrize("command", ["inbox", "stop_workers", repeated("prune"), repeated("migrate")])
 def test_a_command_says_it_in_a_sentence(command: str, tmp_path: Path) -> None:
     url = f"postgres://someone:hush@127.0.0.1:{free_port()}/hookline"
     ended = manage(command, HOOKLINE_DATA_DIR=tmp_path, DATABASE_URL=url)

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from kombu.exceptions import OperationalError
 
 from tests.support import services
+from tests.support.brokers import BROKERS
 from tests.support.celery_app import celery_on
 from tests.support.forwarding import forwarding
 from tests.support.inbox_rows import make_job
@@ -50,11 +51,6 @@ SUBSCRIPTION = Subscription(
     backoff=Backoff(),
     takes_run=False,
 )
-BROKERS = [
-    "filesystem",
-    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
-    pytest.param("redis", marks=pytest.mark.redis),
-]
 database = pytest.mark.django_db(transaction=True)
 
 
@@ -306,9 +302,10 @@ class TestProcess:
     @pytest.fixture
     def stack(self, tmp_path: Path) -> Iterator[Stack]:
         with running_stack(tmp_path, database="sqlite", broker="filesystem") as stack:
-            stack.manage("migrate", "-v0")
+            stack.migrate()
             yield stack
 
+    @pytest.mark.slow
     def test_it_stops_on_term_with_exit_0(self, stack: Stack) -> None:
         relay = stack.start("relay")
         wait_until(lambda: "relay started" in stack.logs(), what="the relay to start")

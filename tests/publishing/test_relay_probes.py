@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from django.utils import timezone
 from prometheus_client import CollectorRegistry
 
+from tests.support.brokers import repeated
 from tests.support.forwarding import forwarding
 from tests.support.inbox_rows import make_job
 from tests.support.probing import Probed
@@ -139,7 +140,7 @@ def test_a_relay_without_a_database_is_live_not_ready_and_tells_no_old_gauges(tm
         forwarding(stack.database_url) as far,
     ):
         far.cut()
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         probes = Probed(free_port())
         relay = stack.start("relay", HOOKLINE_PROBE_PORT=str(probes.port), DATABASE_URL=far.url)
         wait_until(lambda: probes.status("/startupz") == 200, what="the relay has started")
@@ -165,7 +166,7 @@ def test_a_relay_without_a_database_is_live_not_ready_and_tells_no_old_gauges(tm
 
 def test_a_relay_counts_what_it_publishes(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="sqlite", broker="filesystem") as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver", BROKER_URL="amqp://127.0.0.1:1//")
         stack.wait_until_ready()
         assert stack.send("work")[0] == 202
@@ -212,11 +213,11 @@ def silent_broker(scheme: str) -> Iterator[str]:
         yield f"{scheme}127.0.0.1:{silent.getsockname()[1]}/"
 
 
-DATABASES = ["sqlite", pytest.param("postgres", marks=pytest.mark.postgres)]
+DATABASES = ["sqlite", repeated("postgres", marks=pytest.mark.postgres)]
 
 
 @pytest.mark.parametrize("database", DATABASES)
-@pytest.mark.parametrize("away", ["refused", "amqp://guest:guest@", "redis://"])
+@pytest.mark.parametrize("away", [repeated("refused"), "amqp://guest:guest@", repeated("redis://")])
 def test_while_the_broker_is_away_the_queues_are_told_leases_end_and_the_alert_is_the_brokers(
     tmp_path: Path, database: str, away: str
 ) -> None:
@@ -224,7 +225,7 @@ def test_while_the_broker_is_away_the_queues_are_told_leases_end_and_the_alert_i
         nullcontext("amqp://127.0.0.1:1/") if away == "refused" else silent_broker(away) as url,
         running_stack(tmp_path, database=database, broker="filesystem") as stack,
     ):
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.run_module("tests.support.programs.insert_due_jobs")
         probes = Probed(free_port())
         stack.start("relay", HOOKLINE_PROBE_PORT=str(probes.port), BROKER_URL=url)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import manage, wait_until
+from tests.support.processes import wait_until
 from tests.support.receiver_process import BODY, PATIENCE, SECRET, THREADS, Receiver, receiver_in, request
 from tests.support.receiving import PATH, body_of, headers_for
 
@@ -55,10 +55,12 @@ def test_a_body_that_comes_late_but_comes_is_accepted(receiver: Receiver) -> Non
 
 def test_a_stalled_body_is_given_up_after_its_time(tmp_path: Path) -> None:
     with receiver_in(tmp_path, HOOKLINE_BODY_SECONDS=1) as impatient:
-        stalled = impatient.stalled()
+        stalled, chunked_one = impatient.stalled(), impatient.connect().send(chunked(BODY[:10], end=b""))
         reply = stalled.reply()
         assert (reply.status, reply.body) == (408, b'{"error":"The body did not arrive within 1 s."}')
         assert stalled.ends()
+        assert chunked_one.reply().status == 408
+        assert chunked_one.ends()
         assert impatient.ask(request()).status == 202
         assert impatient.stop() == 0
         assert impatient.complaints() == []
@@ -191,13 +193,6 @@ def test_a_chunked_body_with_a_length_beside_it_leaves_no_connection_to_smuggle_
     connection = receiver.connect().send(chunked(BODY, headers={"Content-Length": length}))
     assert connection.reply().status in (202, 400)
     assert connection.ends()
-
-
-def test_a_chunked_body_that_stalls_is_given_up_after_its_time(tmp_path: Path) -> None:
-    with receiver_in(tmp_path, HOOKLINE_BODY_SECONDS=1) as impatient:
-        stalled = impatient.connect().send(chunked(BODY[:10], end=b""))
-        assert stalled.reply().status == 408
-        assert stalled.ends()
 
 
 @pytest.mark.parametrize(
@@ -353,6 +348,7 @@ def test_a_sender_that_hangs_up_leaves_no_error_in_the_log(tmp_path: Path) -> No
         assert own.complaints() == []
 
 
+@pytest.mark.slow
 def test_sigterm_lets_a_request_finish_that_has_begun(tmp_path: Path) -> None:
     with receiver_in(tmp_path) as own:
         begun = [own.stalled() for _ in range(2 * THREADS)]
@@ -373,6 +369,7 @@ def test_sigterm_does_not_wait_for_a_stalled_body_longer_than_its_time(tmp_path:
         assert own.complaints() == []
 
 
+@pytest.mark.slow
 def test_after_sigterm_it_serves_on_for_a_while_not_ready_and_closes_connections(tmp_path: Path) -> None:
     with receiver_in(tmp_path, HOOKLINE_DRAIN_SECONDS=3) as own:
         kept = own.connect()
@@ -407,15 +404,3 @@ def test_a_receiver_whose_launcher_was_killed_gives_the_port_back(tmp_path: Path
         assert not own.listens()
         with receiver_in(tmp_path, port=own.port) as next_one:
             assert next_one.ask(request()).status == 202
-
-
-def test_a_receiver_before_its_migrations_is_live_and_not_ready_until_they_are_done(tmp_path: Path) -> None:
-    with receiver_in(tmp_path, is_migrated=False) as own:
-        assert own.ask(request("GET", "/livez", b"")).status == 200
-        not_ready = own.ask(request("GET", "/readyz", b""))
-        assert not_ready.status == 503
-        assert b"not migrated; run manage.py migrate" in not_ready.body
-        assert own.ask(request()).status == 503
-        assert manage("migrate", "-v0", HOOKLINE_DATA_DIR=tmp_path).returncode == 0
-        wait_until(lambda: own.ask(request("GET", "/readyz", b"")).status == 200, what="it is ready")
-        wait_until(lambda: own.ask(request()).status == 202, what="a delivery is accepted")

@@ -10,6 +10,7 @@ import pytest
 from django.core.checks import Error, Warning
 from django.utils.functional import SimpleLazyObject
 
+from tests.support.brokers import repeated
 from tests.support.processes import OUTSIDE, manage, run_module
 from webhooks.subscriptions.checks import check_subscriptions, faults_of
 from webhooks.subscriptions.event import Event, Run
@@ -432,7 +433,7 @@ def test_the_system_check_says_each_fault_in_one_sentence(tmp_path: Path) -> Non
         assert [line for line in lines if sentence in line] != [], sentence
 
 
-@pytest.mark.parametrize("command", ["receiver", "relay", "worker"])
+@pytest.mark.parametrize("command", ["receiver", repeated("relay"), repeated("worker")])
 def test_nothing_starts_with_a_faulty_subscription(command: str, tmp_path: Path) -> None:
     done = manage(command, HOOKLINE_APPS="faulty_bot", PYTHONPATH=OUTSIDE, HOOKLINE_DATA_DIR=tmp_path)
     assert done.returncode == 1
@@ -483,8 +484,8 @@ def test_what_a_name_holds_is_found_whatever_it_is_and_the_outermost_of_it_runs(
     [
         (["later_bot.signals"], ["later_bot.signals.scan"]),
         (["later_bot.test_handlers"], []),
-        (["later_bot.tests.of_handlers"], []),
-        (["later_bot.handlers", "again"], []),
+        repeated(["later_bot.tests.of_handlers"], []),
+        repeated(["later_bot.handlers", "again"], []),
         (["shelved_bot.handlers"], []),
     ],
 )

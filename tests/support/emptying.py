@@ -15,7 +15,7 @@ LARGE_BYTES = 1_000_000
 
 
 def install() -> None:
-    flush.sql_flush = _statements
+    flush.sql_flush = _statements  # type: ignore[attr-defined]
 
 
 def _statements(style: Style, connection: Any, **_options: Any) -> list[str]:

@@ -92,11 +92,11 @@ def allowed_combinations() -> Iterator[tuple[str, ...]]:
 
 
 def tried_combinations() -> list[tuple[str, ...]]:
-    """Return the base, each component, every pair of them and the largest combinations; with WHOLE=1, all."""
+    """Return the base, each component and the largest combinations, which hold every pair; with WHOLE=1, all."""
     allowed = list(allowed_combinations())
     if services.IS_WHOLE:
         return allowed
-    return [one for one in allowed if len(one) <= 2 or not any(set(one) < set(other) for other in allowed)]
+    return [one for one in allowed if len(one) <= 1 or not any(set(one) < set(other) for other in allowed)]
 
 
 @cache

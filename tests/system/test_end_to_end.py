@@ -11,15 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.brokers import repeated
 from tests.support.processes import wait_until
+from tests.support.services import repeats
 from tests.support.stack import Stack, running_stack
 
 PAIRS = [
-    pytest.param(("sqlite", "filesystem"), id="sqlite-filesystem"),
+    repeated(("sqlite", "filesystem"), id="sqlite-filesystem"),
     pytest.param(("postgres", "rabbitmq"), id="postgres-rabbitmq", marks=[pytest.mark.postgres, pytest.mark.rabbitmq]),
-    pytest.param(("postgres", "redis"), id="postgres-redis", marks=[pytest.mark.postgres, pytest.mark.redis]),
+    repeated(("postgres", "redis"), id="postgres-redis", marks=[pytest.mark.postgres, pytest.mark.redis]),
 ]
-DELIVERIES = 200
+DELIVERIES = 10 * repeats(20)
 
 
 @pytest.fixture(params=PAIRS)
@@ -59,6 +61,7 @@ def hold_the_account(stack: Stack, answers: Counter[int]) -> None:
     assert stack.rows("SELECT id FROM webhooks_attempt WHERE outcome = '' OR finished_at IS NULL") == []
 
 
+@pytest.mark.slow
 def test_every_accepted_delivery_ends_done_and_no_job_is_recorded_twice(stack: Stack) -> None:
     answers = send_mixed(stack, random.Random(1))
     stack.wait_until_drained()

@@ -39,6 +39,7 @@ def test_the_receiver_takes_a_delivery_gives_up_a_stalled_one_and_stops(tmp_path
         assert receiver.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_receiver_whose_launcher_was_killed_gives_the_port_back(tmp_path: Path) -> None:
     settings: dict[str, Any] = without_linux()
     with receiver_in(tmp_path, **settings) as receiver:
@@ -47,6 +48,7 @@ def test_a_receiver_whose_launcher_was_killed_gives_the_port_back(tmp_path: Path
         wait_until(lambda: not receiver.listens(), what="nobody listens on the port any more")
 
 
+@pytest.mark.slow
 def test_the_relay_starts_and_stops(tmp_path: Path) -> None:
     log = tmp_path / "relay.log"
     with receiver_in(tmp_path), running("relay", log=log, HOOKLINE_DATA_DIR=tmp_path, **without_linux()) as relay:
@@ -56,14 +58,14 @@ def test_the_relay_starts_and_stops(tmp_path: Path) -> None:
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.timeout(900)  # It waits for a start and an end, for each as long as PATIENCE.
+@pytest.mark.slow
 def test_make_run_starts_says_what_cannot_be_had_there_and_stops(tmp_path: Path) -> None:
     place = Place(tmp_path)
     place.settings |= without_linux()
     with place.started() as terminal:
         terminal.expect(r"This is not Linux: ")
-        terminal.expect(
-            r"\d+ signed deliveries sent and stored; their (\d+) jobs: \1 succeeded(?s:.*)Ctrl-C +stop", seconds=180
-        )
+        terminal.expect(r"\d+ signed deliveries sent and stored; their (\d+) jobs: \1 succeeded(?s:.*)Ctrl-C +stop")
         terminal.press(CTRL_C)
         assert terminal.exit_status() == 0
     assert "Traceback" not in terminal.output

@@ -10,6 +10,7 @@ import kombu
 import pytest
 
 from tests.support import services
+from tests.support.brokers import repeated
 from tests.support.processes import free_port, wait_until
 from tests.support.stack import running_stack
 from workers.runs.consumer import own_waits
@@ -17,12 +18,13 @@ from workers.runs.consumer import own_waits
 WAIT = re.compile(r"the broker is tried again  seconds=([\d.]+)")
 
 
+@pytest.mark.slow
 def test_workers_try_a_broker_that_is_away_each_at_moments_of_its_own(tmp_path: Path) -> None:
     broker = f"amqp://guest:guest@127.0.0.1:{free_port()}//"
     with running_stack(
         tmp_path, database="sqlite", broker="filesystem", BROKER_URL=broker, HOOKLINE_LOG_LEVEL="DEBUG"
     ) as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         for _ in range(2):
             stack.start("worker", "--concurrency", "1")
         logs = [stack.directory / f"worker-{number}.log" for number in range(2)]
@@ -54,7 +56,7 @@ def test_a_worker_starts_on_rabbitmq_without_a_warning_and_without_queues_for_ce
     ):
         channel: Any = connection.channel()
         channel.queue_delete(delays)  # An older release may have left it.
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("worker", "--concurrency", "1")
         wait_until(lambda: " ready." in stack.logs(), what="the worker to consume")
         assert [line for line in stack.logs().splitlines() if "WARNING" in line or "elayed" in line] == []
@@ -67,7 +69,7 @@ def test_a_worker_starts_on_rabbitmq_without_a_warning_and_without_queues_for_ce
     ("change", "reason"),
     [
         ({"netloc": "hush:wrong-word@{host}"}, "refuses the login; look at user and password"),
-        ({"path": "/no-such-host"}, "has no such virtual host, or does not let this user in"),
+        repeated({"path": "/no-such-host"}, "has no such virtual host, or does not let this user in"),
     ],
     ids=["login", "virtual host"],
 )
@@ -80,7 +82,7 @@ def test_a_worker_that_the_broker_refuses_says_so_once_and_goes_on_trying(
     with running_stack(
         tmp_path, database="sqlite", broker="filesystem", BROKER_URL=url, HOOKLINE_LOG_LEVEL="DEBUG"
     ) as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("worker", "--concurrency", "1")
         log = stack.directory / "worker-0.log"
         wait_until(lambda: len(WAIT.findall(log.read_text())) >= 2, what="two tries", seconds=120)

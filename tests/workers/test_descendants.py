@@ -10,16 +10,12 @@ from typing import Any
 
 import pytest
 
+from tests.support.brokers import FOR_PROGRAMS, repeated
 from tests.support.processes import run_module, unmeasured, wait_until
 from tests.support.stack import Stack, running_stack
 from workers.processes import orphans
 from workers.processes.descendants import children_of
 
-BROKERS = [
-    "filesystem",
-    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
-    pytest.param("redis", marks=pytest.mark.redis),
-]
 GRACE_SECONDS = 6.0
 SETTINGS = {
     "HOOKLINE_APPS": "tests.apps.spawning",
@@ -28,7 +24,7 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=BROKERS)
+@pytest.fixture(scope="module", params=FOR_PROGRAMS)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A receiver, a relay and a worker with one child, so that each run is where the last one was."""
     directory = tmp_path_factory.mktemp("descendants")
@@ -36,7 +32,7 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         unmeasured(),
         running_stack(directory, database="sqlite", broker=request.param, **SETTINGS) as stack,
     ):
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         stack.start("relay")
         start_worker(stack)
@@ -82,7 +78,7 @@ def wait_until_none_is_left(stack: Stack) -> None:
     wait_until(lambda: not living(stack), what="the processes to end", seconds=20)
 
 
-@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+@pytest.mark.parametrize("method", ["fork", repeated("spawn"), repeated("forkserver")])
 def test_a_handler_may_have_processes_of_every_kind_and_again_in_the_next_run(stack: Stack, method: str) -> None:
     for _ in range(2):
         assert job_after(stack, "compute", method=method) == ("succeeded", "14 14 [0] said", ["succeeded"])
@@ -96,8 +92,8 @@ def test_a_handler_may_have_processes_of_every_kind_and_again_in_the_next_run(st
     [
         ("return", ["succeeded"]),
         ("raise", ["failed", "succeeded"]),
-        ("give-up", ["gave_up"]),
-        ("later", ["retry_later", "succeeded"]),
+        repeated("give-up", ["gave_up"]),
+        repeated("later", ["retry_later", "succeeded"]),
     ],
 )
 def test_what_a_handler_leaves_has_ended_once_its_outcome_is_recorded(
@@ -113,7 +109,7 @@ def test_what_a_handler_leaves_has_ended_once_its_soft_limit_is_recorded(stack: 
     assert living(stack) == []
 
 
-@pytest.mark.parametrize("action", ["hard", "deaf"])
+@pytest.mark.parametrize("action", ["hard", repeated("deaf")])
 def test_processes_end_at_the_hard_limit(stack: Stack, action: str) -> None:
     assert job_after(stack, action)[2] == ["hard_limit"]
     wait_until_none_is_left(stack)
@@ -133,7 +129,7 @@ def test_processes_end_with_a_child_that_is_killed(stack: Stack) -> None:
     wait_until_none_is_left(stack)
 
 
-@pytest.mark.parametrize("what", ["executor", "pool"])
+@pytest.mark.parametrize("what", ["executor", repeated("pool")])
 def test_what_is_kept_for_later_ends_with_its_run_and_the_next_run_makes_its_own(stack: Stack, what: str) -> None:
     assert [job_after(stack, "keep", what=what)[0] for _ in range(3)] == ["succeeded"] * 3
     assert living(stack) == []
@@ -159,6 +155,7 @@ def test_a_stop_lets_a_handler_go_on_with_its_processes(stack: Stack) -> None:
 
 
 @pytest.mark.parametrize(("action", "payload"), [("wait", {"seconds": 35}), ("leave", {"how": "sleep"})])
+@pytest.mark.slow
 def test_at_the_end_of_the_grace_a_run_with_processes_is_handed_back(
     stack: Stack, action: str, payload: dict[str, Any]
 ) -> None:
@@ -208,7 +205,7 @@ def test_a_run_without_processes_looks_no_further() -> None:
 @pytest.mark.postgres
 def test_a_forked_process_has_a_connection_of_its_own(tmp_path: Path) -> None:
     with unmeasured(), running_stack(tmp_path, database="postgres", broker="filesystem", **SETTINGS) as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         start_worker(stack)
         stack.wait_until_ready()

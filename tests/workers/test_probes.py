@@ -20,13 +20,14 @@ import pytest
 from tests.apps.probed.handlers import QUEUE
 from tests.benchmarks.probe_forks import run_jobs
 from tests.support import services
+from tests.support.brokers import repeated
 from tests.support.forwarding import Line, forwarding
 from tests.support.probing import Probed
 from tests.support.processes import free_port, manage, wait_until
 from tests.support.stack import Stack, running_stack
 
 STALLED_SECONDS = 10
-services_needed = [pytest.mark.postgres, pytest.mark.rabbitmq]
+JOBS = 5 * services.repeats(40)
 
 
 @dataclass
@@ -114,21 +115,14 @@ def scene(directory: Path, *, database: str, broker: str) -> Iterator[Scene]:
 
 
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Watched]]:
+def watched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Watched]]:
     """Workers by what befell them, after those that are stuck were found out, and were then freed."""
-    with contextlib.ExitStack() as cleanup:
-        scenes = {
-            broker: cleanup.enter_context(scene(tmp_path_factory.mktemp(broker), database=database, broker=broker))
-            for database, broker in (("sqlite", "filesystem"), ("postgres", "rabbitmq"))
-            if not services.missing() & {database, broker}
-        }
-        workers: dict[str, Watched] = {}
-        for broker, each in scenes.items():
-            each.befall()
-            workers |= each.cut_off | {f"{name} ({broker})": worker for name, worker in each.stuck.items()}
+    database, broker = request.param
+    with scene(tmp_path_factory.mktemp(broker), database=database, broker=broker) as made:
+        made.befall()
+        workers = made.cut_off | made.stuck
         watch(workers)
-        for each in scenes.values():
-            each.free()
+        made.free()
         see_them_recover(workers)
         yield workers
 
@@ -162,41 +156,42 @@ def see_them_recover(workers: dict[str, Watched]) -> None:
         worker.is_ready_again = wait_until(worker.probes.is_ready, what=f"{name}: ready again")
 
 
-BROKERS = ["filesystem", pytest.param("rabbitmq", marks=services_needed)]
-every_broker = pytest.mark.parametrize("broker", BROKERS)
+SERVED = pytest.param(("postgres", "rabbitmq"), id="rabbitmq", marks=[pytest.mark.postgres, pytest.mark.rabbitmq])
+EMBEDDED = repeated(("sqlite", "filesystem"), id="filesystem")
+every_broker = pytest.mark.parametrize("watched", [SERVED, EMBEDDED], indirect=True, scope="module")
+cut_off = pytest.mark.parametrize("watched", [SERVED], indirect=True, scope="module")
 
 
 @every_broker
-def test_a_worker_that_is_merely_busy_stays_live_and_ready(watched: dict[str, Watched], broker: str) -> None:
-    busy = watched[f"busy ({broker})"]
+def test_a_worker_that_is_merely_busy_stays_live_and_ready(watched: dict[str, Watched]) -> None:
+    busy = watched["busy"]
     assert set(busy.live) == {200}
     assert busy.ready_while_watched
 
 
 @every_broker
-def test_a_worker_whose_free_process_takes_no_job_is_not_live(watched: dict[str, Watched], broker: str) -> None:
-    (fault,) = watched[f"stopped child ({broker})"].faults
+def test_a_worker_whose_free_process_takes_no_job_is_not_live(watched: dict[str, Watched]) -> None:
+    (fault,) = watched["stopped child"].faults
     assert fault.startswith("it has taken no job for ")
 
 
 @every_broker
-def test_a_worker_whose_loop_stands_still_is_neither_live_nor_ready(watched: dict[str, Watched], broker: str) -> None:
-    stopped = watched[f"stopped ({broker})"]
+def test_a_worker_whose_loop_stands_still_is_neither_live_nor_ready(watched: dict[str, Watched]) -> None:
+    stopped = watched["stopped"]
     (fault,) = stopped.faults
     assert fault.startswith("its loop has not turned for ")
     assert not stopped.ready_while_watched
 
 
 @every_broker
-def test_a_worker_that_goes_on_is_live_and_ready_again(watched: dict[str, Watched], broker: str) -> None:
+def test_a_worker_that_goes_on_is_live_and_ready_again(watched: dict[str, Watched]) -> None:
     for name in ("stopped child", "stopped"):
-        worker = watched[f"{name} ({broker})"]
+        worker = watched[name]
         assert worker.is_live_again
         assert worker.is_ready_again
 
 
-@pytest.mark.postgres
-@pytest.mark.rabbitmq
+@cut_off
 def test_a_worker_whose_broker_is_down_stays_live_is_not_ready_and_comes_back(watched: dict[str, Watched]) -> None:
     worker = watched["broker down"]
     assert set(worker.live) == {200}
@@ -204,8 +199,7 @@ def test_a_worker_whose_broker_is_down_stays_live_is_not_ready_and_comes_back(wa
     assert worker.is_ready_again
 
 
-@pytest.mark.postgres
-@pytest.mark.rabbitmq
+@cut_off
 def test_a_worker_whose_broker_is_down_as_it_starts_is_left_to_wait_for_it(watched: dict[str, Watched]) -> None:
     worker = watched["broker absent"]
     assert worker.has_started
@@ -214,8 +208,7 @@ def test_a_worker_whose_broker_is_down_as_it_starts_is_left_to_wait_for_it(watch
     assert worker.is_ready_again
 
 
-@pytest.mark.postgres
-@pytest.mark.rabbitmq
+@cut_off
 def test_a_worker_whose_database_is_down_stays_live_and_ready(watched: dict[str, Watched]) -> None:
     worker = watched["database down"]
     assert set(worker.live) == {200}
@@ -228,7 +221,7 @@ def test_a_worker_whose_database_is_down_stays_live_and_ready(watched: dict[str,
 def test_a_draining_worker_is_live_and_not_ready_until_it_has_gone(tmp_path: Path) -> None:
     settings = {"HOOKLINE_APPS": "tests.apps.probed"}
     with running_stack(tmp_path, database="sqlite", broker="filesystem", **settings) as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         worker = start_worker(stack)
         probes = worker.probes
@@ -256,7 +249,7 @@ def test_a_draining_worker_is_live_and_not_ready_until_it_has_gone(tmp_path: Pat
 
 def test_probes_that_are_killed_come_back_and_those_of_a_killed_worker_do_not(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="sqlite", broker="filesystem", HOOKLINE_APPS="tests.apps.probed") as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         worker = start_worker(stack)
         wait_until(worker.probes.is_ready, what="the worker is ready")
         children = Path(f"/proc/{worker.process.pid}/task/{worker.process.pid}/children")
@@ -278,10 +271,10 @@ def test_a_worker_whose_probe_port_is_taken_says_so_and_does_not_start(tmp_path:
 @pytest.mark.postgres
 @pytest.mark.rabbitmq
 def test_no_child_hangs_that_is_forked_while_the_probes_are_asked(tmp_path: Path) -> None:
-    report = run_jobs(tmp_path, jobs=200, jobs_a_child=5, scrapes_a_second=20, children=4)
-    assert report.states == {"succeeded": 200}
-    assert report.runs == 200
-    assert report.children >= 200 / 5 / 2
+    report = run_jobs(tmp_path, jobs=JOBS, jobs_a_child=5, scrapes_a_second=20, children=4)
+    assert report.states == {"succeeded": JOBS}
+    assert report.runs == JOBS
+    assert report.children >= JOBS / 5 / 2
     assert report.scrapes > 0
     assert report.failed_scrapes == 0
     assert report.exit_status == 0

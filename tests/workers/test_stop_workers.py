@@ -16,6 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from project.settings import HOOKLINE_GRACE_SECONDS
+from tests.support.brokers import FOR_PROGRAMS
 from tests.support.inbox_rows import make_job
 from tests.support.processes import ROOT, free_port, manage, wait_until
 from tests.support.stack import Stack, running_stack
@@ -24,19 +25,14 @@ from webhooks.states import JobState
 from workers.stopping.flag import STAY_DOWN
 from workers.stopping.remote_stop import SILENT_ROUNDS, RemoteStop
 
-BROKERS = [
-    "filesystem",
-    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
-    pytest.param("redis", marks=pytest.mark.redis),
-]
 SYSTEMD = ROOT / "deploy" / "systemd"
 SUPERVISOR = ROOT / "deploy" / "supervisor" / "hookline.conf"
 
 
-@pytest.fixture(scope="module", params=BROKERS)
+@pytest.fixture(scope="module", params=FOR_PROGRAMS)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running_stack(tmp_path_factory.mktemp("fleet"), database="sqlite", broker=request.param) as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         stack.wait_until_ready()
         yield stack
@@ -55,6 +51,7 @@ def stopping(stack: Stack, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, env=stack.settings(), cwd=ROOT, stdout=pipe, stderr=pipe, text=True)
 
 
+@pytest.mark.slow
 def test_the_fleet_stops_after_its_jobs_and_one_that_is_started_meanwhile_is_left_alone(stack: Stack) -> None:
     busy = started(stack, "busy")
     stack.send("watch", seconds=12)
@@ -76,6 +73,7 @@ def test_the_fleet_stops_after_its_jobs_and_one_that_is_started_meanwhile_is_lef
 
 
 @pytest.mark.parametrize("stack", ["filesystem"], indirect=True)
+@pytest.mark.slow
 def test_at_the_timeout_it_says_who_is_left(stack: Stack) -> None:
     worker = started(stack, "busy")
     stack.send("stubborn")
@@ -245,6 +243,14 @@ def test_the_command_waits_although_all_of_the_workers_were_stopping_already(
     running_on("a@pod")
     printed = printed_by_command(monkeypatch, "--wait", answers=[])
     assert printed == [NOT_ASKED, "1 worker still there: a@pod (1 job)", "All of them are gone."]
+
+
+def test_at_the_timeout_the_command_says_who_is_left(monkeypatch: pytest.MonkeyPatch, db: None) -> None:
+    running_on("a@pod")
+    assert printed_by_command(monkeypatch, "--wait", "--timeout", "0", answers=[]) == [
+        NOT_ASKED,
+        "CommandError: Not all are gone at the timeout. 1 worker still there: a@pod (1 job).",
+    ]
 
 
 def test_a_worker_is_gone_as_soon_as_another_of_its_name_answers(monkeypatch: pytest.MonkeyPatch, db: None) -> None:

@@ -17,6 +17,7 @@ import pytest
 from billiard import pool
 from django.core.checks import run_checks
 
+from tests.support.brokers import FOR_PROGRAMS, repeated
 from tests.support.processes import ROOT, free_port, manage, wait_until
 from tests.support.stack import Stack, running_stack
 from webhooks.subscriptions.subscription import Defaults, Subscriptions, discover
@@ -25,11 +26,6 @@ from workers.stopping.flag import STAY_DOWN
 from workers.stopping.grace import Grace
 from workers.stopping.times import margin_seconds
 
-BROKERS = [
-    "filesystem",
-    pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
-    pytest.param("redis", marks=pytest.mark.redis),
-]
 GRACE_SECONDS = 5.0
 INTERRUPTED_AFTER = GRACE_SECONDS - margin_seconds(GRACE_SECONDS)
 
@@ -37,7 +33,7 @@ INTERRUPTED_AFTER = GRACE_SECONDS - margin_seconds(GRACE_SECONDS)
 GRACE = {"HOOKLINE_GRACE_SECONDS": str(GRACE_SECONDS), "HOOKLINE_LEASE_MARGIN_SECONDS": "1"}
 
 
-@pytest.fixture(scope="module", params=BROKERS)
+@pytest.fixture(scope="module", params=FOR_PROGRAMS)
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A receiver, and workers as the tests start them. No relay: what is handed back is on the broker, or waits."""
     with running_stack(tmp_path_factory.mktemp("stack"), database="sqlite", broker=request.param, **GRACE) as stack:
@@ -49,7 +45,7 @@ embedded = pytest.mark.parametrize("stack", ["filesystem"], indirect=True)
 
 
 def serve(stack: Stack) -> None:
-    stack.manage("migrate", "-v0")
+    stack.migrate()
     stack.start("receiver")
     stack.wait_until_ready()
 
@@ -131,6 +127,7 @@ def test_a_handler_can_ask_whether_its_worker_stops_and_a_second_term_changes_no
 
 
 @embedded
+@pytest.mark.slow
 def test_hup_is_a_warm_stop_like_term(stack: Stack) -> None:
     worker = started_worker(stack)
     of_job = with_running(stack, "watch")
@@ -151,6 +148,7 @@ def test_at_the_end_of_its_lifetime_a_worker_stops_warmly_and_exits_0(stack: Sta
 
 
 @embedded
+@pytest.mark.slow
 def test_term_while_children_are_being_replaced_is_a_warm_stop_like_any_other(stack: Stack) -> None:
     worker = started_worker(stack, HOOKLINE_CHILD_MAX_JOBS="1")
     for _ in range(4):
@@ -161,7 +159,7 @@ def test_term_while_children_are_being_replaced_is_a_warm_stop_like_any_other(st
 
 
 @embedded
-@pytest.mark.parametrize("moment", ["celery", "banner"])
+@pytest.mark.parametrize("moment", ["celery", repeated("banner")])
 def test_term_during_the_start_is_kept_until_it_is_heard_and_the_worker_exits_0(stack: Stack, moment: str) -> None:
     worker = stack.start("worker", "--concurrency", "2")
     if moment == "celery":

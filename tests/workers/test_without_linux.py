@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("without-linux")
     with running_stack(directory, database="sqlite", broker="filesystem", **without_linux()) as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         stack.wait_until_ready()
         yield stack
@@ -68,6 +68,7 @@ def test_it_says_once_what_cannot_be_had_there_runs_a_job_and_stops_warmly(stack
     assert "Traceback" not in worker.log()
 
 
+@pytest.mark.slow
 def test_a_handler_that_outlives_the_grace_is_interrupted_and_its_job_handed_back(stack: Stack) -> None:
     stack.environment["HOOKLINE_GRACE_SECONDS"] = "5"
     worker = Worker(stack)

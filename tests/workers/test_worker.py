@@ -11,6 +11,7 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
+from tests.support.brokers import FOR_PROGRAMS, repeated
 from tests.support.processes import ROOT, manage, wait_until
 from tests.support.stack import Stack, running_stack
 
@@ -135,17 +136,11 @@ def test_a_child_that_is_killed_alone_costs_its_job_an_attempt(stack: Stack) -> 
     assert stack.rows(f"SELECT attempt, lost, forgiven {of_delivery}") == [(2, 0, 0)]
 
 
-@pytest.mark.parametrize(
-    "broker",
-    [
-        "filesystem",
-        pytest.param("rabbitmq", marks=pytest.mark.rabbitmq),
-        pytest.param("redis", marks=pytest.mark.redis),
-    ],
-)
+@pytest.mark.parametrize("broker", FOR_PROGRAMS)
+@pytest.mark.slow
 def test_a_child_that_is_killed_while_another_is_replaced_was_killed_alone(tmp_path: Path, broker: str) -> None:
     with running_stack(tmp_path, database="sqlite", broker=broker, HOOKLINE_CHILD_MAX_JOBS="1") as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         stack.start("worker", "--concurrency", "2")
         stack.wait_until_ready()
@@ -161,6 +156,7 @@ def test_a_child_that_is_killed_while_another_is_replaced_was_killed_alone(tmp_p
 
 
 @pytest.mark.redis
+@pytest.mark.slow
 def test_children_that_are_killed_all_at_once_cost_their_jobs_no_attempt(tmp_path: Path) -> None:
     # Not on the embedded broker: its children share one pipe, and one that is killed as it reads locks the others out.
     with running_stack(tmp_path, database="sqlite", broker="redis", HOOKLINE_LEASE_MARGIN_SECONDS="30") as stack:
@@ -212,7 +208,7 @@ def test_term_to_the_whole_process_group_cuts_no_handler_off(stack: Stack) -> No
 
 def test_a_child_is_replaced_after_its_number_of_jobs(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="sqlite", broker="filesystem", HOOKLINE_CHILD_MAX_JOBS="1") as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         stack.start("worker", "--concurrency", "1")
         stack.wait_until_ready()
@@ -224,7 +220,7 @@ def test_a_child_is_replaced_after_its_number_of_jobs(tmp_path: Path) -> None:
 @pytest.mark.postgres
 def test_a_child_keeps_its_connection_from_job_to_job(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="postgres", broker="filesystem") as stack:
-        stack.manage("migrate", "-v0")
+        stack.migrate()
         stack.start("receiver")
         stack.start("worker", "--concurrency", "1")
         stack.wait_until_ready()
@@ -243,6 +239,7 @@ def test_a_child_keeps_its_connection_from_job_to_job(tmp_path: Path) -> None:
             assert number(sessions) - before < 10
 
 
+@pytest.mark.slow
 def test_quit_after_term_hands_the_running_job_back_and_it_runs_again(stack: Stack) -> None:
     _, answer = stack.send("work", seconds=5)
     of_delivery = f"FROM webhooks_job WHERE delivery_id = {answer['delivery']}"
@@ -257,7 +254,7 @@ def test_quit_after_term_hands_the_running_job_back_and_it_runs_again(stack: Sta
     wait_until(lambda: stack.rows(f"SELECT 1 {of_delivery} AND state = 'succeeded'"), what="the second run")
 
 
-@pytest.mark.parametrize("pool", ["threads", "solo"])
+@pytest.mark.parametrize("pool", ["threads", repeated("solo")])
 def test_a_pool_that_ignores_time_limits_is_refused_at_the_start(stack: Stack, pool: str) -> None:
     command = [sys.executable, "-m", "celery", "--app", "project", "worker", "--pool", pool]
     refused = subprocess.run(command, env=stack.settings(), cwd=ROOT, capture_output=True, text=True, timeout=60)
@@ -272,7 +269,7 @@ def test_a_worker_for_a_queue_that_no_handler_uses_is_refused(stack: Stack) -> N
     assert "No handler uses the queue 'trail'; there are default, trial." in refused.stderr
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "1.5", "1e2", "many", "", " "])
+@pytest.mark.parametrize("given", ["0", *map(repeated, ["-1", "1.5", "1e2", "many", "", " "])])
 def test_a_number_of_handlers_at_a_time_that_is_none_is_refused(stack: Stack, given: str) -> None:
     ended = manage("worker", f"--concurrency={given}", **stack.settings())
     assert ended.returncode == 1
