@@ -41,6 +41,7 @@ def tables(data: Path) -> dict[str, int]:
         return {name: database.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for (name,) in names.fetchall()}
 
 
+@pytest.mark.slow
 def test_rows_of_the_catalog_stay_where_it_is_no_longer_installed_and_the_admin_works(data: Path) -> None:
     before = tables(data)
     assert before["catalog_scanrequest"] == 3

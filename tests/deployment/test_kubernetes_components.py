@@ -216,7 +216,7 @@ def test_single_flight_is_eight_processes_that_do_one_job_each() -> None:
 
 @needs_kubectl
 def test_pgbouncer_is_a_native_sidecar_of_every_pool_and_of_nothing_else() -> None:
-    rendered = renderings()["base + queue-pool + pgbouncer-sidecar"]
+    rendered = parsed(combination(("queue-pool", "pgbouncer-sidecar")))
     with_sidecar = set()
     for document in rendered:
         for container in (pod_of(document) or {"spec": {}})["spec"].get("initContainers", ()):

@@ -76,6 +76,7 @@ def test_without_a_folder_apps_lie_beside_the_checkout_in_one_of_their_own() -> 
     assert own_apps.folder_of("") == ROOT.parent / f"{ROOT.name}-apps"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # It waits for a start, two changes and an end, for each as long as PATIENCE.
 def test_a_changed_handler_is_taken_up_and_other_commands_find_the_receiver(tmp_path: Path) -> None:
     place = Place(tmp_path)

@@ -178,7 +178,7 @@ def test_the_page_of_a_delivery_shows_the_same_event_from_another_hook(
     assert f"/{first.pk}/change/" in text
     assert "4711" in text
     assert "1 queued" in text
-    assert "What runs once for an event is with the delivery that came first." in text
+    assert "A job that runs once for an event belongs to the delivery that came first." in text
     assert "4713" not in text
     assert "4714" not in text
     assert f"/{second.pk}/change/" in page(admin_client, f"{DELIVERIES}{first.pk}/change/")

@@ -335,7 +335,8 @@ def test_a_selection_locks_its_jobs_in_the_order_of_their_ids(change: Callable[[
 
 def is_anybody_waiting() -> bool:
     with connection.cursor() as cursor:
-        # Unlike pg_stat_activity, this view changes within a transaction.
+        # Within a transaction, pg_stat_activity stays as it was first read: without who has connected since.
+        cursor.execute("SELECT pg_stat_clear_snapshot()")
         cursor.execute(
             "SELECT count(*) FROM pg_locks JOIN pg_stat_activity USING (pid)"
             " WHERE datname = current_database() AND NOT granted"
