@@ -366,6 +366,7 @@ def test_a_database_that_is_down_at_the_start_is_503_in_time(tmp_path: Path) -> 
         hold_ready_without_database(receiver)
 
 
+@pytest.mark.slow
 def test_a_database_that_comes_up_after_the_receiver_is_found_by_itself(cluster: Cluster, tmp_path: Path) -> None:
     with receiver_on(cluster.url, tmp_path) as receiver:
         hold_unavailable(*deliver(receiver))
@@ -406,6 +407,7 @@ def test_a_silent_database_at_the_start_is_503_in_time(up: Cluster, tmp_path: Pa
         hold_unavailable(*deliver(receiver))
 
 
+@pytest.mark.slow
 def test_a_database_that_was_restarted_costs_no_delivery(up: Cluster, tmp_path: Path) -> None:
     with receiver_on(up.url, tmp_path) as receiver, ThreadPoolExecutor(3 * THREADS) as senders:
         assert all(senders.map(lambda _: is_accepted(receiver), range(3 * THREADS)))

@@ -91,6 +91,7 @@ def test_the_password_is_not_among_the_arguments_of_the_process(flower: Flower) 
     assert not any(PASSWORD[:10] in argument for argument in command)
 
 
+@pytest.mark.slow
 def test_flower_below_a_prefix_answers_there(tmp_path: Path) -> None:
     port = free_port()
     settings = {

@@ -184,6 +184,7 @@ def test_a_server_that_speaks_tls_itself_is_checked_too(authority: Authority, br
 
 
 @pytest.mark.parametrize("broker", SERVERS_FOR_PROGRAMS)
+@pytest.mark.slow
 def test_every_program_talks_tls(authority: Authority, broker: str, tmp_path: Path) -> None:
     with (
         served(broker, authority.context()) as url,

@@ -323,6 +323,7 @@ class TestProcess:
                 assert relay.wait(timeout=10) == 0
 
     @pytest.mark.redis
+    @pytest.mark.slow
     def test_it_waits_a_broker_outage_out(self, stack: Stack) -> None:
         empty_broker("redis")
         insert_waiting_job(stack)

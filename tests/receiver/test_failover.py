@@ -90,6 +90,7 @@ def test_readiness_tells_of_the_database_although_no_delivery_comes(stack: Stack
 
 
 @pytest.mark.postgres
+@pytest.mark.slow
 def test_worker_and_relay_go_on_after_a_promotion_and_no_job_is_lost(stack: Stack) -> None:
     stack.start_all()
     assert stack.send("work", seconds=2)[0] == 202

@@ -395,6 +395,7 @@ def test_sigterm_ends_an_idle_receiver_with_idle_connections_at_once(tmp_path: P
         assert own.complaints() == []
 
 
+@pytest.mark.slow
 def test_a_receiver_whose_launcher_was_killed_gives_the_port_back(tmp_path: Path) -> None:
     with receiver_in(tmp_path) as own:
         workers = own.workers()

@@ -206,6 +206,7 @@ def test_a_pooled_client_that_lets_go_before_the_limit_never_meets_a_closed_conn
             assert connection.send(request()).reply().status == 202
 
 
+@pytest.mark.slow
 def test_a_request_is_answered_or_the_connection_was_closed_before_it(tmp_path: Path) -> None:
     """At and beyond the limit: an end is never met in place of the answer to a request that was taken in."""
     with receiver_in(tmp_path, HOOKLINE_KEEP_ALIVE_SECONDS=1) as own:
@@ -249,6 +250,7 @@ def test_a_connection_on_which_nothing_comes_is_ended_in_the_end(tmp_path: Path)
         assert begun.ends()
 
 
+@pytest.mark.slow
 def test_a_body_that_takes_longer_than_headers_may_is_let_alone(tmp_path: Path) -> None:
     with receiver_in(tmp_path) as own:
         slow = own.stalled()

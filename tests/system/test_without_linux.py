@@ -30,6 +30,7 @@ def test_nothing_of_linux_is_found_there() -> None:
     assert done.stdout == "darwin False False False False\n"
 
 
+@pytest.mark.slow
 def test_the_receiver_takes_a_delivery_gives_up_a_stalled_one_and_stops(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"HOOKLINE_BODY_SECONDS": 0.5, **without_linux()}
     with receiver_in(tmp_path, **settings) as receiver:

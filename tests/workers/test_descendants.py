@@ -142,6 +142,7 @@ def test_a_fork_that_comes_out_of_the_handler_is_no_second_child(stack: Stack) -
     assert job_after(stack, "compute", method="fork")[0] == "succeeded"
 
 
+@pytest.mark.slow
 def test_a_stop_lets_a_handler_go_on_with_its_processes(stack: Stack) -> None:
     begun = len(marks(stack, "begun"))
     of_job = send(stack, "wait", seconds=1.5)

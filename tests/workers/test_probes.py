@@ -247,6 +247,7 @@ def test_a_draining_worker_is_live_and_not_ready_until_it_has_gone(tmp_path: Pat
         assert "GET /" not in stack.logs()
 
 
+@pytest.mark.slow
 def test_probes_that_are_killed_come_back_and_those_of_a_killed_worker_do_not(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="sqlite", broker="filesystem", HOOKLINE_APPS="tests.apps.probed") as stack:
         stack.migrate()

@@ -81,6 +81,7 @@ def test_a_handler_that_outlives_the_grace_is_interrupted_and_its_job_handed_bac
     assert "Traceback" not in worker.log()
 
 
+@pytest.mark.slow
 def test_a_killed_child_is_replaced_and_a_killed_worker_takes_its_children_along(stack: Stack) -> None:
     worker = Worker(stack)
     running = sent(stack, "work", seconds=7.9)

@@ -218,6 +218,7 @@ def test_a_child_is_replaced_after_its_number_of_jobs(tmp_path: Path) -> None:
 
 
 @pytest.mark.postgres
+@pytest.mark.slow
 def test_a_child_keeps_its_connection_from_job_to_job(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="postgres", broker="filesystem") as stack:
         stack.migrate()
