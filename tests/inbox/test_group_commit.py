@@ -5,6 +5,7 @@ import threading
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from tests.publishing.test_relay import SUBSCRIPTION
 from tests.support.inbox_rows import make_delivery, new_delivery
 from webhooks.inbox import group_commit
-from webhooks.inbox.committer import InboxUnavailableError
+from webhooks.inbox.committer import LONGEST_SECONDS, InboxUnavailableError
 from webhooks.inbox.group_commit import MOST_TOGETHER, GroupCommit
 from webhooks.inbox.new_delivery import NewDelivery, Stored
 from webhooks.inbox.store import store_together
@@ -141,6 +142,29 @@ def test_what_github_no_longer_waits_for_is_refused_and_not_stored(
     results = run(committer, send(*deliveries(2), behind=False, committer=committer))
     assert all(isinstance(result, InboxUnavailableError) for result in results)
     assert committer.groups == []
+
+
+def test_one_that_has_waited_too_long_costs_no_other_of_its_group(
+    committer: HeldCommitter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(group_commit, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    first, late, new = deliveries(3)
+
+    async def senders(together: GroupCommit) -> list[Stored | BaseException | None]:
+        tasks = [asyncio.ensure_future(together.store(first))]
+        await asyncio.to_thread(committer.begun.acquire)
+        for one in (late, new):
+            tasks.append(asyncio.ensure_future(together.store(one)))
+            await asyncio.sleep(0)
+            clock.now += LONGEST_SECONDS - 1
+        committer.may_go_on.release(2)
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    stored, refused, also_stored = run(committer, senders)
+    assert isinstance(refused, InboxUnavailableError)
+    assert (stored, also_stored) == (Stored(0, False, 0, ()), Stored(2, False, 0, ()))
+    assert committer.groups == [[first.guid], [new.guid]]
 
 
 @pytest.mark.django_db(transaction=True)

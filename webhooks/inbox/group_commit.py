@@ -9,7 +9,7 @@ import logging
 import queue
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 
 from webhooks.inbox.committer import LONGEST_SECONDS, Committer, InboxUnavailableError
@@ -30,7 +30,7 @@ class _Waiting:
 
     new: NewDelivery
     stored: "asyncio.Future[Stored | None]"
-    since: float = field(default_factory=time.monotonic)
+    since: float
 
 
 class GroupCommit:
@@ -44,15 +44,18 @@ class GroupCommit:
 
     async def store(self, new: NewDelivery) -> Stored | None:
         """Commit a delivery and its jobs; None if it has to be stored by itself. Raises InboxUnavailableError."""
-        waiting = _Waiting(new, self._loop.create_future())
+        waiting = _Waiting(new, self._loop.create_future(), time.monotonic())
         self._arrived.put(waiting)
         return await waiting.stored
 
     def _run(self) -> None:
         while True:
             group = self._take()
-            results = self._commit(group)
-            self._loop.call_soon_threadsafe(_answer, group, results)
+            late = time.monotonic() - LONGEST_SECONDS
+            given_up = [waiting for waiting in group if waiting.since < late]  # GitHub does not wait for them any more.
+            group = [waiting for waiting in group if waiting.since >= late]
+            results = [*self._commit(group), *[InboxUnavailableError()] * len(given_up)]
+            self._loop.call_soon_threadsafe(_answer, [*group, *given_up], results)
 
     def _take(self) -> list[_Waiting]:
         """Wait for a delivery, and return it with those that are there besides."""
@@ -62,8 +65,8 @@ class GroupCommit:
         return group
 
     def _commit(self, group: Sequence[_Waiting]) -> Sequence[Result]:
-        if time.monotonic() - group[0].since > LONGEST_SECONDS:  # It came first. GitHub does not wait for it any more.
-            return [InboxUnavailableError()] * len(group)
+        if not group:
+            return []
         deliveries = [waiting.new for waiting in group]
         size = sum(len(new.body) for new in deliveries)
         try:
