@@ -183,12 +183,13 @@ def authorities(value: str) -> str:
     return value
 
 
-def database(value: str) -> dict[str, Any]:
+def database(value: str, *, is_pooled: bool | None = False) -> dict[str, Any]:
     """Turn a database URL into Django's settings, with what Hookline needs of each engine.
 
     SQLite: WAL and `synchronous=FULL`, so that acknowledged means durable, and `BEGIN IMMEDIATE`, since a plain BEGIN
     that reads and then writes fails as soon as another process writes in between.
-    PostgreSQL: connections stay open, and a peer that is gone is noticed within seconds.
+    PostgreSQL: connections stay open, and a peer that is gone is noticed within seconds. Behind a pooler each
+    transaction may get another session, so nothing is used there that outlasts a transaction.
     """
     example = "postgres://user:password@host:5432/name"
     if whole_url(value, example=example).scheme not in DATABASE_SCHEMES:
@@ -213,6 +214,28 @@ def database(value: str) -> dict[str, Any]:
         options.setdefault("keepalives_interval", 5)
         options.setdefault("keepalives_count", 2)
         options.setdefault("application_name", "hookline")
+        if is_pooled:
+            _use_no_sessions(parsed, options)
+        else:
+            _prepare_statements(options)
     parsed["CONN_MAX_AGE"] = None
     parsed["CONN_HEALTH_CHECKS"] = True
     return parsed
+
+
+def _use_no_sessions(parsed: dict[str, Any], options: dict[str, Any]) -> None:
+    """Do without what a pooler of transactions loses. Django prepares no statements unless it is told to."""
+    if "assume_role" in options:
+        fail("asks for assume_role, which a pooler does not keep for this client alone; log in as that role.")
+    parsed["DISABLE_SERVER_SIDE_CURSORS"] = True
+
+
+def _prepare_statements(options: dict[str, Any]) -> None:
+    """Have the server parse statements once a connection, and plan them for the values of each run.
+
+    A plan that is kept for all values may have been made while the inbox was empty. It then scans the whole table
+    until the server takes statistics again. Where that cannot be, a connection keeps plans (webhooks/inbox/engine.py).
+    """
+    options["prepare_threshold"] = 5
+    # What the URL gives comes last, and wins.
+    options["options"] = f"-c plan_cache_mode=force_custom_plan {options.get('options', '')}".strip()

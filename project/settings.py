@@ -1,6 +1,7 @@
 """Every setting of Hookline, read from the environment once. docs/configuration.md lists the variables."""
 
 import secrets
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -50,14 +51,17 @@ SECRET_KEY = env.str("SECRET_KEY", _default("SECRET_KEY", unused=secrets.token_u
 HOOKLINE_OPERATOR_PASSWORD = env.str(
     "HOOKLINE_OPERATOR_PASSWORD", "" if PRODUCTION else _default("HOOKLINE_OPERATOR_PASSWORD", unused="")
 )
+# A value that cannot be read is None here, and stops the start below.
+HOOKLINE_DATABASE_POOLED = env.bool("HOOKLINE_DATABASE_POOLED", False)
+_given_database = partial(env.database, "DATABASE_URL", is_pooled=HOOKLINE_DATABASE_POOLED)
 if PRODUCTION:
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", _default("ALLOWED_HOSTS", unused=[]))
-    DATABASES = {"default": env.database("DATABASE_URL", _default("DATABASE_URL", unused={}))}
+    DATABASES = {"default": _given_database(_default("DATABASE_URL", unused={}))}
     BROKER_URL = env.broker_url("BROKER_URL", "amqp://localhost//")
 else:
     ALLOWED_HOSTS = env.host_names("ALLOWED_HOSTS", ["localhost", "127.0.0.1", "[::1]"])
     _sqlite_url = f"sqlite:///{quote(str(HOOKLINE_DATA_DIR / 'hookline.sqlite3'))}"
-    DATABASES = {"default": env.database("DATABASE_URL", None) or database(_sqlite_url)}
+    DATABASES = {"default": _given_database(None) or database(_sqlite_url)}
     BROKER_URL = env.broker_url("BROKER_URL", "filesystem://")
 
 HOOKLINE_BROKER_CA_FILE = env.authorities("HOOKLINE_BROKER_CA_FILE", "")
@@ -101,12 +105,13 @@ HOOKLINE_PROBE_PORT = (8001 if PRODUCTION else 0) if _probe_port is None else _p
 HOOKLINE_PROBE_PORTS = range(HOOKLINE_PROBE_PORT, HOOKLINE_PROBE_PORT + (100 if _probe_port is None else 1))
 HOOKLINE_STALLED_SECONDS = env.number("HOOKLINE_STALLED_SECONDS", 60.0, lowest=10, highest=86_400)
 
-HOOKLINE_QUEUE_WINDOW = env.whole_number("HOOKLINE_QUEUE_WINDOW", 2000, lowest=1, highest=1_000_000)
+HOOKLINE_QUEUE_WINDOW = env.whole_number("HOOKLINE_QUEUE_WINDOW", 200, lowest=1, highest=1_000_000)
 HOOKLINE_WORKER_CONCURRENCY = env.whole_number("HOOKLINE_WORKER_CONCURRENCY", 4, lowest=1, highest=1_000)
 HOOKLINE_CHILD_MAX_JOBS = env.whole_number("HOOKLINE_CHILD_MAX_JOBS", 1000, lowest=1, highest=1_000_000_000)
 HOOKLINE_CHILD_RECYCLE_MB = env.whole_number("HOOKLINE_CHILD_RECYCLE_MB", 300, lowest=1, highest=1_000_000)
 HOOKLINE_CHILD_MAX_MB = env.whole_number("HOOKLINE_CHILD_MAX_MB", 1024, lowest=100, highest=1_048_576)
 HOOKLINE_IMMORTAL = env.bool("HOOKLINE_IMMORTAL", True)
+HOOKLINE_JOB_EVENTS = env.bool("HOOKLINE_JOB_EVENTS", True)
 HOOKLINE_TIME_LIMIT = env.number("HOOKLINE_TIME_LIMIT", 60.0, lowest=1, highest=86_400)
 HOOKLINE_MAX_ATTEMPTS = env.whole_number("HOOKLINE_MAX_ATTEMPTS", 5, lowest=1, highest=1_000)
 HOOKLINE_MAX_AGE_HOURS = env.number("HOOKLINE_MAX_AGE_HOURS", 24.0, lowest=0.01, highest=8_760)

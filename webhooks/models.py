@@ -88,10 +88,7 @@ class Job(models.Model):
     created_at = models.DateTimeField(db_default=Now())
     due_at = models.DateTimeField(db_default=Now(), help_text="A retrying job cannot be claimed before this.")
     publish_at = models.DateTimeField(
-        null=True, blank=True, help_text="When the relay should next put it on the broker; empty once claimed or final."
-    )
-    publications = models.PositiveIntegerField(
-        default=0, help_text="How often the relay has published it since it was due."
+        null=True, blank=True, help_text="While it waits: from when on a worker may claim it. Else empty."
     )
     attempt = models.PositiveIntegerField(default=0)
     max_attempts = models.PositiveIntegerField()
@@ -100,6 +97,13 @@ class Job(models.Model):
     budget_from_attempt = models.PositiveIntegerField(default=0)
     # The first claim sets it again: the time before a job's first run, even if it is days, does not count as age.
     budget_from_at = models.DateTimeField(db_default=Now())
+    worker = models.CharField(
+        max_length=255, blank=True, db_default="", help_text="The node name of the worker that claimed it last."
+    )
+    claimed_at = models.DateTimeField(null=True, blank=True, help_text="When that was.")
+    started_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its run began; written only for a job that was lost before."
+    )
     lease_until = models.DateTimeField(null=True, blank=True, help_text="Until when a worker owns the running job.")
     finished_at = models.DateTimeField(null=True, blank=True)
     result = models.CharField(max_length=500, blank=True, help_text="What the handler returned.")

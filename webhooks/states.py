@@ -13,7 +13,7 @@ class JobState(TextChoices):
 
 
 class AttemptOutcome(TextChoices):
-    """How an attempt ended; empty while it runs."""
+    """How an attempt ended. Empty if the release before wrote it, for a run that goes on."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"

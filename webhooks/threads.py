@@ -16,7 +16,8 @@ def start_thread(name: str, work: Callable[[], None]) -> threading.Thread:
         try:
             work()
         except BaseException as error:
-            logger.critical("thread failed; the process ends", extra={"name_of_thread": name, "error": place_of(error)})
+            extra = {"name_of_thread": name, "error": place_of(error), "stack": stack_of(error)}
+            logger.critical("thread failed; the process ends", extra=extra)
             os._exit(1)
 
     thread = threading.Thread(target=run, name=name, daemon=True)
@@ -28,3 +29,9 @@ def place_of(error: BaseException) -> str:
     """Return an exception's class and where it was raised. Its text is left out: a library's may hold a password."""
     frames = traceback.extract_tb(error.__traceback__)
     return f"{type(error).__name__} at {frames[-1].filename}:{frames[-1].lineno}" if frames else type(error).__name__
+
+
+def stack_of(error: BaseException) -> str:
+    """Return how an exception came about, the outermost call first, in one line and without its text."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " > ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames)

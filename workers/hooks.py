@@ -42,10 +42,9 @@ def connect() -> None:
 
 def _prepare(instance: Any = None, **_options: Any) -> None:
     # These import Celery's own worker, which no other process needs.
-    from workers.probes.step import ProbeStep
+    from workers.dispatcher.step import DispatcherStep
+    from workers.probes.step import SignsStep
     from workers.processes.orphans import Orphans
-    from workers.runs.ended_processes import Watch
-    from workers.runs.inbox_check import InboxCheck
     from workers.stopping import remote_commands  # noqa: F401  Importing it registers the commands.
     from workers.stopping.grace import Grace
     from workers.stopping.lifetime import Lifetime
@@ -58,7 +57,7 @@ def _prepare(instance: Any = None, **_options: Any) -> None:
         logger.warning(NOT_ON_LINUX)
     shorten_childrens_wait()
     configure(instance.app)
-    for step in (Watch, Orphans, ProbeStep, InboxCheck, Grace, Lifetime):
+    for step in (SignsStep, DispatcherStep, Orphans, Grace, Lifetime):
         instance.app.steps["worker"].add(step)
 
 

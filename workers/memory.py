@@ -4,37 +4,29 @@ A child shares its parent's memory, and gets a copy of each page that it writes 
 
 - The garbage collector writes to every object that it looks at, so a child's first full collection would copy all that
   the application has loaded. It does not look at frozen objects.
-- Django and psycopg make some objects at first use, and Python adapts each function in its first runs. Each child would
-  do this again, so the parent warms up: it claims and records some jobs, and rolls them back.
-
-No connection to the database may be open at the fork: children would share it.
+- Python adapts each function in its first runs, and libraries make some objects at first use. Each child would do this
+  again, so the parent warms up: it does with a made-up job what a child does with a claimed one.
 """
 
 import gc
-import logging
+from datetime import UTC, datetime
 from typing import Any
-from uuid import uuid4
+from uuid import UUID
 
 from django.conf import settings
-from django.db import Error, connection, transaction
 
 from webhooks.github.payload import JSON
-from webhooks.inbox import database
 from webhooks.inbox.claimed_event import event_of
+from webhooks.inbox.claimed_job import ClaimedJob
 from webhooks.inbox.outcomes import Outcome
-from webhooks.inbox.transitions import claim, record
-from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import AttemptOutcome
-from webhooks.subscriptions.subscription import Backoff
 from workers.processes.immortal import make_immortal
+from workers.runs import channels
+from workers.runs.channels import Pair
+from workers.runs.messages import Give, RunEnded
 
 WARM_UP_RUNS = 20
 """Python adapts a function's code to its arguments in its first runs. With five runs, children hold 1 % more."""
-HEADERS = {"Content-Type": JSON}
-LONGEST_WAIT = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '2s'"
-"""A migration may lock a table. Then the worker starts without the warm-up."""
-
-logger = logging.getLogger(__name__)
 
 
 def keep_loaded_shared(**_options: Any) -> None:
@@ -47,34 +39,44 @@ def keep_loaded_shared(**_options: Any) -> None:
 
 
 def warm_up() -> None:
-    """Claim and record jobs in a transaction that is rolled back, on PostgreSQL; leave no connection open.
-
-    If that fails, the worker still starts, and its children use more memory. On SQLite the transaction would keep all
-    others from writing, and nobody runs many children there.
-    """
-    if connection.vendor != "postgresql":
-        return
-    try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute(LONGEST_WAIT)
-            _run_jobs()
-            transaction.set_rollback(True)
-    except Error as error:
-        reason = f"the database {database.reason(error)}"
-        logger.warning("warm-up failed; the children will use more memory", extra={"reason": reason})
-    finally:
-        connection.close()
-
-
-def _run_jobs() -> None:
-    # A unique name. With the same name, two workers that start at once would wait for each other.
-    source = Source.objects.create(name=f"warm-up-{uuid4()}")
-    delivery = Delivery.objects.create(source=source, hook_id=0, guid=uuid4(), headers=HEADERS, body_bytes=2)
-    Payload.objects.create(delivery=delivery, body=b"{}")
+    """Receive jobs, make their events, and say how they ended, as a child does."""
+    pair = Pair()
     outcome = Outcome(kind=AttemptOutcome.SUCCEEDED)
     for number in range(WARM_UP_RUNS):
-        queued = Job.objects.create(delivery=delivery, handler=f"warm_up.{number}", queue="", max_attempts=1)
-        if job := claim(queued.pk, worker="", pid=0, lease_seconds=1.0):
-            event_of(job)
-            record(job, outcome, age_seconds=0.0, backoff=Backoff())
+        channels.send(pair.dispatcher, Give(_made_up_job(), recorded=number, pid=0, begins_by=0.0))
+        job = channels.receive(pair.child).job
+        event_of(job)
+        ended = RunEnded(number, job.pk, job.attempt, None, outcome, pid=0, began_at=0.0, ended_at=0.0, is_last=False)
+        channels.send(pair.child, ended)
+        channels.receive(pair.dispatcher)
+    pair.close()
+
+
+def _made_up_job() -> ClaimedJob:
+    now = datetime.now(UTC)
+    return ClaimedJob(
+        pk=0,
+        handler="warm_up",
+        queue="",
+        attempt=1,
+        max_attempts=1,
+        forgiven=0,
+        lost=0,
+        budget_from_attempt=0,
+        budget_from_at=now,
+        claimed_at=now,
+        delivery_id=0,
+        event="ping",
+        action="",
+        guid=UUID(int=0),
+        hook_id=0,
+        repository="",
+        installation_id=None,
+        sender="",
+        received_at=now,
+        source="",
+        content_type=JSON,
+        once_key=None,
+        body_bytes=2,
+        body=b"{}",
+    )

@@ -1,4 +1,4 @@
-"""Attempts: the runs of all jobs, newest first. A job's own are on its page."""
+"""Attempts: the runs of all jobs that have ended, the newest first. A job's own are on its page."""
 
 from typing import Any
 

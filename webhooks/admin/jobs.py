@@ -34,9 +34,7 @@ ORDERS: dict[str | None, list[str | Combinable]] = {
 }
 """Each state's order, which is that of its partial index: the longest waiting first, or the last ended first."""
 ATTEMPTS_SHOWN = 50
-DETAILS = [
-    "handler", "queue", "created", "budget_from", "forgiven", "lost", "publish", "publications", "fingerprint",
-]  # fmt: skip
+DETAILS = ["handler", "queue", "created", "budget_from", "forgiven", "lost", "fingerprint"]
 
 
 @admin.register(Job)
@@ -62,9 +60,10 @@ class JobAdmin(ReadOnlyAdmin):
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> list[Any]:
         filled = [name for name in ("error", "result") if getattr(obj, name)]
-        fields = self.allowed(request, ["state_shown", *filled, "next_or_end", "of_delivery", "attempts_spent"])
+        held = ["claimed"] if obj and obj.state == JobState.RUNNING else []
+        shown = ["state_shown", *filled, *held, "next_or_end", "of_delivery", "attempts_spent"]
         return [
-            (None, {"fields": fields}),
+            (None, {"fields": self.allowed(request, shown)}),
             ("More", {"classes": ["collapse"], "fields": DETAILS}),
         ]
 
@@ -195,11 +194,13 @@ class JobAdmin(ReadOnlyAdmin):
 
     @admin.display(description="attempts count from")
     def budget_from(self, job: Job) -> str:
-        return format_html("run {}, {}", job.budget_from_attempt + 1, show.moment(job.budget_from_at))
+        return show.moment(job.budget_from_at)
 
-    @admin.display(description="on the broker next")
-    def publish(self, job: Job) -> str:
-        return show.moment(job.publish_at)
+    @admin.display(description="claimed")
+    def claimed(self, job: Job) -> str:
+        """Show where a running job is: its attempt has no row before it has ended."""
+        claimed = format_html("by {} {}", job.worker, show.moment(job.claimed_at))
+        return format_html("{}, begun {}", claimed, show.moment(job.started_at)) if job.started_at else claimed
 
 
 def _shown(attempt: Attempt) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import traceback
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from webhooks.inbox.outcomes import Outcome, failure_fingerprint
+from webhooks.inbox.outcomes import Outcome, failure_fingerprint, one_line
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
 from webhooks.subscriptions.subscription import Subscription
@@ -22,13 +22,13 @@ def call(subscription: Subscription, event: Event, run: Run) -> Outcome:
     result = subscription.handler(*given)
     if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise TypeError(f"The handler returned {type(result).__name__}: nothing of it has run.")
-    return Outcome(kind=AttemptOutcome.SUCCEEDED, message="" if result is None else str(result))
+    return Outcome(kind=AttemptOutcome.SUCCEEDED, message="" if result is None else one_line(str(result)))
 
 
 def outcome_of(subscription: Subscription, error: BaseException) -> Outcome:
     """Return the outcome of a run whose handler raised this error."""
     if isinstance(error, RetryLater):
-        return Outcome(kind=AttemptOutcome.RETRY_LATER, message=str(error), after_seconds=error.after_seconds)
+        return Outcome(kind=AttemptOutcome.RETRY_LATER, message=one_line(str(error)), after_seconds=error.after_seconds)
     if isinstance(error, SoftTimeLimitExceeded):
         limit = f"The soft time limit of {subscription.soft_time_limit:g} s was reached."
         return failure(subscription, error, AttemptOutcome.SOFT_LIMIT, limit)
@@ -42,7 +42,7 @@ def failure(subscription: Subscription, error: BaseException, kind: AttemptOutco
     """Return an outcome with the error's traceback, and the fingerprint that groups it with others like it."""
     return Outcome(
         kind=kind,
-        message=message,
+        message=one_line(message),
         traceback=_formatted(error),
         fingerprint=failure_fingerprint(subscription.name, type(error).__name__, _place(subscription, error)),
     )

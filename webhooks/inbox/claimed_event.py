@@ -2,12 +2,12 @@
 
 from functools import partial
 
-from django.db import Error
+from django.db import Error, connection
 
 from webhooks.github.payload import parse
 from webhooks.inbox import database
+from webhooks.inbox.claimed_job import ClaimedJob
 from webhooks.inbox.engine import payload_of
-from webhooks.inbox.transitions import ClaimedJob
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater
 
 PAYLOAD_AGAIN_SECONDS = 2.0
@@ -31,6 +31,9 @@ def event_of(job: ClaimedJob) -> Event:
 
 
 def _body_of(job: ClaimedJob) -> bytes:
+    if job.body is not None:
+        return job.body
+    is_in_use = connection.connection is not None
     try:
         body = database.run(partial(payload_of, job.delivery_id))
     except Error as error:
@@ -39,6 +42,9 @@ def _body_of(job: ClaimedJob) -> bytes:
         if "out of memory" in str(error) and not database.sqlstate(error):  # libpq's own, about this process.
             raise MemoryError("The payload takes more memory than the process may have.") from None
         raise RetryLater("The database was away as the payload was read.", after=PAYLOAD_AGAIN_SECONDS) from None
+    finally:
+        if not is_in_use:
+            connection.close()  # A process keeps one only for a handler that uses the database.
     if body is None:
         raise GiveUp("The payload has been pruned.")
     return body

@@ -36,6 +36,7 @@ _CONFLICT = "gave precedence to another transaction"
 _NO_TLS = "does not speak TLS, and sslmode asks for it"
 _TLS = "fails at TLS; look at sslmode and the certificates"
 _LOCKED = "is locked by another process"
+_POOLED = "is behind a pooler; set HOOKLINE_DATABASE_POOLED to true"
 _REFUSED = "refuses an ordinary delivery; a trigger or a constraint that is not Hookline's may do so"
 
 _OF_THE_ROW = frozenset({"21", "22", "23", "27", "44", "54", "P0"})
@@ -49,6 +50,7 @@ _BY_STATE = {
     "08": outage_reasons.CONNECTION_ENDED,
     "25": "broke off this session's transaction",
     "25006": _READ_ONLY,
+    "26": _POOLED,
     "28": outage_reasons.LOGIN_REFUSED,
     "3D": _UNKNOWN,
     "3F": NOT_MIGRATED,
@@ -57,6 +59,7 @@ _BY_STATE = {
     "42703": NOT_MIGRATED,
     "42883": NOT_MIGRATED,
     "42P01": NOT_MIGRATED,
+    "42P05": _POOLED,
     "53100": outage_reasons.DISK_FULL,
     "53200": outage_reasons.NO_MEMORY_LEFT,
     "53300": outage_reasons.NO_CONNECTION_LEFT,
@@ -90,6 +93,7 @@ _BY_TEXT = {
     "session is read-only": _READ_ONLY,
     "server is in hot standby": _READ_ONLY,
     "does not support ssl": _NO_TLS,
+    "unsupported startup parameter": _POOLED,
     "connection refused": outage_reasons.NOTHING_LISTENS,
     "could not translate host name": outage_reasons.NO_SUCH_HOST,
     "failed to resolve host": outage_reasons.NO_SUCH_HOST,

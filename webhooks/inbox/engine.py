@@ -1,16 +1,20 @@
 """What the inbox does differently on each database: one contract, and a module for each database that fulfils it.
 
-Only `store.py` calls `insert`, only `transitions.py` calls `claim` and `record`. They decide what is to change, and an
-engine makes the change.
+Only `store.py` calls `insert`, only `transitions.py` calls `exchange` and `release`. They decide what is to change, and
+an engine makes the change.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from django.db import connection
 
 from webhooks.inbox import postgresql, sqlite
+from webhooks.inbox.claimed_job import Wanted
 from webhooks.inbox.new_delivery import NewDelivery, Stored
+
+Change = Mapping[str, Any]
+"""What the end of an attempt changes, as `transitions.py` hands it over."""
 
 
 class Engine(Protocol):
@@ -23,11 +27,17 @@ class Engine(Protocol):
         delivery has for the same event, where its handler wants only one.
         """
 
-    def claim(self, job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
-        """Return the values of `transitions.ClaimedJob` in its order, or None if the job cannot be claimed."""
+    def exchange(
+        self, changes: Sequence[Change], wanted: Wanted | None
+    ) -> tuple[Collection[tuple[int, int]], Sequence[tuple[Any, ...]]]:
+        """Record ended attempts, each given once, and claim jobs, all in one transaction.
 
-    def record(self, change: Mapping[str, Any]) -> bool:
-        """Make the change that `transitions` hands over; return whether the attempt was still the current one."""
+        Return (job, attempt) of each that was still the current one and is recorded, and for each claimed job the
+        values of ClaimedJob in its order; the longest due first. A job recorded here is not claimed here.
+        """
+
+    def release(self, jobs: Sequence[tuple[int, int]]) -> int:
+        """Queue jobs again whose current attempt, given as (job, attempt), has not begun; return how many."""
 
     def prepare_connection(self, *, wait_seconds: float) -> None:
         """Prepare a new connection for a request that waits `wait_seconds` for its transaction."""

@@ -11,7 +11,7 @@ Attempts since the budget began count against `max_attempts` (`spent`), except t
 import hashlib
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
@@ -26,9 +26,8 @@ LONGEST_TEXT = 500
 HANDS_BACK = frozenset({AttemptOutcome.RETRY_LATER, AttemptOutcome.HANDED_BACK})
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """How an attempt ended."""
+class Outcome(NamedTuple):
+    """How an attempt ended. A tuple, since it goes from process to process."""
 
     kind: AttemptOutcome
     message: str = ""
@@ -122,7 +121,8 @@ def one_line(text: str) -> str:
 
 def storable(text: str) -> str:
     """Return `text` without what PostgreSQL or UTF-8 refuses: NUL, and lone surrogates (undecodable bytes)."""
-    return text.replace("\0", "").encode(errors="replace").decode()
+    text = text.replace("\0", "")
+    return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def failure_fingerprint(handler: str, error: str, place: str) -> str:

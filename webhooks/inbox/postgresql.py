@@ -4,13 +4,12 @@ They do not use the ORM: a child of a worker that runs less code needs less memo
 """
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
 from typing import Any
 
 import orjson
 from django.db import connection
 
-from webhooks.inbox.due import PUBLISH_GRACE
+from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 
 _INSERT = """
@@ -44,11 +43,10 @@ WITH given AS MATERIALIZED (
     INSERT INTO webhooks_payload (delivery_id, body) SELECT id, body FROM new
 ), job AS (
     INSERT INTO webhooks_job (
-        delivery_id, handler, queue, max_attempts, once_key, state, publish_at, publications, attempt, forgiven, lost,
+        delivery_id, handler, queue, max_attempts, once_key, state, publish_at, attempt, forgiven, lost,
         budget_from_attempt, result, error, fingerprint
     )
-    SELECT new.id, handler, queue, max_attempts, once_key, 'queued', statement_timestamp() + %(grace)s, 0, 0, 0, 0,
-           0, '', '', ''
+    SELECT new.id, handler, queue, max_attempts, once_key, 'queued', statement_timestamp(), 0, 0, 0, 0, '', '', ''
     FROM json_to_recordset(%(jobs)s::json)
         AS wanted (place bigint, handler text, queue text, max_attempts integer, once_key text)
     JOIN new USING (place)
@@ -60,44 +58,99 @@ SELECT place, new.id, job.id, job.handler, job.queue FROM new LEFT JOIN job ON j
 """
 """Two such statements may hold the same keys, and one then waits for the other. Both insert their deliveries in one
 order and after them, since a sort takes all of them first, their jobs in one order: so neither waits for the other."""
-_CLAIM = """
-WITH job AS (
-    UPDATE webhooks_job
-    SET state = 'running', attempt = attempt + 1, lease_until = statement_timestamp() + %(lease)s,
-        publish_at = NULL, publications = 0,
-        budget_from_at = CASE WHEN attempt = budget_from_attempt THEN statement_timestamp() ELSE budget_from_at END
-    WHERE id = %(job)s AND (state = 'queued' OR state = 'retrying' AND due_at <= statement_timestamp())
-    RETURNING *
+_CHANGED = """
+changed AS MATERIALIZED (
+    SELECT *, statement_timestamp() + delay * interval '1 second' AS next_at
+    FROM json_to_recordset(%(changes)s::json) AS changed (
+        job bigint, attempt integer, state text, is_final boolean, delay float8, forgives integer, loses integer,
+        result text, error text, fingerprint text, outcome text, message text, traceback text,
+        worker text, pid integer, began float8, ended float8
+    )
+), recorded AS (
+    UPDATE webhooks_job AS job
+    SET state = changed.state, lease_until = NULL,
+        due_at = CASE WHEN is_final THEN due_at ELSE next_at END,
+        publish_at = CASE WHEN is_final THEN NULL ELSE next_at END,
+        finished_at = CASE WHEN is_final THEN statement_timestamp() END,
+        forgiven = forgiven + forgives, lost = lost + loses,
+        result = changed.result, error = changed.error, fingerprint = changed.fingerprint
+    FROM changed
+    WHERE job.id = changed.job AND job.attempt = changed.attempt AND (job.state = 'running') IS TRUE
+    RETURNING job.id, job.attempt
 ), attempt AS (
-    INSERT INTO webhooks_attempt (job_id, number, worker, pid, started_at, outcome, message, traceback)
-    SELECT id, attempt, %(worker)s, %(pid)s, statement_timestamp(), '', '', '' FROM job
-)
-SELECT job.id, job.handler, job.attempt, job.max_attempts, job.forgiven, job.lost, job.budget_from_attempt,
-       job.budget_from_at, statement_timestamp(), delivery.id, delivery.event, delivery.action, delivery.guid,
-       delivery.hook_id, delivery.repository, delivery.installation_id, delivery.sender, delivery.received_at,
-       source.name, delivery.headers ->> 'Content-Type', job.once_key
-FROM job
-JOIN webhooks_delivery AS delivery ON delivery.id = job.delivery_id
-JOIN webhooks_source AS source ON source.id = delivery.source_id
+    INSERT INTO webhooks_attempt (
+        job_id, number, worker, pid, started_at, finished_at, outcome, message, traceback
+    )
+    SELECT job, changed.attempt, worker, pid, statement_timestamp() - began * interval '1 second',
+           statement_timestamp() - ended * interval '1 second', outcome, message, traceback
+    FROM changed JOIN recorded ON recorded.id = changed.job AND recorded.attempt = changed.attempt
+    ON CONFLICT (job_id, number) DO UPDATE
+    SET finished_at = excluded.finished_at, outcome = excluded.outcome, message = excluded.message,
+        traceback = excluded.traceback
+)"""
+"""The state is compared in a way that the planner cannot use: it would read all running jobs by their index, for fewer
+than that were running as it took its statistics. An attempt may be there: the release before wrote it at the claim."""
+_CLAIMED = """
+known AS MATERIALIZED (
+    SELECT * FROM unnest(%(handlers)s::text[], %(leases)s::float8[]) AS known (handler, lease)
+), due AS MATERIALIZED (
+    SELECT id, handler, publish_at FROM webhooks_job
+    WHERE {condition} AND publish_at <= statement_timestamp() AND handler = ANY(%(handlers)s::text[])
+    ORDER BY publish_at, id
+    LIMIT %(limit)s
+    FOR NO KEY UPDATE SKIP LOCKED
+), claimed AS (
+    UPDATE webhooks_job AS job
+    SET state = 'running', attempt = job.attempt + 1, publish_at = NULL, worker = %(worker)s, started_at = NULL,
+        claimed_at = statement_timestamp(), lease_until = statement_timestamp() + known.lease * interval '1 second',
+        budget_from_at = CASE WHEN job.attempt = job.budget_from_attempt THEN statement_timestamp()
+                              ELSE job.budget_from_at END
+    FROM due JOIN known ON known.handler = due.handler
+    WHERE job.id = due.id
+    RETURNING job.*, due.publish_at AS waited_since
+)"""
+_CLAIMED_COLUMNS = """
+       claimed.id, claimed.handler, claimed.queue, claimed.attempt, claimed.max_attempts, claimed.forgiven,
+       claimed.lost, claimed.budget_from_attempt, claimed.budget_from_at, claimed.claimed_at, delivery.id,
+       delivery.event, delivery.action, delivery.guid, delivery.hook_id, delivery.repository,
+       delivery.installation_id, delivery.sender, delivery.received_at, source.name,
+       delivery.headers ->> 'Content-Type', claimed.once_key, delivery.body_bytes, payload.body
 """
-_RECORD = """
-WITH job AS (
-    UPDATE webhooks_job
-    SET state = %(state)s, lease_until = NULL,
-        due_at = CASE WHEN %(is_final)s THEN due_at ELSE statement_timestamp() + %(delay)s END,
-        publish_at = CASE WHEN %(is_final)s THEN NULL ELSE statement_timestamp() + %(delay)s END,
-        finished_at = CASE WHEN %(is_final)s THEN statement_timestamp() END,
-        forgiven = forgiven + %(forgives)s, lost = lost + %(loses)s,
-        result = %(result)s, error = %(error)s, fingerprint = %(fingerprint)s
-    WHERE id = %(job)s AND state = 'running' AND attempt = %(attempt)s
-    RETURNING id, attempt
-), attempt AS (
-    UPDATE webhooks_attempt
-    SET finished_at = statement_timestamp(), outcome = %(outcome)s, message = %(message)s, traceback = %(traceback)s
-    FROM job
-    WHERE job_id = job.id AND number = job.attempt
+_WITH_DELIVERY = """claimed
+JOIN webhooks_delivery AS delivery ON delivery.id = claimed.delivery_id
+JOIN webhooks_source AS source ON source.id = delivery.source_id
+LEFT JOIN webhooks_payload AS payload
+    ON payload.delivery_id = delivery.id AND delivery.body_bytes <= %(small)s
+"""
+_OF_QUEUE = _CLAIMED.format(condition="queue = %(queue)s")
+_OF_ID = _CLAIMED.format(condition="id = %(job)s")
+_IN_ORDER = "ORDER BY claimed.waited_since, claimed.id"
+_RECORD = " ".join(("WITH", _CHANGED, "SELECT id, attempt FROM recorded"))
+_CLAIM_OF_QUEUE, _CLAIM_OF_ID = (
+    " ".join(("WITH", claimed, "SELECT", _CLAIMED_COLUMNS, "FROM", _WITH_DELIVERY, _IN_ORDER))
+    for claimed in (_OF_QUEUE, _OF_ID)
 )
-SELECT 1 FROM job
+_RECORD_AND_CLAIM = " ".join(
+    (
+        *("WITH", _CHANGED, ",", _OF_QUEUE),
+        *("SELECT (SELECT array_agg(ARRAY[id, attempt]) FROM recorded),", _CLAIMED_COLUMNS),
+        *("FROM (VALUES (1)) AS one LEFT JOIN (", _WITH_DELIVERY, ") ON true", _IN_ORDER),
+    )
+)
+"""What is recorded stands in each row, and in one that is otherwise empty if nothing is claimed."""
+_PLAN_ONCE = """
+SET plan_cache_mode = force_generic_plan;
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+"""
+"""To plan a statement that records and claims takes longer than to carry it out for ten jobs. A plan that was made
+while the inbox was empty has to be good for any; without the other settings it would read whole tables."""
+_RELEASE = """
+UPDATE webhooks_job AS job
+SET state = 'queued', lease_until = NULL, publish_at = due_at, started_at = NULL,
+    budget_from_attempt = budget_from_attempt + 1
+FROM unnest(%(jobs)s::bigint[], %(attempts)s::integer[]) AS given (job, attempt)
+WHERE job.id = given.job AND job.attempt = given.attempt AND (job.state = 'running') IS TRUE
+RETURNING job.id
 """
 
 
@@ -118,7 +171,6 @@ def insert(deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
                 for subscription in new.subscriptions
             ]
         ).decode(),
-        "grace": PUBLISH_GRACE,
     }
     delivery_ids: dict[int, int] = {}
     jobs: dict[int, list[JobToPublish]] = {}
@@ -140,17 +192,43 @@ def _stored(delivery_id: int | None, jobs: Sequence[JobToPublish]) -> Stored | N
     return Stored(delivery_id, is_duplicate=False, job_count=len(jobs), to_publish=tuple(jobs))
 
 
-def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
-    lease = timedelta(seconds=lease_seconds)
-    return _one_row(_CLAIM, {"job": job_id, "worker": worker, "pid": pid, "lease": lease})
+def exchange(
+    changes: Sequence[Mapping[str, Any]], wanted: Wanted | None
+) -> tuple[set[tuple[int, int]], list[tuple[Any, ...]]]:
+    values: dict[str, Any] = {}
+    if changes:
+        values["changes"] = orjson.dumps(changes).decode()
+    if wanted is None:
+        return ({(pk, attempt) for pk, attempt in _all_rows(_RECORD, values)} if changes else set()), []
+    values |= {
+        "handlers": list(wanted.leases),
+        "leases": list(wanted.leases.values()),
+        "limit": wanted.limit,
+        "worker": wanted.worker,
+        "small": SMALL_BODY_BYTES,
+    }
+    if wanted.queue is None:
+        return set(), _all_rows(_CLAIM_OF_ID, values | {"job": wanted.job_id})
+    values["queue"] = wanted.queue
+    if not changes:
+        return set(), _all_rows(_CLAIM_OF_QUEUE, values)
+    rows = _all_rows(_RECORD_AND_CLAIM, values)
+    return {(pk, attempt) for pk, attempt in rows[0][0] or ()}, [row[1:] for row in rows if row[1] is not None]
 
 
-def record(change: Mapping[str, Any]) -> bool:
-    return _one_row(_RECORD, change) is not None
+def release(jobs: Sequence[tuple[int, int]]) -> int:
+    values = {"jobs": [pk for pk, _ in jobs], "attempts": [attempt for _, attempt in jobs]}
+    return len(_all_rows(_RELEASE, values))
 
 
 def prepare_connection(*, wait_seconds: float) -> None:
-    """Nothing to prepare: a transaction waits only for the server, and the committer limits that wait."""
+    """Plan each statement once and for all values, by an index to each row. The committer limits the wait.
+
+    A pooler of transactions keeps neither statements nor settings: there each run is planned for its values.
+    """
+    if connection.settings_dict["OPTIONS"].get("prepare_threshold") is not None:
+        with connection.cursor() as cursor:
+            cursor.execute(_PLAN_ONCE)
 
 
 def limit_lock_wait(*, milliseconds: int) -> None:
@@ -169,11 +247,4 @@ def _all_rows(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]
 
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
-        return cursor.execute(statement, values).fetchall()
-
-
-def _one_row(statement: str, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        row: tuple[Any, ...] | None = cursor.fetchone()
-    return row
+        return cursor.execute(statement, values, binary=True).fetchall()

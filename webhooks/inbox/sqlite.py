@@ -1,4 +1,4 @@
-"""The engine for SQLite. A claim and a record are two statements each, through the ORM, in one transaction.
+"""The engine for SQLite: statements through the ORM, each change in one transaction.
 
 They work on every database that Django supports: `tests/inbox/test_engine.py` runs them on PostgreSQL too.
 """
@@ -8,26 +8,32 @@ from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.db.models import Case, F, When
+from django.db.models import Case, F, Q, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
-from webhooks.inbox.due import CLAIMABLE, PUBLISH_GRACE
+from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
+from webhooks.inbox.database import skip_locked
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
 
+_OF_THE_JOB = (
+    *("pk", "handler", "queue", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt"),
+    *("budget_from_at", "claimed_at"),
+)
+_OF_THE_DELIVERY = (
+    *("id", "event", "action", "guid", "hook_id", "repository", "installation_id", "sender", "received_at"),
+    "source__name",
+)
 _CLAIMED: tuple[Any, ...] = (
-    *("pk", "handler", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt", "budget_from_at", Now()),
-    *(f"delivery__{name}" for name in ("id", "event", "action", "guid", "hook_id", "repository", "installation_id")),
-    *(
-        "delivery__sender",
-        "delivery__received_at",
-        "delivery__source__name",
-        KeyTextTransform("Content-Type", "delivery__headers"),
-        "once_key",
-    ),
+    *_OF_THE_JOB,
+    *(f"delivery__{name}" for name in _OF_THE_DELIVERY),
+    KeyTextTransform("Content-Type", "delivery__headers"),
+    "once_key",
+    "delivery__body_bytes",
+    Case(When(delivery__body_bytes__lte=SMALL_BODY_BYTES, then="delivery__payload__body")),
 )
 """The values of a ClaimedJob in its order."""
 
@@ -67,7 +73,7 @@ def _job(new: NewDelivery, row: Delivery, subscription: Subscription) -> Job:
         handler=subscription.name,
         queue=subscription.queue,
         max_attempts=subscription.max_attempts,
-        publish_at=Now() + PUBLISH_GRACE,
+        publish_at=Now(),
         once_key=new.once_key(subscription),
     )
 
@@ -87,25 +93,15 @@ def _stored(row: Delivery, jobs: Sequence[Job]) -> Stored:
 
 
 @transaction.atomic
-def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> tuple[Any, ...] | None:
-    claimed = Job.objects.filter(CLAIMABLE, pk=job_id).update(
-        state=JobState.RUNNING,
-        attempt=F("attempt") + 1,
-        lease_until=Now() + timedelta(seconds=lease_seconds),
-        publish_at=None,
-        publications=0,
-        budget_from_at=Case(When(attempt=F("budget_from_attempt"), then=Now()), default=F("budget_from_at")),
-    )
-    if not claimed:
-        return None
-    row: tuple[Any, ...] = Job.objects.values_list(*_CLAIMED).get(pk=job_id)
-    Attempt.objects.create(job_id=job_id, number=row[_CLAIMED.index("attempt")], worker=worker, pid=pid)
-    return row
+def exchange(
+    changes: Sequence[Mapping[str, Any]], wanted: Wanted | None
+) -> tuple[set[tuple[int, int]], list[tuple[Any, ...]]]:
+    claimed = _claim(wanted) if wanted else []  # First: as on PostgreSQL, a job recorded here is not claimed here.
+    return {(change["job"], change["attempt"]) for change in changes if _record(change)}, claimed
 
 
-@transaction.atomic
-def record(change: Mapping[str, Any]) -> bool:
-    due = None if change["is_final"] else Now() + change["delay"]
+def _record(change: Mapping[str, Any]) -> bool:
+    due = None if change["is_final"] else Now() + timedelta(seconds=change["delay"])
     if not Job.objects.filter(pk=change["job"], state=JobState.RUNNING, attempt=change["attempt"]).update(
         state=change["state"],
         lease_until=None,
@@ -119,13 +115,48 @@ def record(change: Mapping[str, Any]) -> bool:
         fingerprint=change["fingerprint"],
     ):
         return False
-    Attempt.objects.filter(job_id=change["job"], number=change["attempt"]).update(
-        finished_at=Now(),
-        outcome=change["outcome"],
-        message=change["message"],
-        traceback=change["traceback"],
-    )
+    ended = {
+        "finished_at": Now() - timedelta(seconds=change["ended"]),
+        **{name: change[name] for name in ("outcome", "message", "traceback")},
+    }
+    began = {"worker": change["worker"], "pid": change["pid"], "started_at": Now() - timedelta(seconds=change["began"])}
+    # It may be there: the release before wrote it at the claim.
+    if not Attempt.objects.filter(job_id=change["job"], number=change["attempt"]).update(**ended):
+        Attempt.objects.create(job_id=change["job"], number=change["attempt"], **began, **ended)
     return True
+
+
+def _claim(wanted: Wanted) -> list[tuple[Any, ...]]:
+    asked = Q(pk=wanted.job_id) if wanted.queue is None else Q(queue=wanted.queue)
+    waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=wanted.leases).order_by("publish_at", "id")
+    due = dict(skip_locked(waiting).values_list("pk", "handler")[: wanted.limit])
+    for handler in set(due.values()):
+        Job.objects.filter(pk__in=[pk for pk, its in due.items() if its == handler]).update(
+            state=JobState.RUNNING,
+            attempt=F("attempt") + 1,
+            publish_at=None,
+            worker=wanted.worker,
+            claimed_at=Now(),
+            started_at=None,
+            lease_until=Now() + timedelta(seconds=wanted.leases[handler]),
+            budget_from_at=Case(When(attempt=F("budget_from_attempt"), then=Now()), default=F("budget_from_at")),
+        )
+    rows = {row[0]: row for row in Job.objects.filter(pk__in=due).values_list(*_CLAIMED)}
+    return [rows[pk] for pk in due]
+
+
+@transaction.atomic
+def release(jobs: Sequence[tuple[int, int]]) -> int:
+    return sum(
+        Job.objects.filter(pk=pk, attempt=attempt, state=JobState.RUNNING).update(
+            state=JobState.QUEUED,
+            started_at=None,
+            lease_until=None,
+            publish_at=F("due_at"),
+            budget_from_attempt=F("budget_from_attempt") + 1,
+        )
+        for pk, attempt in jobs
+    )
 
 
 def prepare_connection(*, wait_seconds: float) -> None:

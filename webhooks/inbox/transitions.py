@@ -7,21 +7,21 @@ clock. This module decides what a claim and a record change; `webhooks/inbox/eng
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
-from uuid import UUID
+from operator import itemgetter
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.db.models.functions import Now
 
+from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
-from webhooks.inbox.engine import engine
+from webhooks.inbox.engine import Change, engine
 from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line, storable
-from webhooks.models import Job, Payload
+from webhooks.models import Attempt, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
@@ -29,80 +29,106 @@ logger = logging.getLogger(__name__)
 
 RUN_AGAIN_FROM = (JobState.DEAD, JobState.SUCCEEDED, JobState.SKIPPED)
 HAS_PAYLOAD = Exists(Payload.objects.filter(pk=OuterRef("delivery_id")))
+CLAIMED_HERE = ~Exists(Attempt.objects.filter(job=OuterRef("pk"), number=OuterRef("attempt")))
+"""Whether a running job is claimed by this release: the one before wrote the attempt's row at the claim."""
 GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
 
 
-@dataclass(frozen=True, slots=True)
-class ClaimedJob:
-    """A job whose attempt has just begun, with values of its delivery."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """A run that has ended: its job as it was claimed, or as it is while the attempt is current; and how it ended."""
 
-    pk: int
-    handler: str
-    attempt: int
-    max_attempts: int
-    forgiven: int
-    lost: int
-    budget_from_attempt: int
-    budget_from_at: datetime
-    claimed_at: datetime
-    """The database's time of the claim."""
-    delivery_id: int
-    event: str
-    action: str
-    guid: UUID
-    hook_id: int
-    repository: str
-    installation_id: int | None
-    sender: str
-    received_at: datetime
-    source: str
-    content_type: str | None
-    """The header as received; None if the delivery has none."""
-    once_key: str | None
-    """The key of this handler's one job for the event; None if each hook's delivery has its own job."""
+    job: ClaimedJob | Job
+    outcome: Outcome
+    backoff: Backoff
+    age_seconds: float
+    """Since the first claim of the job's budget."""
+    worker: str
+    pid: int = 0
+    """The process of the run; 0 if none is known."""
+    began_seconds_ago: float = 0.0
+    ended_seconds_ago: float = 0.0
 
 
-def claim(job_id: int, *, worker: str, pid: int, lease_seconds: float) -> ClaimedJob | None:
-    """Start an attempt, or return None if the job is taken, final, not due yet or gone.
+def claim(job_id: int, *, worker: str, lease_seconds: float, handler: str) -> ClaimedJob | None:
+    """Start an attempt of one job, or return None if the job is taken, final, not due yet or gone."""
+    _, claimed = exchange([], Wanted(worker=worker, leases={handler: lease_seconds}, job_id=job_id))
+    return claimed[0] if claimed else None
 
-    The attempt is counted and committed here, before any code of the handler runs and before the payload is read. So it
-    is counted even if the payload takes more memory than the process may have.
+
+def record(ended: Ended) -> JobState | None:
+    """End the job's current attempt and return the job's new state, or None if the attempt is no longer current."""
+    return exchange([ended], None)[0][0]
+
+
+def exchange(ended: Sequence[Ended], wanted: Wanted | None) -> tuple[list[JobState | None], list[ClaimedJob]]:
+    """Record runs and claim jobs, all in one transaction; return each run's new state, as `record` does, and the jobs.
+
+    An attempt is counted and committed here, before any code of the handler runs and before a large payload is read. So
+    it is counted even if the payload takes more memory than the process may have.
     """
-    row = engine().claim(job_id, worker=worker[:255], pid=pid, lease_seconds=lease_seconds)
-    return ClaimedJob(*row) if row else None
+    runs = [(one.job.pk, one.job.attempt) for one in ended]
+    # A run may be given twice. The rows are locked in the order of their ids, as an operator's selection locks them.
+    unique = dict(sorted(zip(runs, ended, strict=True), key=itemgetter(0)))
+    steps = {run: _step(one) for run, one in unique.items()}
+    recorded, rows = engine().exchange([_change(one, steps[run]) for run, one in unique.items()], wanted)
+    states = [steps[run].state if run in recorded else None for run in runs]
+    return states, [ClaimedJob(*row) for row in rows]
 
 
-def record(job: ClaimedJob | Job, outcome: Outcome, *, age_seconds: float, backoff: Backoff) -> JobState | None:
-    """End the job's current attempt and return the job's new state, or None if the attempt is no longer current.
+def running(job_id: int, attempt: int) -> tuple[Job, timedelta] | None:
+    """Return a job whose current attempt is this one, and the age of its budget; None if it has recorded."""
+    found = Job.objects.filter(pk=job_id, state=JobState.RUNNING, attempt=attempt).annotate(seen_at=Now()).first()
+    return (found, found.seen_at - found.budget_from_at) if found else None
 
-    `job` was read while the attempt was current; `age_seconds` counts from the first claim of its budget.
+
+def release_unknown(worker: str, known: Collection[tuple[int, int]]) -> int:
+    """Give back what is claimed for a worker that does not know of it: the answer to its claim was lost."""
+    claims = Job.objects.filter(CLAIMED_HERE, state=JobState.RUNNING, worker=worker, started_at=None)
+    unknown = [claim for claim in claims.order_by("pk").values_list("pk", "attempt") if claim not in known]
+    return engine().release(unknown) if unknown else 0
+
+
+def release(jobs: Sequence[ClaimedJob]) -> int:
+    """Give claims back whose runs have not begun; return how many. Nothing is counted against their jobs.
+
+    The worker is sure of it, also where `begin` was noted and the child that was to run the job did not.
     """
+    return engine().release(sorted((job.pk, job.attempt) for job in jobs))
+
+
+def begin(job: ClaimedJob) -> bool:
+    """Note that the run of a job begins, and return whether its attempt is still current.
+
+    Needed only for a job that was lost before: see `_counts_as_lost`.
+    """
+    running = Job.objects.filter(pk=job.pk, state=JobState.RUNNING, attempt=job.attempt)
+    return bool(running.update(started_at=Now()))
+
+
+def _step(ended: Ended) -> Step:
+    job = ended.job
     budget = Budget(
         attempt=job.attempt,
         budget_from_attempt=job.budget_from_attempt,
         forgiven=job.forgiven,
         lost=job.lost,
         max_attempts=job.max_attempts,
-        age_seconds=age_seconds,
+        age_seconds=ended.age_seconds,
     )
-    step = next_step(
-        outcome,
-        budget,
-        backoff=backoff,
-        max_age_seconds=timedelta(hours=settings.HOOKLINE_MAX_AGE_HOURS).total_seconds(),
-    )
-    return step.state if engine().record(_change(job, outcome, step)) else None
+    longest = timedelta(hours=settings.HOOKLINE_MAX_AGE_HOURS)
+    return next_step(ended.outcome, budget, backoff=ended.backoff, max_age_seconds=longest.total_seconds())
 
 
-def _change(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, Any]:
-    """Return what the end of an attempt changes in the job's row and in the attempt's."""
-    succeeded = step.state is JobState.SUCCEEDED
+def _change(ended: Ended, step: Step) -> Change:
+    """Return what the end of an attempt changes in the job's row, and the attempt's row."""
+    outcome, succeeded = ended.outcome, step.state is JobState.SUCCEEDED
     return {
-        "job": job.pk,
-        "attempt": job.attempt,
+        "job": ended.job.pk,
+        "attempt": ended.job.attempt,
         "state": step.state.value,
         "is_final": step.state is not JobState.RETRYING,
-        "delay": timedelta(seconds=step.delay_seconds),
+        "delay": step.delay_seconds,
         "forgives": int(step.forgives),
         "loses": int(step.loses),
         "result": one_line(outcome.message) if succeeded else "",
@@ -111,55 +137,49 @@ def _change(job: ClaimedJob | Job, outcome: Outcome, step: Step) -> dict[str, An
         "outcome": outcome.kind.value,
         "message": one_line(outcome.message),
         "traceback": storable(outcome.traceback),
+        "worker": ended.worker[:255],
+        "pid": ended.pid,
+        "began": ended.began_seconds_ago,
+        "ended": ended.ended_seconds_ago,
     }
-
-
-def record_ended_process(job_id: int, outcome: Outcome, *, worker: str, pid: int, backoff: Backoff) -> JobState | None:
-    """Record the outcome of a run whose process has ended; return the job's new state.
-
-    Return None if the current attempt belongs to another process, or is recorded already.
-    """
-    job = (
-        Job.objects.filter(
-            pk=job_id,
-            state=JobState.RUNNING,
-            attempts__number=F("attempt"),
-            attempts__worker=worker[:255],
-            attempts__pid=pid,
-        )
-        .annotate(seen_at=Now())
-        .first()
-    )
-    if job is None:
-        return None
-    age_seconds = (job.seen_at - job.budget_from_at).total_seconds()
-    return record(job, outcome, age_seconds=age_seconds, backoff=backoff)
 
 
 def expire_leases(*, limit: int = 100) -> int:
     """Record as lost the runs that did not record before their lease ran out; return how many."""
+    overdue = Job.objects.filter(state=JobState.RUNNING, lease_until__lt=Now()).order_by("lease_until", "id")
+    if overdue.values_list("pk").first() is None:  # So nearly every second of every relay takes no transaction.
+        return 0
     with transaction.atomic():
-        overdue = list(
-            skip_locked(Job.objects.filter(state=JobState.RUNNING, lease_until__lt=Now()))
-            .annotate(seen_at=Now())
-            .order_by("lease_until", "id")[:limit]
-        )
-        for job in overdue:
+        jobs = list(skip_locked(overdue).annotate(seen_at=Now())[:limit])
+        for job in jobs:
             expire(job, seen_at=job.seen_at)
-    return len(overdue)
+    return len(jobs)
 
 
 def expire(job: Job, *, seen_at: datetime) -> JobState | None:
-    """Record that a run is lost: its worker died, or was killed at the hard time limit before it could record."""
+    """Record that a run is lost: its worker ended before it could record."""
+    if not _counts_as_lost(job):
+        return JobState.QUEUED if engine().release([(job.pk, job.attempt)]) else None
     outcome = Outcome(
         kind=AttemptOutcome.LOST,
         message="The run did not record before its lease ran out: its worker died, or the hard time limit killed it.",
         fingerprint="lost",
     )
     age_seconds = (seen_at - job.budget_from_at).total_seconds()
-    state = record(job, outcome, age_seconds=age_seconds, backoff=Backoff())
+    state = record(Ended(job=job, outcome=outcome, backoff=Backoff(), age_seconds=age_seconds, worker=job.worker))
     logger.warning("run lost", extra={"job": job.pk, "handler": job.handler, "attempt": job.attempt, "state": state})
     return state
+
+
+def _counts_as_lost(job: Job) -> bool:
+    """Tell whether a job may have run that is lost with its worker.
+
+    A worker claims more jobs than it runs, and nothing tells from outside which had begun. The first loss counts all
+    the same. From then on, `begin` is committed before each run of the job: without it, the job had not begun. So no
+    job reaches the limit on lost runs only since its worker had claimed it ahead. The release before claimed a job only
+    to run it.
+    """
+    return job.lost == 0 or job.started_at is not None or not Job.objects.filter(CLAIMED_HERE, pk=job.pk).exists()
 
 
 def run_again(jobs: QuerySet[Job]) -> int:
@@ -173,7 +193,6 @@ def run_again(jobs: QuerySet[Job]) -> int:
             state=JobState.QUEUED,
             due_at=Now(),
             publish_at=Now(),
-            publications=0,
             budget_from_attempt=F("attempt"),
             budget_from_at=Now(),
             forgiven=0,

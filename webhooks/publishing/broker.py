@@ -1,25 +1,24 @@
-"""The broker, as the receiver's publisher and the relay use it: one message a job, at most a window of them a queue.
+"""The broker, as the receiver's publisher and the relay use it: at most a window of messages a queue.
 
-A message only names its job; it has no payload. It goes to the job's queue, with the handler's task name and time
-limits, which Celery, Flower and the metrics use.
+A message says that there is work in its queue, and no more: a worker that takes it asks the inbox for jobs. It names a
+job that waits, and its handler as the task, so that workers of the release before this one can read it.
 """
 
 import contextlib
-import math
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from amqp.exceptions import MessageNacked
 from celery import Celery, current_app
 from django.conf import settings
 from kombu import Connection, Exchange, Producer, Queue
-from kombu.exceptions import OperationalError
+from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # The stubs lack one.
 
 from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing import reasons
-from webhooks.subscriptions.subscription import Subscription
+from webhooks.publishing.confirms import Confirms
 
 T = TypeVar("T")
 
@@ -27,8 +26,11 @@ MESSAGE_VERSION = 1
 """The value of a message's `hookline` header. In this version the only argument is the job's id."""
 DELIVERY_LIMIT = 20
 """How often RabbitMQ delivers a message that comes back unacknowledged. Then it drops the message, and the relay
-publishes the job again."""
+publishes another."""
 DEPTH_SECONDS = 1.0
+FULL_SECONDS = 0.25
+"""How long a queue counts as full without being looked at: about as long as a worker's child waits for a job. After
+that it may take the next message, so one has to be there."""
 _TIMEOUTS = {
     "amqp": ("connect_timeout", "read_timeout", "write_timeout"),
     "redis": ("socket_connect_timeout", "socket_timeout"),
@@ -59,8 +61,10 @@ def job_queue(name: str) -> Queue:
 class Nodes:
     """The broker's nodes. A new connection does not begin with one that was silent."""
 
-    def __init__(self, app: Celery) -> None:
+    def __init__(self, app: Celery, *, is_confirmed: bool = True) -> None:
         self._app = app
+        self._is_confirmed = is_confirmed
+        """Whether RabbitMQ confirms what is published."""
         self._next = 0
 
     def connect(self, *, seconds: float | None = None) -> Connection:
@@ -92,7 +96,10 @@ class Nodes:
             heartbeat=0,  # While the thread sleeps, nothing would send heartbeats.
         )
         timeouts = dict.fromkeys(_TIMEOUTS.get(connection.transport.driver_type, ()), timeout_seconds())
-        connection.transport_options = {**(connection.transport_options or {}), **timeouts}
+        options = {**(connection.transport_options or {}), **timeouts}
+        if not self._is_confirmed:
+            options.pop("confirm_publish", None)
+        connection.transport_options = options
         return connection
 
 
@@ -104,7 +111,8 @@ def broker_errors() -> Iterator[None]:
     except Exception as error:
         transport = current_app.connection_for_write().get_transport_cls()
         # OSError: the embedded broker is a folder, and its disk may be full.
-        if isinstance(error, (*transport.connection_errors, *transport.channel_errors, MessageNacked, OSError)):
+        errors = (*transport.connection_errors, *transport.channel_errors, MessageNacked, BatchPublishError, OSError)
+        if isinstance(error, errors):
             raise OperationalError(reasons.reason(error)) from error
         raise
 
@@ -117,29 +125,31 @@ class Broker:
     """
 
     def __init__(self) -> None:
-        self._nodes = Nodes(current_app)
+        self._nodes = Nodes(current_app, is_confirmed=False)  # Not each message by itself: see `Confirms`.
         self._connection: Any = None
         self._producer: Any = None
+        self._confirms: Confirms | None = None
         self._depths: dict[str, tuple[float, int]] = {}
 
     def depth(self, queue: str) -> int:
         """Return how many messages wait in a queue."""
         return self._guarded(self._read_depth, queue)
 
-    def room(self, queue: str, *, share: float = 1.0) -> int:
-        """Return how many more messages fit into a share of the queue's window, by a depth at most 1 s old."""
-        read_at, depth = self._depths.get(queue, (0.0, 0))
-        if not read_at or time.monotonic() - read_at >= DEPTH_SECONDS:
+    def room(self, queue: str) -> int:
+        """Return how many more messages fit into the queue's window, by a depth at most 1 s old."""
+        window: int = settings.HOOKLINE_QUEUE_WINDOW
+        read_at, depth = self._depths.get(queue, (-DEPTH_SECONDS, 0))
+        if time.monotonic() - read_at >= (DEPTH_SECONDS if depth < window else FULL_SECONDS):
             depth = self.depth(queue)
             self._depths[queue] = (time.monotonic(), depth)
-        window: int = settings.HOOKLINE_QUEUE_WINDOW
-        return max(0, math.ceil(window * share) - depth)
+        return max(0, window - depth)
 
-    def publish(self, job: JobToPublish, subscription: Subscription) -> None:
-        """Put a job's message on its queue; on RabbitMQ, return once the broker has confirmed it."""
-        self._guarded(self._publish, job, subscription)
-        read_at, depth = self._depths.get(job.queue, (0.0, 0))
-        self._depths[job.queue] = (read_at, depth + 1)
+    def publish(self, jobs: Sequence[JobToPublish]) -> None:
+        """Put a message for each of these jobs on its queue; on RabbitMQ, return once all of them are confirmed."""
+        self._guarded(self._publish, jobs)
+        for job in jobs:
+            read_at, depth = self._depths.get(job.queue, (-DEPTH_SECONDS, 0))
+            self._depths[job.queue] = (read_at, depth + 1)
 
     def close(self) -> None:
         """Drop the connection at once: a silent broker would not answer a clean close. The next call opens another."""
@@ -165,7 +175,9 @@ class Broker:
         try:
             with broker_errors():
                 self._connection = self._nodes.connect()
-                self._producer = Producer(self._connection.channel(), auto_declare=False)
+                channel: Any = self._connection.channel()
+                self._producer = Producer(channel, auto_declare=False)
+                self._confirms = Confirms(channel) if self._connection.transport.driver_type == "amqp" else None
         except OperationalError as error:
             raise NotConnectedError(*error.args) from error.__cause__
 
@@ -174,22 +186,24 @@ class Broker:
         declared: Any = job_queue(queue)(self._producer.channel).queue_declare()
         return int(declared.message_count)
 
-    def _publish(self, job: JobToPublish, subscription: Subscription) -> None:
-        task_id = f"{job.id}-{uuid.uuid4()}"
+    def _publish(self, jobs: Sequence[JobToPublish]) -> None:
+        with self._producer.batch():  # On Redis it sends all of them at once.
+            for job in jobs:
+                self._send(job)
+        if self._confirms is not None:
+            self._confirms.wait(seconds=timeout_seconds())
+
+    def _send(self, job: JobToPublish) -> None:
         message = current_app.amqp.as_task_v2(
-            task_id,
-            subscription.name,
-            args=(job.id,),
-            time_limit=subscription.time_limit,  # type: ignore[arg-type]  # Seconds; fractions are fine.
-            soft_time_limit=subscription.soft_time_limit,  # type: ignore[arg-type]
-            ignore_result=True,
+            f"{job.id}-{uuid.uuid4()}", job.handler, args=(job.id,), ignore_result=True
         )
+        if self._confirms is not None:
+            self._confirms.expect()
         self._producer.publish(
             message.body,
             exchange="",
             routing_key=job.queue,
             serializer="json",
             headers={**message.headers, "hookline": MESSAGE_VERSION},
-            confirm_timeout=timeout_seconds(),
             **message.properties,
         )

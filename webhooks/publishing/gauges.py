@@ -32,8 +32,11 @@ class QueueGauges(Collector):
         if self._read_at is not None and now - self._read_at < READ_SECONDS:
             return
         # A queue that was seen once is always shown: its value must fall to 0, not disappear with the last jobs.
-        self._queues |= frozenset(due.waiting_queues())
-        self._waiting = {queue: due.waiting_in(queue) for queue in sorted(self._queues)}
+        waiting = frozenset(due.waiting_queues())
+        self._queues |= waiting
+        self._waiting = {
+            queue: due.waiting_in(queue) if queue in waiting else Waiting() for queue in sorted(self._queues)
+        }
         self._read_at = time.monotonic()
 
     def collect(self) -> Iterator[Metric]:

@@ -24,9 +24,10 @@ class RelayHealth:
         # A registry of its own: the library's default one has the receiver's metrics too, which mean nothing here.
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
-        self._published = self._counter("jobs_published", "Messages that this relay put on the broker.")
-        self._again = self._counter("jobs_published_again", "Of these, messages of jobs published before.")
-        self._expired = self._counter("leases_expired", "Runs that this relay recorded as lost.")
+        self._published = self._counter("messages_published", "Messages that this relay put on the broker.")
+        self._expired = self._counter(
+            "leases_expired", "Claims with an expired lease: recorded as lost, or queued again."
+        )
         self._moved = self._counter("jobs_moved", "Jobs that this relay moved to their handler's other queue.")
         self._buried = self._counter(
             "jobs_buried", "Jobs that this relay ended since no installed app has their handler."
@@ -49,11 +50,10 @@ class RelayHealth:
         """Note that a loop turns."""
         self._heartbeats[loop] = time.monotonic()
 
-    def relayed(self, *, published: int, again: int) -> None:
+    def relayed(self, *, published: int) -> None:
         """Count a round that was not interrupted."""
         self._has_relayed = self._has_broker = True
         self._published.inc(published)
-        self._again.inc(again)
 
     def expired(self, runs: int) -> None:
         self._expired.inc(runs)

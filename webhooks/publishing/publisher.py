@@ -1,6 +1,7 @@
-"""Publishes a request's jobs on another thread, from a bounded queue. Jobs that it cannot publish, the relay does.
+"""Puts messages for new jobs on the broker, on another thread. Jobs for which it cannot are left to the relay.
 
-`offer` never blocks and never fails, so the answer to GitHub never waits for the broker.
+A lone job's message is sent at once; jobs that come meanwhile are published for together. `offer` never blocks and
+never fails, so the answer to GitHub never waits for the broker.
 """
 
 import logging
@@ -8,7 +9,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kombu.exceptions import OperationalError
 from prometheus_client import Counter
@@ -16,27 +17,29 @@ from prometheus_client import Counter
 from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker
-from webhooks.subscriptions.subscription import Subscriptions
 from webhooks.threads import place_of
 
 CAPACITY = 5_000
+MOST_TOGETHER = 64
 PAUSE_SECONDS = 2.0
 """After a failure, nothing is published for about this long."""
-WINDOW_SHARE = 0.5
-"""The receiver may fill only this share of the window. The rest is for the relay, which publishes the oldest job first.
-Without that rest, new jobs would take all the room, and a backlog would never be run."""
 
-PUBLISHED = Counter("hookline_receiver_jobs_published_total", "Jobs the receiver put on the broker itself.")
-DEFERRED = Counter("hookline_receiver_jobs_deferred_total", "Jobs the receiver left to the relay.", ["reason"])
+PUBLISHED = Counter(
+    "hookline_receiver_jobs_published_total", "New jobs for which the receiver itself put a message on the broker."
+)
+DEFERRED = Counter(
+    "hookline_receiver_jobs_deferred_total",
+    "New jobs for which it put none there: enough are there (window), the broker is away, or too many came (full).",
+    ["reason"],
+)
 
 logger = logging.getLogger(__name__)
 
 
 class Publisher:
-    """One thread that publishes the jobs that it is offered, while there is room and the broker answers."""
+    """One thread that publishes for the jobs that it is offered, while there is room and the broker answers."""
 
-    def __init__(self, subscriptions: Subscriptions, *, capacity: int = CAPACITY) -> None:
-        self._subscriptions = subscriptions
+    def __init__(self, *, capacity: int = CAPACITY) -> None:
         self._broker = Broker()
         self._queue: queue.Queue[JobToPublish] = queue.Queue(capacity)
         self._paused_until = 0.0
@@ -71,41 +74,52 @@ class Publisher:
 
     def _run(self) -> None:
         while True:
-            job = self._queue.get()
+            group = self._take()
             try:
-                self._publish(job)
-            except OperationalError as error:
-                self._pause(str(error))
-            except Exception as error:  # An unforeseen error must not end this receiver's publisher.
-                self._broker.close()
-                self._pause(f"cannot be published to ({place_of(error)})")
+                for name in dict.fromkeys(job.queue for job in group):
+                    self._publish(name, [job for job in group if job.queue == name])
             finally:
-                self._queue.task_done()
+                for _ in group:
+                    self._queue.task_done()
 
-    def _publish(self, job: JobToPublish) -> None:
-        subscription = self._subscriptions.get(job.handler)
-        if subscription is None or time.monotonic() < self._paused_until:
-            self._defer("broker")
-            return
-        if not self._broker.room(job.queue, share=WINDOW_SHARE):
-            self._defer("window")
-            return
-        self._broker.publish(job, subscription)
-        self.reason = ""
-        PUBLISHED.inc()
+    def _take(self) -> list[JobToPublish]:
+        """Wait for a job, and return it with those that are there besides."""
+        group = [self._queue.get()]
+        while len(group) < MOST_TOGETHER and not self._queue.empty():
+            group.append(self._queue.get_nowait())
+        return group
 
-    def _pause(self, reason: str) -> None:
+    def _publish(self, name: str, jobs: Sequence[JobToPublish]) -> None:
+        """Publish for as many of these jobs as the queue of this name has room for."""
+        if time.monotonic() < self._paused_until:
+            self._defer("broker", len(jobs))
+            return
+        try:
+            having_room = jobs[: self._broker.room(name)]
+            if having_room:
+                self._broker.publish(having_room)
+        except OperationalError as error:
+            self._pause(str(error), len(jobs))
+        except Exception as error:  # An unforeseen error must not end this receiver's publisher.
+            self._broker.close()
+            self._pause(f"cannot be published to ({place_of(error)})", len(jobs))
+        else:
+            self.reason = ""
+            PUBLISHED.inc(len(having_room))
+            self._defer("window", len(jobs) - len(having_room))
+
+    def _pause(self, reason: str, jobs: int) -> None:
         self.reason = reason
         # At random, so that receivers do not try all at once.
         self._paused_until = time.monotonic() + PAUSE_SECONDS * random.uniform(0.5, 1.0)  # noqa: S311
         self._log.failed(f"the broker {reason}")
-        self._defer("broker")
+        self._defer("broker", jobs)
 
-    def _defer(self, reason: str) -> None:
-        """Count a job that is left to the relay. Only a full queue is logged here.
+    def _defer(self, reason: str, jobs: int = 1) -> None:
+        """Count jobs that are left to the relay. Only a full queue is logged here.
 
         `_pause` has logged a broker that fails, and a full window is no fault.
         """
-        DEFERRED.labels(reason).inc()
+        DEFERRED.labels(reason).inc(jobs)
         if reason == "full":
             self._log.failed("more than can be published at once")

@@ -1,7 +1,8 @@
-"""The relay: puts jobs on the broker that are due in the inbox and not yet claimed. `upkeep.py` has its other work.
+"""The relay: looks every second for due jobs that nobody has claimed, and says so on the broker. `upkeep.py` has its
+other work.
 
-It may be killed at any moment, and several may run: the jobs' `publish_at` is moved forward and committed before they
-are published, no lock is held while it talks to the broker, and a claim drops a superfluous message.
+For this it changes nothing in the inbox. So it may be killed at any moment, and several may run: a message only says
+that there is work, and one too many costs a worker a look at the inbox.
 """
 
 import logging
@@ -10,23 +11,26 @@ import threading
 import time
 from dataclasses import asdict, dataclass
 
+from django.conf import settings
 from django.db import Error, connection
 from kombu.exceptions import OperationalError
 
 from webhooks.inbox import database, due
 from webhooks.inbox.new_delivery import JobToPublish
-from webhooks.models import Job
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker, NotConnectedError
 from webhooks.publishing.gauges import QueueGauges
 from webhooks.publishing.health import PUBLISHING, RelayHealth
+from webhooks.publishing.repeats import Repeats
 from webhooks.publishing.strays import Strays
 from webhooks.publishing.upkeep import Upkeep
-from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from webhooks.subscriptions.subscription import Subscriptions
 from webhooks.threads import start_thread
 
 TICK_SECONDS = 1.0
-BATCH = 500
+MOST_JOBS = 1_000
+"""For so many jobs of a queue it publishes in one round at most, though the window may be larger."""
+MOST_TOGETHER = 50
 LONGEST_PAUSE_SECONDS = {"broker": 5.0, "database": TICK_SECONDS}
 """For the database a second: that is how often a healthy relay asks it, so a database that is back is found at once."""
 
@@ -38,7 +42,6 @@ class Round:
     """What one round did."""
 
     published: int = 0
-    again: int = 0
 
 
 class Relay:
@@ -57,8 +60,9 @@ class Relay:
         self._health = health or RelayHealth(stop)
         self._stop = stop
         self._broker = broker or Broker()
-        self._strays = Strays(subscriptions, health=self._health)
-        self._upkeep = Upkeep(self._strays, stop=stop, health=self._health, gauges=gauges)
+        self._repeats = Repeats()
+        strays = Strays(subscriptions, health=self._health)
+        self._upkeep = Upkeep(strays, stop=stop, health=self._health, gauges=gauges)
         self._failures = 0
         self._outages = OutageLog(logger, "relay waits")
         self._queue_failures = OutageLog(logger, "queue not published to")
@@ -81,52 +85,51 @@ class Relay:
         upkeep.join()
 
     def round(self) -> tuple[Round, float]:
-        """Publish the jobs that are due now, in bounded batches; return what was done and how many seconds to sleep."""
-        done, is_behind = Round(), False
-        # Jobs in other queues are not published here: `strays.py` moves or ends them.
+        """Publish for the jobs that are due now; return what was done and how many seconds to sleep."""
+        done = Round()
+        # Not for jobs in other queues: `strays.py` moves or ends them.
         queues = [queue for queue in due.waiting_queues() if queue in self._subscriptions.queues]
         failures: dict[str, OperationalError] = {}
+        has_answered = False
         for queue in queues:
             if self._stop.is_set():
                 break
             self._health.heartbeat(PUBLISHING)
             try:
-                is_behind |= self._relay(queue, done)
+                has_answered |= self._relay(queue, done)
             except NotConnectedError:  # It would fail for the other queues too, after the same wait.
                 raise
             except OperationalError as error:  # It may be about this queue only, so the other queues go on.
                 failures[queue] = error
-        if failures and len(failures) == len(queues):
-            raise failures[queues[0]]
+        if failures and not has_answered:
+            raise next(iter(failures.values()))
         for queue, failure in failures.items():
             self._queue_failures.failed(f"the broker {failure}", queue=queue)
         until_due = due.seconds_until_due(queues)
-        if is_behind:
-            return done, 0.0
         return done, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
 
     def _relay(self, queue: str, done: Round) -> bool:
-        """Publish one batch of a queue; tell whether more jobs may be due and fit into the window."""
-        room = self._broker.room(queue)
-        if not room:
-            return False
-        taken = due.take_due(queue, limit=min(room, BATCH))
-        jobs = self._strays.settle(taken)
-        sent, deadline = 0, time.monotonic() + TICK_SECONDS
-        try:
-            # A slow broker must not delay the other queues or a stop.
-            while sent < len(jobs) and time.monotonic() < deadline and not self._stop.is_set():
-                self._publish(*jobs[sent], done)
-                sent += 1
-        finally:
-            if sent < len(jobs):
-                due.put_back([job.pk for job, _ in jobs[sent:]])
-        return len(taken) == BATCH and room > BATCH
+        """Publish messages for the due jobs of a queue, as many as the broker has room for.
 
-    def _publish(self, job: Job, subscription: Subscription, done: Round) -> None:
-        self._broker.publish(JobToPublish(job.pk, job.handler, job.queue), subscription)
-        done.published += 1
-        done.again += bool(job.publications)
+        The broker is asked only if there is something to publish; return whether it was.
+        """
+        handlers = [subscription.name for subscription in self._subscriptions if subscription.queue == queue]
+        jobs = due.due_jobs(queue, handlers=handlers, limit=min(MOST_JOBS, settings.HOOKLINE_QUEUE_WINDOW))
+        now = time.monotonic()
+        wanted = self._repeats.wanted(queue, jobs, now=now)
+        if not wanted:
+            return False
+        room = self._broker.room(queue)
+        for start in range(0, min(room, len(wanted)), MOST_TOGETHER):
+            # A broker that is slow must not keep this relay from its other queues and a stop.
+            if time.monotonic() >= now + TICK_SECONDS or self._stop.is_set():
+                break
+            group = wanted[start : min(room, start + MOST_TOGETHER)]
+            self._broker.publish([JobToPublish(job.pk, job.handler, job.queue) for job in group])
+            done.published += len(group)
+        if room:
+            self._repeats.published(queue, jobs, now=now)
+        return True
 
     def _wait_out(self, error: Exception) -> None:
         """Wait with exponential backoff and jitter, so that not all relays try again at the same moment."""

@@ -11,9 +11,8 @@ from collections.abc import Sequence
 
 from webhooks.inbox import due, transitions
 from webhooks.inbox.due import Place
-from webhooks.models import Job
 from webhooks.publishing.health import RelayHealth
-from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from webhooks.subscriptions.subscription import Subscriptions
 
 SLICE = 5_000
 BATCH = 500
@@ -24,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Strays:
-    """Finds the strays, and moves or ends them. Two threads of a relay may use it at once."""
+    """Finds the strays, and moves or ends them."""
 
     def __init__(
         self, subscriptions: Subscriptions, *, health: RelayHealth, gone_seconds: float = HANDLER_GONE_SECONDS
@@ -35,33 +34,36 @@ class Strays:
         self._missed: dict[str, float] = {}
         self._places: dict[str, Place] = {}
 
-    def step(self) -> None:
-        """Read the next slice of each queue, and move or end its strays. Raises Django's database errors."""
-        for queue in due.waiting_queues():
-            jobs = due.due_from(self._places.pop(queue, None), queue, limit=SLICE)
-            for start in range(0, len(jobs), BATCH):
-                self.settle(jobs[start : start + BATCH])
-            if len(jobs) == SLICE:
-                self._places[queue] = Place.of(jobs[-1])
+    def step(self) -> bool:
+        """Read the next slice of each queue, and move or end its strays; tell whether there are further slices.
 
-    def settle(self, jobs: Sequence[Job]) -> list[tuple[Job, Subscription]]:
-        """Move or end the strays among these jobs; return the others, which may be published."""
-        publishable: list[tuple[Job, Subscription]] = []
+        Raises Django's database errors.
+        """
+        for queue in due.waiting_queues():
+            place = self._places.pop(queue, None)
+            own = [subscription.name for subscription in self._subscriptions if subscription.queue == queue]
+            strays = due.strays_after(place, queue, own=own, limit=SLICE)
+            end = due.place_after(place, queue, jobs=SLICE)
+            for start in range(0, len(strays), BATCH):
+                self._settle(strays[start : start + BATCH])
+            if end is not None:
+                self._places[queue] = end
+        return bool(self._places)
+
+    def _settle(self, strays: Sequence[tuple[int, str]]) -> None:
+        """Move or end these strays."""
         moving: dict[str, list[int]] = {}
         unknown: dict[str, list[int]] = {}
-        for job in jobs:
-            subscription = self._subscriptions.get(job.handler)
+        for job_id, handler in strays:
+            subscription = self._subscriptions.get(handler)
             if subscription is None:
-                unknown.setdefault(job.handler, []).append(job.pk)
-            elif subscription.queue != job.queue:
-                moving.setdefault(subscription.queue, []).append(job.pk)
+                unknown.setdefault(handler, []).append(job_id)
             else:
-                publishable.append((job, subscription))
+                moving.setdefault(subscription.queue, []).append(job_id)
         for queue, ids in moving.items():
             self._move(ids, queue)
         for handler, ids in unknown.items():
             self._end_if_gone(ids, handler)
-        return publishable
 
     def _move(self, job_ids: Sequence[int], queue: str) -> None:
         moved = due.move(job_ids, queue=queue)

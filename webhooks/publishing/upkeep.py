@@ -7,6 +7,7 @@ meanwhile leases still end, and the gauges that an autoscaler reads are still tr
 import logging
 import random
 import threading
+import time
 
 from django.db import Error, connection
 
@@ -17,6 +18,8 @@ from webhooks.publishing.health import UPKEEP, RelayHealth
 from webhooks.publishing.strays import Strays
 
 TICK_SECONDS = 1.0
+STRAYS_SECONDS = 5.0
+"""How long after all waiting jobs were looked through they are looked through again."""
 LEASE_BATCH = 100
 
 logger = logging.getLogger(__name__)
@@ -29,6 +32,7 @@ class Upkeep:
         self, strays: Strays, *, stop: threading.Event, health: RelayHealth, gauges: QueueGauges | None
     ) -> None:
         self._strays = strays
+        self._strays_at = 0.0
         self._stop = stop
         self._health = health
         self._gauges = gauges
@@ -50,7 +54,8 @@ class Upkeep:
             self._gauges.step()
         expired = transitions.expire_leases(limit=LEASE_BATCH)
         self._health.expired(expired)
-        self._strays.step()
+        if time.monotonic() >= self._strays_at:
+            self._strays_at = time.monotonic() + (TICK_SECONDS if self._strays.step() else STRAYS_SECONDS)
         self._retention.step()
         return expired == LEASE_BATCH
 

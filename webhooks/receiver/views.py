@@ -49,7 +49,7 @@ def committer() -> Committer:
 
 @cache
 def publisher() -> Publisher:
-    return Publisher(installed_subscriptions())
+    return Publisher()
 
 
 def deliveries(loop: asyncio.AbstractEventLoop) -> Deliveries:

@@ -19,6 +19,7 @@ from webhooks.inbox import transitions
 from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.inbox.outcomes import Outcome
+from webhooks.inbox.transitions import Ended
 from webhooks.models import Job
 from webhooks.paths import WEBHOOKS
 from webhooks.receiver import views
@@ -28,6 +29,7 @@ from webhooks.subscriptions.subscription import Subscription
 from webhooks.testing.events import payload_of
 from webhooks.testing.running import ended
 
+WORKER = "webhooks.testing"
 LEASE_SECONDS = 3600.0
 
 T = TypeVar("T")
@@ -56,11 +58,13 @@ def deliver(
 def _run(job_id: int, handler: str) -> Outcome | None:
     """Claim a job, run its handler and record the outcome; None if the job cannot be claimed."""
     subscription = _subscription(handler)
-    job = transitions.claim(job_id, worker="webhooks.testing", pid=os.getpid(), lease_seconds=LEASE_SECONDS)
+    job = transitions.claim(job_id, worker=WORKER, handler=handler, lease_seconds=LEASE_SECONDS)
     if job is None:
         return None
     outcome = ended(subscription, lambda: event_of(job), Run(attempt=job.attempt, stopping=lambda: False))
-    transitions.record(job, outcome, age_seconds=0.0, backoff=subscription.backoff)
+    transitions.record(
+        Ended(job=job, outcome=outcome, backoff=subscription.backoff, age_seconds=0.0, worker=WORKER, pid=os.getpid())
+    )
     return outcome
 
 

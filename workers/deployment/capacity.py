@@ -12,10 +12,13 @@ RESERVED_CONNECTIONS = 3
 """PostgreSQL keeps these for its superuser."""
 MAX_CONNECTIONS_ANNOTATION = "hookline/database-max-connections"
 """On the ConfigMap: what the database answers to SHOW max_connections."""
-POOL_ANNOTATION = "hookline/database-connections"
-"""On a pod: how many connections its pgbouncer opens at most."""
+CONNECTIONS_ANNOTATION = "hookline/database-connections"
+"""On a pod: how many connections it opens at most, where that is not what is counted here: through a pgbouncer of its
+own, or since no handler of a worker uses the database."""
 PAGE_CONNECTIONS = 4
 """A receiver's threads for the admin's pages."""
+DISPATCHER_CONNECTIONS = 2
+"""One to claim and record, and one for the check of a worker's probes, which asks the inbox only for a reason."""
 PARENT_MB, CHILD_MB = 95.0, 9.0
 """The memory of a worker at work, without what its handlers keep: the parent with its probes, and each child. Measured
 by tests/benchmarks/worker_memory.py with handlers that use the ORM, on the image's Python, and rounded up. Decision
@@ -24,14 +27,14 @@ by tests/benchmarks/worker_memory.py with handlers that use the ORM, on the imag
 
 def connections(workload: Workload) -> int:
     """Return how many connections to the database one pod opens at most."""
-    if (pooled := workload.pod_annotations.get(POOL_ANNOTATION)) is not None:
-        return int(pooled)
+    if (given := workload.pod_annotations.get(CONNECTIONS_ANNOTATION)) is not None:
+        return int(given)
     each = {
         "receiver": int(value(workload, "HOOKLINE_RECEIVER_THREADS")) + PAGE_CONNECTIONS,
         # One to publish, one for the upkeep.
         "relay": 2,
-        # One for each child, one for the checks of its probes.
-        "worker": concurrency(workload) + 1,
+        # A child keeps one if its handler uses the database, and nothing here tells which handlers do.
+        "worker": DISPATCHER_CONNECTIONS + concurrency(workload),
         "migrate": 1,
     }
     return each.get(workload.role, 0)
@@ -54,8 +57,9 @@ def database_connections(deployed: Deployed) -> Iterator[str]:
         yield (
             f"At their most, and during a rollout, all pods open {needed.total()} connections to the database ({its} "
             f"of them {largest}), which allows {most}; raise its max_connections and say so here "
-            f"(--max-connections, or the annotation {MAX_CONNECTIONS_ANNOTATION}), have fewer workers, or add the "
-            f"component pgbouncer-sidecar."
+            f"(--max-connections, or the annotation {MAX_CONNECTIONS_ANNOTATION}), have fewer workers, add the "
+            f"component pgbouncer-sidecar, or give worker pods whose handlers use no database the annotation "
+            f'{CONNECTIONS_ANNOTATION}: "{DISPATCHER_CONNECTIONS}".'
         )
 
 

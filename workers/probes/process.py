@@ -1,11 +1,10 @@
-"""What runs in the probe process: HTTP, the checks of the parent, the metrics. It never forks, so it has threads."""
+"""A worker's probes and metrics, on threads of its dispatcher: HTTP, and the checks of the parent."""
 
 import time
 from collections.abc import Iterator
-from functools import partial
 
 from django.conf import settings
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -15,25 +14,25 @@ from webhooks.threads import start_thread
 from workers.probes import liveness
 from workers.probes.liveness import Check, Liveness
 from workers.probes.queue_check import QueueCheck
-from workers.probes.run_reports import DROPPED, read_reports
 from workers.probes.vital_signs import SharedSigns, VitalSigns
+from workers.runs.slots import Slots
 from workers.stopping.flag import is_stopping
 
 LOOK_SECONDS = 1.0
 ASK_SECONDS = 5.0
 
 
-def serve(server: ProbeServer, shared: SharedSigns, reports: int, *, started_at_seconds: float) -> None:
-    """Serve until this process is killed."""
-    registry = CollectorRegistry()
-    registry.register(Gauges(shared, started_at_seconds=started_at_seconds))
+def serve_probes(
+    server: ProbeServer, shared: SharedSigns, registry: CollectorRegistry, *, slots: Slots, started_at_seconds: float
+) -> None:
+    """Serve on threads, for as long as the process lives."""
+    registry.register(Gauges(shared, slots, started_at_seconds=started_at_seconds))
     check = LivenessCheck(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS)
-    # If one of these threads fails, the process ends and is started again. Otherwise runs would not be counted any
-    # more, or /livez would give its last answer for ever.
-    start_thread("runs", partial(count_runs, reports, registry))
+    # If one of these threads fails, the process ends and is started again. Otherwise /livez would give its last answer
+    # for ever.
     start_thread("liveness", check.run)
     server.health = Health(live=check.live, ready=check.ready, started=check.started, registry=registry)
-    server.serve_forever()
+    server.start()
 
 
 class LivenessCheck:
@@ -86,10 +85,10 @@ class LivenessCheck:
 
 
 class Gauges(Collector):
-    """The parent's vital signs as metrics."""
+    """The parent's vital signs, and how many children run a handler, as metrics."""
 
-    def __init__(self, shared: SharedSigns, *, started_at_seconds: float) -> None:
-        self._shared = shared
+    def __init__(self, shared: SharedSigns, slots: Slots, *, started_at_seconds: float) -> None:
+        self._shared, self._slots = shared, slots
         self._started_at_seconds = started_at_seconds
 
     def collect(self) -> Iterator[Metric]:
@@ -104,24 +103,9 @@ class Gauges(Collector):
             yield _gauge("consuming", "Whether it consumes from all of its queues.", signs.is_consuming)
             yield _gauge("heartbeat_age_seconds", "How long ago its loop last turned.", age_seconds)
             yield _gauge("processes", "Its processes for handlers.", signs.processes)
-            yield _gauge("processes_busy", "How many of them run a handler.", signs.busy)
+            # Not those that Celery calls busy: a child in its turn may wait for a job.
+            yield _gauge("processes_busy", "How many of them run a handler.", len(self._slots.running()))
             yield _gauge("messages_unstarted", "Its messages that no process has begun.", signs.unstarted)
-
-
-def count_runs(reports: int, registry: CollectorRegistry) -> None:
-    """Count the reports until every process that may report has ended."""
-    runs = Counter("hookline_worker_runs", "Runs by how they ended.", ["handler", "outcome"], registry=registry)
-    dropped = Counter(
-        "hookline_worker_messages_dropped",
-        "Superfluous messages: their job was taken, done or not due.",
-        ["handler"],
-        registry=registry,
-    )
-    for handler, outcome in read_reports(reports):
-        if outcome == DROPPED:
-            dropped.labels(handler).inc()
-        else:
-            runs.labels(handler, outcome).inc()
 
 
 def _gauge(name: str, documentation: str, value: float) -> Metric:

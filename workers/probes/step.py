@@ -1,123 +1,62 @@
-"""A worker's probes and metrics, served by a process of their own beside the children: a step of the Celery worker.
+"""Writes once a second what the worker's parent process knows of itself: a step of the Celery worker.
 
-The parent forks children as long as it lives. A thread in a process that forks is dangerous: a lock that the thread
-holds at that moment, of libpq, of the resolver or of a metric, stays locked in the child for ever, and the child hangs.
-So no thread of the parent serves probes or asks broker and inbox. Before all other children, while it has neither a
-connection nor a thread, the parent forks the probe process. Once a second, from the consumer's own loop, it writes its
-vital signs into memory that both share (vital_signs.py). The probe process serves HTTP from them, asks broker and inbox
-over connections of its own (queue_check.py), and decides (liveness.py), also while the parent stands still. It keeps
-none of the parent's files open, ends with the parent, and is started again if it ends alone.
-
-It needs about as much memory as one child: 22 MB (PSS) beside eight children.
+It writes from the consumer's own loop, into memory that the parent shares with the dispatcher (vital_signs.py), which
+serves the probes from it and asks broker and inbox (process.py): also while the parent stands still.
 """
 
-import atexit
-import logging
-import os
-import signal
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 from celery import bootsteps
 from celery.worker import state
-from django.conf import settings
-from kombu.asynchronous import set_event_loop
 
-from webhooks.listening import cannot_listen
-from webhooks.outage_log import OutageLog
-from webhooks.parent import signal_at_parents_end
-from webhooks.probe_server import ProbeServer
-from workers.probes.run_reports import open_reports
 from workers.probes.vital_signs import SharedSigns, VitalSigns
-from workers.processes.orphans import never_end
 from workers.stopping.lifetime import stops_at
 
 HEARTBEAT_SECONDS = 1.0
-MOST_FILES = 2**20
-"""macOS may allow any number, which `closerange` does not take."""
 RUNNING = 1
 """The state of a blueprint, in Celery's numbers."""
 
-logger = logging.getLogger(__name__)
+signs = SharedSigns()
+"""Made before any process is forked."""
 
 
-class ProbeStep(bootsteps.StartStopStep):
-    """Writes the parent's vital signs, and keeps the probe process going."""
+class SignsStep(bootsteps.StartStopStep):
+    """Writes the parent's vital signs."""
 
     requires = ("celery.worker.components:Timer",)
 
     def __init__(self, worker: Any, **_options: Any) -> None:
         self._worker = worker
-        self._started_at_seconds = time.time()
-        self._signs = SharedSigns()
         self._accepted = 0
         self._heartbeat_at = self._progress_at = time.monotonic()
         self._has_consumed = False
         self._is_heartbeat_due = False
-        self._ports: range = settings.HOOKLINE_PROBE_PORTS
-        self._pid = 0
-        """The id of the probe process; 0 while there is none."""
-        self._failures = OutageLog(logger, "probe process not started")
-
-    def include_if(self, worker: Any) -> bool:
-        return bool(settings.HOOKLINE_PROBE_PORT)
 
     def create(self, worker: Any) -> None:
-        """Fork the probe process. All steps are created before one is started: before there are children or threads."""
         global _step  # noqa: PLW0603  Celery makes the consumer's steps, and has no room for more arguments.
         _step = self
         worker.app.steps["consumer"].add(Connection)
-        # With the queues, since the next signs are written only when the loop turns: after the first connection.
-        self._signs.write(
-            VitalSigns(seen_at=self._heartbeat_at, heartbeat_at=self._heartbeat_at, queues=self._queues())
-        )
-        self._reports = open_reports()
-        try:
-            self._fork()
-        except OSError as error:
-            raise SystemExit(f"hookline: {cannot_listen(error, variable='HOOKLINE_PROBE_PORT')}") from None
-        logger.info("probes are answered", extra={"port": self._ports[0]})
-        atexit.register(self._end, os.getpid())
+        # Only the queues, until its loop turns: that is after its first connection.
+        signs.write(VitalSigns(seen_at=self._heartbeat_at, heartbeat_at=self._heartbeat_at, queues=self._queues()))
 
     def start(self, worker: Any) -> None:
         worker.timer.call_repeatedly(HEARTBEAT_SECONDS, self._tick)
 
     def close(self, worker: Any) -> None:
-        """Note that the loop has ended: from now on no heartbeat is expected."""
-        self._signs.write(self._look(is_ending=True))
-
-    def stop(self, worker: Any) -> None:
-        """Do nothing: the probe process answers until the last handler is done, and then ends with the parent."""
-
-    def terminate(self, worker: Any) -> None:
-        """As `stop`."""
+        """Note that the loop has ended: no more heartbeats come, and none are expected."""
+        signs.write(self._look(is_ending=True))
 
     def lost_connection(self) -> None:
-        self._signs.write(self._look(is_connected=False))
+        signs.write(self._look(is_connected=False))
 
     def _tick(self) -> None:
-        self._restart_if_ended()
-        if self._worker.hub is not None:  # The timer runs in the loop.
+        if self._worker.hub is not None:  # The timer is the loop's own.
             self._note_heartbeat()
-        elif not self._is_heartbeat_due:  # The timer runs in a thread, and a heartbeat must come from the loop.
+        elif not self._is_heartbeat_due:  # The timer has a thread, but the heartbeat must come from the loop.
             self._is_heartbeat_due = True
             self._worker.consumer.call_soon(self._note_heartbeat)
-        self._signs.write(self._look())
-
-    def _restart_if_ended(self) -> None:
-        """Start the probe process again if it has ended. If that fails, the next tick tries again.
-
-        Raises no OSError: Celery's loop would take it for a lost connection, and close the broker's.
-        """
-        if self._pid and _has_ended(self._pid):
-            logger.warning("probe process ended; another is started", extra={"pid": self._pid})
-            self._pid = 0  # From now on another process may get this id.
-        if self._pid:
-            return
-        try:
-            self._fork()
-        except OSError as error:
-            self._failures.failed(str(error.strerror))
+        signs.write(self._look())
 
     def _note_heartbeat(self) -> None:
         self._is_heartbeat_due = False
@@ -164,34 +103,8 @@ class ProbeStep(bootsteps.StartStopStep):
         flags = (state.should_stop, state.should_terminate)
         return self._worker.blueprint.state != RUNNING or any(flag not in (None, False) for flag in flags)
 
-    def _fork(self) -> None:
-        parent = os.getpid()
-        with ProbeServer.on_first_free(self._ports, host=settings.HOOKLINE_HOST) as server:
-            self._ports = range(server.port, server.port + 1)  # From now on probes are sent to this port.
-            pid = os.fork()
-            if pid == 0:
-                self._run_probe_process(server, parent)
-        self._pid = pid
-        never_end(pid)
 
-    def _run_probe_process(self, server: ProbeServer, parent: int) -> NoReturn:
-        try:
-            _detach(parent, keep=(server.fileno(), self._reports))
-            # Imported only here: neither the parent nor its children need the modules.
-            from workers.probes.process import serve
-
-            serve(server, self._signs, self._reports, started_at_seconds=self._started_at_seconds)
-        except BaseException:
-            logger.exception("probe process failed")
-        finally:
-            os._exit(1)  # In no case may it continue as a second parent.
-
-    def _end(self, parent: int) -> None:
-        if self._pid and os.getpid() == parent:
-            os.kill(self._pid, signal.SIGTERM)
-
-
-_step: ProbeStep | None = None
+_step: SignsStep | None = None
 
 
 class Connection(bootsteps.StartStopStep):
@@ -205,30 +118,3 @@ class Connection(bootsteps.StartStopStep):
     def stop(self, consumer: Any) -> None:
         if _step is not None:
             _step.lost_connection()
-
-
-def _has_ended(pid: int) -> bool:
-    try:
-        return os.waitpid(pid, os.WNOHANG)[0] != 0
-    except ChildProcessError:  # It was reaped elsewhere.
-        return True
-
-
-def _detach(parent: int, *, keep: tuple[int, ...]) -> None:
-    """Let the new process end with its parent, but share no signal, no file and no event loop with it."""
-    os.setpgrp()
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The parent may block signals while it starts.
-    signal_at_parents_end(signal.SIGTERM)
-    if os.getppid() != parent:
-        os._exit(0)
-    set_event_loop(None)
-    # Close the parent's connections and pipes: their other ends must notice when the parent ends.
-    first = 3
-    for descriptor in sorted(keep):
-        os.closerange(first, descriptor)
-        first = descriptor + 1
-    os.closerange(first, min(os.sysconf("SC_OPEN_MAX"), MOST_FILES))

@@ -85,6 +85,11 @@ def retire() -> None:
     _is_retired = True
 
 
+def is_retired() -> bool:
+    """Tell whether this child takes no further job."""
+    return _is_retired
+
+
 def _drop_what_belongs_to_the_child() -> None:
     """Drop the child's signal handlers and database connections in a process that a handler has forked."""
     for number in CHILD_SIGNALS:

@@ -12,50 +12,63 @@ import logging
 import os
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 from billiard import pool
 from django.conf import settings
 
-from workers.processes.descendants import retire
-
 MEGABYTE = 2**20
+LOOK_SECONDS = 0.02
+"""How often a child looks at its memory: a look takes a tenth of what a job costs that does nothing."""
 _STATM = Path("/proc/self/statm")
 """Pages: all, resident, resident and shared, code, 0, data. https://man7.org/linux/man-pages/man5/proc_pid_statm.5.html"""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 logger = logging.getLogger(__name__)
 _jobs = itertools.count(1)
+_look_at = 0.0
+_start_bytes = 0
 
 
-def count_job() -> None:
-    """Count a job that this child has claimed, and have the child end after this job if it was the last allowed one."""
+def has_had_enough() -> bool:
+    """Count a job that this child has run; return whether the child is to be replaced now."""
+    global _look_at  # noqa: PLW0603  Of this process.
     if next(_jobs) >= settings.HOOKLINE_CHILD_MAX_JOBS:
-        retire()
+        return True
+    now = time.monotonic()
+    if now < _look_at:
+        return False
+    _look_at = now + LOOK_SECONDS
+    return bool(_grown_kb() > settings.HOOKLINE_CHILD_RECYCLE_MB * 1024)
 
 
 def count_growth(**_options: Any) -> None:
-    """Let billiard compare the memory that this child gains from now on with the limit."""
-    start_bytes = held_bytes()
+    """Have billiard, too, compare the memory that this child gains from now on."""
+    global _start_bytes  # noqa: PLW0603  Of this process.
+    _start_bytes = held_bytes()
+    pool.mem_rss = _grown_kb  # type: ignore[attr-defined]  # The stubs lack it.
 
-    def grown_kb() -> int:
-        grown_bytes = held_bytes() - start_bytes
-        if grown_bytes > settings.HOOKLINE_CHILD_RECYCLE_MB * MEGABYTE:
-            logger.info(
-                "child replaced for its memory", extra={"pid": os.getpid(), "grown_mb": grown_bytes // MEGABYTE}
-            )
-        return max(1, grown_bytes // 1024)  # For billiard, 0 means that the measurement failed.
 
-    pool.mem_rss = grown_kb  # type: ignore[attr-defined]  # The stubs lack it.
+def _grown_kb() -> int:
+    grown_bytes = held_bytes() - _start_bytes
+    if grown_bytes > settings.HOOKLINE_CHILD_RECYCLE_MB * MEGABYTE:
+        logger.info("child replaced for its memory", extra={"pid": os.getpid(), "grown_mb": grown_bytes // MEGABYTE})
+    return max(1, grown_bytes // 1024)  # Billiard takes 0 for a measure that failed.
 
 
 def held_bytes() -> int:
     """Return this process's own memory; if the system does not report it, the largest resident size so far."""
-    if not _STATM.exists():
+    try:
+        file = os.open(_STATM, os.O_RDONLY)
+    except FileNotFoundError:
         unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, all others kilobytes.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    _, resident, shared, *_ = map(int, _STATM.read_text().split())
+    try:
+        _, resident, shared, *_ = map(int, os.read(file, 200).split())
+    finally:
+        os.close(file)
     return (resident - shared) * _PAGE_BYTES
 
 

@@ -62,6 +62,16 @@ class Consumer(consumer.Consumer):
                 self._connected_at = time.monotonic()
                 return conn
 
+    def connection_for_write(self, url: str | None = None, heartbeat: float | None = None) -> Any:
+        """Return the connection for the worker's own events, of which RabbitMQ confirms none.
+
+        Celery would wait for each confirmation on the loop, and a silent broker would hold it.
+        """
+        connection = self.app.connection_for_write(url=url, heartbeat=heartbeat)
+        options = connection.transport_options or {}
+        connection.transport_options = {name: value for name, value in options.items() if name != "confirm_publish"}
+        return self.ensure_connected(connection)
+
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """Let Celery clean up, give its log the reason in words, and wait if the connection was lost soon."""
         reason = f"the broker {reasons.reason(exc)}"

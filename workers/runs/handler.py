@@ -17,10 +17,8 @@ from webhooks.inbox.outcomes import Outcome
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, Run
 from webhooks.subscriptions.subscription import Subscription
+from workers.runs.slots import Running
 from workers.stopping.flag import is_stopping
-
-LIMIT_TOLERANCE = 0.95
-"""A limit's signal that comes before this share of the limit was sent for the child's previous run."""
 
 
 class Terminated(BaseException):
@@ -30,18 +28,22 @@ class Terminated(BaseException):
 class HandlerWindow:
     """Lets the limits and a stop reach the handler, and only the handler.
 
-    Use one for each run, on the main thread. It is open from `__enter__` to `__exit__`. A SIGTERM that comes while it
-    is closed is kept until `leave`, which restores the child's own signal handlers.
+    Use one for each turn, on the main thread: open for each run from `__enter__` to `__exit__`. A SIGTERM outside of a
+    run is kept for `leave`, which restores the child's own signal handlers.
     """
 
-    def __init__(self, subscription: Subscription) -> None:
-        self._soft_time_limit = subscription.soft_time_limit
-        self._started = time.monotonic()
+    def __init__(self) -> None:
+        self._running: Running | None = None
         self._pid = os.getpid()
         self._is_open = False
         self._term_came = False
         self._on_soft_limit = signal.signal(signal.SIGUSR1, self._soft_limit)
         self._on_term = signal.signal(signal.SIGTERM, self._term)
+
+    def of(self, running: Running) -> "HandlerWindow":
+        """Return this window for the next run, with its limits."""
+        self._running = running
+        return self
 
     def __enter__(self) -> "HandlerWindow":
         self._is_open = True
@@ -51,18 +53,18 @@ class HandlerWindow:
 
     def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
         self._is_open = False
-        if os.getpid() != self._pid:  # The handler has forked: this process must not go on as a second child.
+        if os.getpid() != self._pid:  # The handler has forked, and this would go on as a second child of the worker.
             status = getattr(error, "code", 1) if error else 0
             os._exit(status if isinstance(status, int) else 1)
 
     @property
-    def elapsed_seconds(self) -> float:
-        return time.monotonic() - self._started
+    def is_past_hard_limit(self) -> bool:
+        return self._running is not None and time.monotonic() >= self._running.hard_limit_at
 
     def leave(self) -> None:
-        """Restore the signal handlers. A SIGTERM that came meanwhile takes effect now, unless the worker stops.
+        """Restore the signal handlers. A SIGTERM that came meanwhile takes effect now, unless it came from a stop.
 
-        When the worker stops, the run has been recorded, and the child ends as every child does.
+        In a stop the run is recorded first, and the child then ends as any other does.
         """
         signal.signal(signal.SIGUSR1, self._on_soft_limit)
         signal.signal(signal.SIGTERM, self._on_term)
@@ -70,7 +72,8 @@ class HandlerWindow:
             signal.raise_signal(signal.SIGTERM)
 
     def _soft_limit(self, _number: int, _frame: FrameType | None) -> None:
-        if self._is_open and self.elapsed_seconds >= self._soft_time_limit * LIMIT_TOLERANCE:
+        # The signal may have been sent for the run before.
+        if self._is_open and self._running and time.monotonic() >= self._running.soft_limit_at:
             raise SoftTimeLimitExceeded
 
     def _term(self, _number: int, _frame: FrameType | None) -> None:
@@ -93,7 +96,7 @@ def run_handler(subscription: Subscription, event: Callable[[], Event], run: Run
 
 def _terminated(subscription: Subscription, error: Terminated, window: HandlerWindow) -> Outcome:
     """Tell the hard time limit from a stop: both come as SIGTERM."""
-    limit = subscription.time_limit
-    if window.elapsed_seconds < limit * LIMIT_TOLERANCE:
+    if not window.is_past_hard_limit:
         return Outcome(kind=AttemptOutcome.HANDED_BACK, message="The worker stopped before the handler was done.")
-    return failure(subscription, error, AttemptOutcome.HARD_LIMIT, f"The hard time limit of {limit:g} s was reached.")
+    limit = f"The hard time limit of {subscription.time_limit:g} s was reached."
+    return failure(subscription, error, AttemptOutcome.HARD_LIMIT, limit)

@@ -1,6 +1,7 @@
 """Makes Celery's tasks and queues of the installed subscriptions, for a worker."""
 
 from celery import Celery
+from django.conf import settings
 
 from webhooks.publishing.broker import job_queue
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -8,6 +9,9 @@ from webhooks.subscriptions.subscription import Subscriptions
 from workers.runs.task import HandlerTask
 
 VISIBILITY_MARGIN_SECONDS = 60.0
+LAST_RESORT_SECONDS = 60.0
+TURN_SECONDS = 5.0
+"""How long a child takes jobs for one message. In between Celery may replace it."""
 
 
 def configure(app: Celery) -> None:
@@ -24,6 +28,7 @@ def configure(app: Celery) -> None:
 
 def register(app: Celery, subscriptions: Subscriptions) -> None:
     """Register one task for each subscription."""
+    last_resort = longest_turn_seconds(subscriptions)
     for subscription in subscriptions:
         task_class = type(
             "HandlerTask",
@@ -31,8 +36,7 @@ def register(app: Celery, subscriptions: Subscriptions) -> None:
             {
                 "name": subscription.name,
                 "subscription": subscription,
-                "time_limit": subscription.time_limit,
-                "soft_time_limit": subscription.soft_time_limit,
+                "time_limit": last_resort,
                 "__doc__": subscription.handler.__doc__,
                 "__module__": subscription.handler.__module__,
             },
@@ -47,3 +51,12 @@ def visibility_seconds(subscriptions: Subscriptions) -> float:
     the longest time limit at most. Twice that time is allowed.
     """
     return 2 * max((subscription.time_limit for subscription in subscriptions), default=0.0) + VISIBILITY_MARGIN_SECONDS
+
+
+def longest_turn_seconds(subscriptions: Subscriptions) -> float:
+    """Return how long a child may take for one message, by all that we know: its last job may begin at its turn's end.
+
+    And then it waits until the outcome is recorded, which may take as long as the lease.
+    """
+    longest = max((subscription.time_limit for subscription in subscriptions), default=0.0)
+    return TURN_SECONDS + longest + float(settings.HOOKLINE_LEASE_MARGIN_SECONDS) + LAST_RESORT_SECONDS

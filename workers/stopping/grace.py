@@ -17,6 +17,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -33,6 +34,9 @@ from workers.stopping.short_waits import ShortWaits
 from workers.stopping.times import margin_seconds
 
 LOOK_SECONDS = 0.2
+
+at_exit: list[Callable[[float], None]] = []
+"""What else is to be done before the parent exits at the end of the grace, each given the seconds that it may take."""
 
 logger = logging.getLogger(__name__)
 
@@ -97,6 +101,8 @@ class Grace(StartStopStep):
             self._signal_children(signal.SIGKILL, "handlers that still run after the interrupt are killed")
             _sleep_until(ends_at - 0.3 * self._margin_seconds)
             end_orphans()
+            for work in at_exit:
+                work(0.25 * self._margin_seconds)
         finally:
             # Also if something above has failed: nothing else makes the parent exit.
             os._exit(self._worker.exitcode or state.should_stop or PLANNED)

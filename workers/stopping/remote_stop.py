@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celery import Celery
-from django.db.models import Count, F
+from django.db.models import Count, OuterRef, Subquery, Value
+from django.db.models.functions import Coalesce, NullIf
 from kombu import Connection
 
-from webhooks.models import Attempt
+from webhooks.models import Attempt, Job
 from webhooks.publishing.broker import Nodes, broker_errors
 from webhooks.states import JobState
 
@@ -127,9 +128,12 @@ class RemoteStop:
 
 def running_jobs(nodes: Iterable[str] | None = None, *, queue: str = "") -> Counter[str]:
     """Count the running jobs by worker; only of these workers, and only from this queue, if they are given."""
-    current = Attempt.objects.filter(number=F("job__attempt"), job__state=JobState.RUNNING)
+    # The release before this one wrote the worker of a running job only into the attempt's row.
+    current = Attempt.objects.filter(job=OuterRef("pk"), number=OuterRef("attempt"))
+    node = Coalesce(NullIf("worker", Value("")), Subquery(current.values("worker")[:1]))
+    running = Job.objects.filter(state=JobState.RUNNING).annotate(node=node).exclude(node=None)
     if nodes is not None:
-        current = current.filter(worker__in=list(nodes))
+        running = running.filter(node__in=list(nodes))
     if queue:
-        current = current.filter(job__queue=queue)
-    return Counter(dict(current.values_list("worker").annotate(Count("id"))))
+        running = running.filter(queue=queue)
+    return Counter(dict(running.values_list("node").annotate(Count("id"))))

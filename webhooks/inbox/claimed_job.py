@@ -1,0 +1,59 @@
+"""What a worker asks of the inbox and gets from it: values, as `transitions.py` and the engines hand them on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import NamedTuple
+from uuid import UUID
+
+SMALL_BODY_BYTES = 64 * 1024
+"""A body up to this size comes with its claim. A larger one is read when its run begins."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Which jobs are to be claimed, and by which worker."""
+
+    worker: str
+    leases: Mapping[str, float]
+    """How long the worker owns a job of each handler, in seconds. Jobs of no other handlers are claimed."""
+    limit: int = 1
+    queue: str | None = None
+    """The queue whose due jobs are wanted, the longest due first; None if a certain job is."""
+    job_id: int | None = None
+
+
+class ClaimedJob(NamedTuple):
+    """A job whose next attempt is claimed, with what the run needs of its delivery.
+
+    A tuple, since it goes from process to process: to pickle a data class costs thrice as much.
+    """
+
+    pk: int
+    handler: str
+    queue: str
+    attempt: int
+    max_attempts: int
+    forgiven: int
+    lost: int
+    budget_from_attempt: int
+    budget_from_at: datetime
+    claimed_at: datetime
+    """The database's time of the claim."""
+    delivery_id: int
+    event: str
+    action: str
+    guid: UUID
+    hook_id: int
+    repository: str
+    installation_id: int | None
+    sender: str
+    received_at: datetime
+    source: str
+    content_type: str | None
+    """The header as received; None if the delivery has none."""
+    once_key: str | None
+    """The key of this handler's one job for the event; None if each hook's delivery has its own job."""
+    body_bytes: int
+    body: bytes | None
+    """None if it is not small, or has been pruned."""

@@ -1,0 +1,168 @@
+"""A child's turn: for one message it takes jobs from the dispatcher, runs them, and says how they ended.
+
+A message says that there is work; which job, the dispatcher decides. The child keeps each outcome until the dispatcher
+has recorded it: to a new dispatcher it says all of them again.
+"""
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from billiard import current_process
+from django.db import connections
+
+from webhooks.inbox.claimed_event import event_of
+from webhooks.inbox.claimed_job import ClaimedJob
+from webhooks.inbox.outcomes import Outcome
+from webhooks.states import AttemptOutcome
+from webhooks.subscriptions.event import Run
+from webhooks.subscriptions.installed import installed_subscriptions
+from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from workers.processes.descendants import end_processes, is_retired, retire
+from workers.processes.recycling import has_had_enough
+from workers.runs import channels
+from workers.runs.channels import Pair
+from workers.runs.handler import HandlerWindow, run_handler
+from workers.runs.messages import Declined, Entered, Give, Hello, Leave, RunEnded
+from workers.runs.slots import Slots
+from workers.stopping.flag import is_stopping
+
+INTERRUPTED = (AttemptOutcome.HARD_LIMIT, AttemptOutcome.HANDED_BACK)
+"""Outcomes of a handler that was interrupted somewhere: its process is replaced."""
+
+logger = logging.getLogger(__name__)
+
+
+class Child:
+    """This process, as the dispatcher sees it."""
+
+    def __init__(self, place: int, end: socket.socket, slots: Slots, subscriptions: Subscriptions) -> None:
+        self._place, self._end, self._slots, self._subscriptions = place, end, slots, subscriptions
+        self._pid = os.getpid()
+        self._number = 0
+        self._unrecorded: list[tuple[RunEnded, ClaimedJob]] = []
+
+    def take_jobs(self, queue: str) -> str:
+        """Run jobs until the dispatcher says that it is enough; return how many, in words."""
+        window = HandlerWindow()
+        self._slots.enter(self._place)
+        try:
+            return self._take_jobs(queue, window)
+        except BaseException:
+            # Of our own code, as where a handler has left no memory. This child has to end, so that the dispatcher
+            # learns what becomes of its jobs: the slot tells which of them had begun.
+            retire()
+            raise
+        finally:
+            self._slots.leave(self._place)
+            window.leave()
+
+    def _take_jobs(self, queue: str, window: HandlerWindow) -> str:
+        first = self._number
+        channels.send(self._end, Entered(self._pid, queue))
+        while True:
+            message = channels.receive(self._end)
+            if isinstance(message, (Give, Leave)) and message.pid != self._pid:
+                continue  # It was for the child that was in this place before.
+            if isinstance(message, Leave):
+                self._owe([])
+                return f"{self._number - first} jobs"
+            if isinstance(message, Hello):
+                for ended, job in self._unrecorded:
+                    channels.send(self._end, ended._replace(job=job))
+                # Last: whoever hears it has heard all that this child knows.
+                channels.send(self._end, Entered(self._pid, queue))
+            elif isinstance(message, Give):
+                self._owe([owed for owed in self._unrecorded if owed[0].number > message.recorded])
+                if is_stopping() or is_retired() or time.monotonic() > message.begins_by:
+                    channels.send(self._end, Declined(message.job))
+                else:
+                    self._run(message.job, window)
+
+    def _run(self, job: ClaimedJob, window: HandlerWindow) -> None:
+        subscription = self._subscriptions.get(job.handler)
+        assert subscription is not None, "Only jobs of installed handlers are claimed."
+        running = self._slots.begin(
+            self._place, job.pk, job.attempt, pid=self._pid,
+            soft_limit=subscription.soft_time_limit, hard_limit=subscription.time_limit,
+        )  # fmt: skip
+        outcome = self._outcome(subscription, job, window.of(running))
+        if has_had_enough() or outcome.kind in INTERRUPTED:
+            retire()
+        self._number += 1
+        ended = RunEnded(
+            number=self._number,
+            job_id=job.pk,
+            attempt=job.attempt,
+            job=None,
+            outcome=outcome,
+            pid=self._pid,
+            began_at=running.began_at,
+            ended_at=time.monotonic(),
+            is_last=is_retired() or is_stopping(),
+        )
+        self._owe([*self._unrecorded, (ended, job._replace(body=None))])
+        # First the outcome: if the process ended in between, the run would else count as not begun.
+        channels.send(self._end, ended)
+        self._slots.end(self._place)
+
+    def _owe(self, unrecorded: list[tuple[RunEnded, ClaimedJob]]) -> None:
+        if unrecorded != self._unrecorded:
+            self._unrecorded = unrecorded
+            self._slots.owe(self._place, [(job.pk, job.attempt) for _, job in unrecorded])
+
+    def _outcome(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow) -> Outcome:
+        run = Run(attempt=job.attempt, stopping=is_stopping)
+        outcome = run_handler(subscription, partial(event_of, job), run, window)
+        if left := end_processes(at_once=outcome.kind in INTERRUPTED):
+            extra = {"job": job.pk, "handler": job.handler, "processes": left}
+            logger.warning("processes killed that the handler had left; this child ends too", extra=extra)
+            retire()
+        was_open = close_faulty_connections()
+        if was_open and outcome.kind is AttemptOutcome.SUCCEEDED:
+            message = "The handler left a transaction open; it is rolled back."
+            return Outcome(kind=AttemptOutcome.FAILED, message=message)
+        return outcome
+
+
+_slots: Slots | None = None
+_pairs: Sequence[Pair] = ()
+_child: Child | None = None
+
+
+def prepare(slots: Slots, pairs: Sequence[Pair]) -> None:
+    """Note what the children of this process share with the dispatcher. Called once, before the first is forked."""
+    global _slots, _pairs
+    _slots, _pairs = slots, pairs
+
+
+def take_jobs(queue: str) -> str:
+    """Take a turn in this process, which is a child of a worker. `queue` is that of the message that began it."""
+    global _child  # noqa: PLW0603  As above.
+    if _child is None:
+        assert _slots is not None, "The worker's step has prepared it."
+        place = current_process().index  # type: ignore[attr-defined]  # Billiard gives it to each child of a pool.
+        if place >= len(_pairs):  # Remote control has let the pool grow.
+            return "no place for one more child"
+        _child = Child(place, _pairs[place].child, _slots, installed_subscriptions())
+    return _child.take_jobs(queue)
+
+
+def close_faulty_connections() -> bool:
+    """Close connections with an error or an open transaction of the handler; return whether a transaction was open."""
+    was_open = False
+    for used in connections.all(initialized_only=True):
+        if used.connection is None:
+            continue
+        if used.in_atomic_block or not used.autocommit:
+            was_open = True
+            # Reset it to the state of an unused connection: `close` alone would leave it inside the atomic block.
+            used.in_atomic_block, used.needs_rollback = False, False
+            used.savepoint_ids, used.atomic_blocks = [], []
+            used.close()
+        elif used.errors_occurred:
+            used.close()
+    return was_open
