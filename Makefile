@@ -24,7 +24,7 @@ APPS ?=
 DIR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run app app-test send inbox test runtime-test faults drain fuzz lint format types contracts check lock clean
+.PHONY: help run app app-test send inbox test runtime-test faults drain fuzz bench bench-growth lint format types contracts check lock clean
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -101,6 +101,13 @@ drain: $(DEV) ## Stop workers as Kubernetes does while they work; ARGS="storm --
 
 fuzz: $(DEV) ## Send the receiver 100,000 invalid inputs; ARGS="--seed 7 --count 5000"
 	@$(VENV)/bin/python -m tests.fuzz $(ARGS)
+
+# Both start their own servers. What they measure, and what to do about it: docs/performance.md.
+bench: $(DEV) ## Measure speed, CPU and memory beside a plain Django with Celery, a quarter of an hour; ARGS="start idle"
+	@$(VENV)/bin/python -m tests.benchmarks $(ARGS)
+
+bench-growth: $(DEV) ## Measure the same beside ten million stored deliveries; ARGS="--deliveries 100000 --waiting 10000"
+	@$(VENV)/bin/python -m tests.benchmarks.growth $(ARGS)
 
 # Neither belongs to `make test`: a fresh machine has no podman, and building takes minutes.
 IMAGE ?= localhost/hookline:latest

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 import urllib3
 
 from tests.benchmarks.role_memory import Highest
-from tests.benchmarks.worker_memory import VARIANTS, pod, servers
+from tests.benchmarks.systems import installation, servers
 from tests.support.stack import Stack
 
 CONNECTIONS = 8
@@ -32,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     print(f"{'MB each':>8}{'stored':>8}{'a second':>10}{'small: median':>15}{'slowest':>9}{'memory':>10}")
     for megabytes in options.megabytes:
-        with servers() as (database, broker), pod(VARIANTS["after"], database=database, broker=broker) as stack:
+        with servers() as (database, broker), installation(database, broker) as stack:
             receiver = stack.start("receiver")
             stack.wait_until_ready()
             with Highest({"receiver": receiver.pid}) as memory, SmallOnes(stack) as small:

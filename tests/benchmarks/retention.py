@@ -34,53 +34,15 @@ from typing import Any
 import django
 from django.core.management import call_command
 from django.db import connection
-from tqdm import tqdm
 
+from tests.benchmarks.stored import TABLES, is_redirected, rows, store
 from tests.support.stack import fresh_postgres
 from webhooks.github.sender import percentile
 
-CHUNK = 500_000
 DAYS_KEPT = 30
 QUIET_SECONDS = 10.0
-IN_SQL = {
-    "postgresql": {
-        "guid": "gen_random_uuid()",
-        "body": "convert_to(repeat('x', {body_bytes}), 'UTF8')",
-        "at": "now() - interval '1 second' * ({span} * 86400.0 * ({rows} - n) / {rows})",
-        "numbers": "generate_series({first}, {last}) AS numbers(n)",
-    },
-    "sqlite": {
-        "guid": "lower(hex(randomblob(16)))",
-        "body": "zeroblob({body_bytes})",
-        "at": "strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || ({span} * 86400.0 * ({rows} - n) / {rows}) || ' seconds')",
-        "numbers": (
-            "(WITH RECURSIVE s(n) AS (VALUES ({first}) UNION ALL SELECT n + 1 FROM s WHERE n < {last}) SELECT n FROM s)"
-        ),
-    },
-}
-FILL = (
-    """INSERT INTO webhooks_delivery (id, source_id, hook_id, guid, event, action, repository, sender,
-           secret_fingerprint, headers, body_bytes, received_at, repeats)
-       SELECT n, 1, 1, {guid}, 'push', '', 'acme/widgets', 'octo', '0123456789ab',
-           '{{"Content-Type": "application/json"}}', {body_bytes}, {at}, 0 FROM {numbers}""",
-    "INSERT INTO webhooks_payload (delivery_id, body) SELECT n, {body} FROM {numbers}",
-    """INSERT INTO webhooks_job (id, delivery_id, handler, queue, state, created_at, due_at, publications, attempt,
-           max_attempts, forgiven, lost, budget_from_attempt, budget_from_at, finished_at, result, error, fingerprint)
-       SELECT n, n, 'trial.work', 'trial',
-           CASE WHEN n % {every_dead} = 0 THEN 'dead' WHEN n % 10000 = 1 THEN 'queued' ELSE 'succeeded' END,
-           {at}, {at}, 0, 1, 5, 0, 0, 0, {at}, {at}, '', '', '' FROM {numbers}""",
-    """INSERT INTO webhooks_attempt (id, job_id, number, worker, pid, started_at, finished_at, outcome, message,
-           traceback) SELECT n, n, 1, 'worker@node', 1, {at}, {at}, 'succeeded', '', '' FROM {numbers}""",
-)
-TABLES = "webhooks_delivery, webhooks_payload, webhooks_job, webhooks_attempt"
-INDEXES = """
-SELECT format('ALTER TABLE %s DROP CONSTRAINT %I', conrelid::regclass, conname),
-       format('ALTER TABLE %s ADD CONSTRAINT %I %s', conrelid::regclass, conname, pg_get_constraintdef(oid))
-FROM pg_constraint WHERE contype = 'u' AND conrelid::regclass::text LIKE 'webhooks%'
-UNION ALL
-SELECT format('DROP INDEX %I', indexname), indexdef FROM pg_indexes
-WHERE tablename LIKE 'webhooks%' AND indexname NOT IN (SELECT conname FROM pg_constraint)
-"""
+EVERY_QUEUED = 10_000
+"""One in so many deliveries has a job that still waits, and may not go."""
 WAITS = "SELECT extract(epoch FROM max(clock_timestamp() - waitstart)) FROM pg_locks WHERE NOT granted"
 
 
@@ -98,7 +60,16 @@ def main() -> None:
         django.setup()
         call_command("migrate", verbosity=0)
         began = time.monotonic()
-        fill(options)
+        if connection.vendor == "postgresql":
+            with connection.cursor() as cursor:
+                cursor.execute("ALTER TABLE webhooks_payload ALTER COLUMN body SET STORAGE EXTERNAL")
+        store(
+            options.deliveries,
+            days=options.span,
+            body_bytes=options.body_bytes,
+            every_dead=round(1 / options.dead),
+            every_queued=EVERY_QUEUED,
+        )
         print(f"{options.deliveries:,} deliveries, filled in {time.monotonic() - began:.0f} s; {surroundings()}")
         measure(options)
         connection.close()
@@ -118,44 +89,6 @@ def read_options() -> argparse.Namespace:
     return options
 
 
-def fill(options: argparse.Namespace) -> None:
-    words = {
-        "rows": options.deliveries,
-        "span": options.span,
-        "body_bytes": options.body_bytes,
-        "every_dead": round(1 / options.dead),
-    }
-    with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO webhooks_source (name, url) VALUES ('github', 'https://github.com')")
-        firsts = range(1, options.deliveries + 1, CHUNK)
-        with in_bulk() if connection.vendor == "postgresql" else contextlib.nullcontext():
-            for first, statement in tqdm([*itertools.product(firsts, FILL)], desc="filling", disable=is_redirected()):
-                told = words | {"first": first, "last": min(first + CHUNK - 1, options.deliveries)}
-                told |= {name: template.format(**told) for name, template in IN_SQL[connection.vendor].items()}
-                cursor.execute(statement.format(**told))
-        if connection.vendor == "postgresql":
-            for table in ("delivery", "job", "attempt"):
-                cursor.execute(f"SELECT setval(pg_get_serial_sequence('webhooks_{table}', 'id'), {options.deliveries})")
-            cursor.execute(f"VACUUM {TABLES}")
-        cursor.execute("ANALYZE")
-
-
-@contextlib.contextmanager
-def in_bulk() -> Iterator[None]:
-    """Fill without indexes, which are made at the end, and without checks: what refers to what is right by itself."""
-    indexes = rows(INDEXES)
-    with connection.cursor() as cursor:
-        cursor.execute("SET session_replication_role = replica")
-        cursor.execute("SET maintenance_work_mem = '512MB'")
-        cursor.execute("ALTER TABLE webhooks_payload ALTER COLUMN body SET STORAGE EXTERNAL")
-        for drop, _create in indexes:
-            cursor.execute(drop)
-        yield
-        for _drop, create in tqdm(indexes, desc="indexing", disable=is_redirected()):
-            cursor.execute(create)
-        cursor.execute("SET session_replication_role = DEFAULT")
-
-
 def surroundings() -> str:
     if connection.vendor == "sqlite":
         ((version, size),) = rows(
@@ -167,16 +100,6 @@ def surroundings() -> str:
         " current_setting('autovacuum'), current_setting('shared_buffers')"
     )
     return f"PostgreSQL {version}, {size / 1e9:.1f} GB, autovacuum {autovacuum}, shared_buffers {buffers}"
-
-
-def rows(statement: str) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement)
-        return list(cursor.fetchall())
-
-
-def is_redirected() -> bool:
-    return not sys.stderr.isatty()
 
 
 @dataclass(slots=True)
@@ -303,9 +226,10 @@ class Beside:
         self._timings: dict[tuple[str, str], list[float]] = {}
 
     def __enter__(self) -> "Beside":
-        for process in self._processes:
-            process.start()
+        session, watch = self._processes
+        session.start()
         assert self._results.recv() == "ready"
+        watch.start()  # Not before: on SQLite it has its results at once.
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -359,9 +283,12 @@ def work(is_pruning: Any, is_over: Any, next_id: Any, results: Any) -> None:
         with timed("store a delivery"):
             stored = store(uuid.uuid4())
         with timed("claim and record its job"):
-            job = transitions.claim(stored.to_publish[0].id, worker="worker@node", pid=1, lease_seconds=60)
+            job = transitions.claim(
+                stored.to_publish[0].id, worker="worker@node", lease_seconds=60, handler=SUBSCRIPTION.name
+            )
             assert job is not None
-            transitions.record(job, done, age_seconds=0, backoff=Backoff())
+            ended = transitions.Ended(job=job, outcome=done, backoff=Backoff(), age_seconds=0, worker="worker@node")
+            transitions.record(ended)
         about_to_go = Delivery.objects.filter(pk__gt=next_id.value).order_by("pk").values_list("guid", flat=True)[:200]
         for guid in about_to_go[::50]:
             with timed("redeliver what is being pruned"):

@@ -13,7 +13,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-from tests.benchmarks.worker_memory import VARIANTS, fill, pod, pss, servers, start_worker
+from tests.benchmarks.load import body_of
+from tests.benchmarks.process_use import pss
+from tests.benchmarks.systems import fill, installation, servers, start_worker
 from tests.faults.process_tree import descendants_of
 from tests.support.processes import free_port, wait_until
 from tests.support.stack import Stack
@@ -27,7 +29,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=20_000)
     parser.add_argument("--bodies", type=int, default=8)
     options = parser.parse_args()
-    with servers() as (database, broker), pod(VARIANTS["after"], database=database, broker=broker) as stack:
+    with servers() as (database, broker), installation(database, broker) as stack:
         start_worker(stack, 8)
         roots = {role: start(stack, role) for role in ROLES}
         stack.wait_until_ready()
@@ -35,7 +37,7 @@ def main() -> None:
         idle = {role: held_by(root) for role, root in roots.items()}
         with Highest(roots) as of_bodies:
             stored = send_together(stack, options.bodies)
-        fill(stack, jobs=options.jobs, seconds_of_work=0)
+        fill(stack, body_of(), jobs=options.jobs)
         with Highest(roots) as of_jobs:
             wait_until(stack.is_drained, seconds=3600, what="all jobs to be run")
             time.sleep(5)

@@ -14,10 +14,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks.worker_memory import VARIANTS, cpu_seconds, fill, memory_of, pod, servers, start_worker
+from tests.benchmarks.load import body_of
+from tests.benchmarks.process_use import cpu_seconds, memory_of
+from tests.benchmarks.systems import fill, installation, servers, start_worker
 
 WAYS = {"1 parent of 70": (70,), "2 parents of 35": (35, 35)}
-JOBS_A_SECOND = 1500
+JOBS_A_SECOND = 3500
 """More than this machine runs, so that the inbox does not run dry."""
 
 
@@ -64,8 +66,8 @@ def read_options() -> argparse.Namespace:
 
 def run(sizes: tuple[int, ...], options: argparse.Namespace, *, database: str, broker: str) -> Round:
     """Run one way for so many seconds, from a moment when it has already worked for a while."""
-    with pod(VARIANTS["after"], database=database, broker=broker) as stack:
-        fill(stack, jobs=int(JOBS_A_SECOND * (options.seconds + 15)), seconds_of_work=options.work)
+    with installation(database, broker) as stack:
+        fill(stack, body_of(seconds_of_work=options.work), jobs=int(JOBS_A_SECOND * (options.seconds + 15)))
         stack.start("relay")
         parents = [start_worker(stack, size) for size in sizes]
         done, began = stack.states()["succeeded"], time.monotonic()

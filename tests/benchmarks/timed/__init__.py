@@ -1,0 +1,1 @@
+"""The app whose handlers the benchmarks have run."""
