@@ -116,12 +116,12 @@ def django_db_modify_db_settings(
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose service does not answer, or fail it where services are required."""
+    """Skip a test whose service is missing, or fail it where services are required."""
     for name in sorted(services.missing()):
         if item.get_closest_marker(name) is None:
             continue
         if services.REQUIRED:
-            pytest.fail(f"{name} does not answer at HOOKLINE_TEST_{name.upper()}_URL", pytrace=False)
+            pytest.fail(services.why_missing(name), pytrace=False)
         pytest.skip(_SKIPPED + name)
 
 

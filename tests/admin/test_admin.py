@@ -129,6 +129,23 @@ def test_the_page_of_a_job_says_where_its_older_attempts_are(admin_client: Clien
     assert admin_client.get(f"/admin/webhooks/attempt/?q={job.pk}").context["cl"].result_count == 51
 
 
+@pytest.mark.parametrize("began", [None, 5])
+def test_the_page_of_a_running_job_says_which_worker_has_it_and_since_when(
+    admin_client: Client, began: float | None
+) -> None:
+    now = timezone.now()
+    job = make_job(
+        JobState.RUNNING, worker="worker-4@pod", claimed_at=now - timedelta(seconds=125), lease_until=now,
+        started_at=None if began is None else now - timedelta(seconds=began),
+    )  # fmt: skip
+    text = page(admin_client, f"{JOBS}{job.pk}/change/")
+    claimed, begun = "by worker-4@pod <time", ", begun <time"
+    assert (claimed in text, begun in text) == (True, began is not None)
+    assert "2 min ago" in text
+    Job.objects.update(state=JobState.SUCCEEDED, finished_at=now)
+    assert "worker-4@pod" not in page(admin_client, f"{JOBS}{job.pk}/change/")
+
+
 @pytest.mark.parametrize("state", JobState)
 def test_each_state_has_its_filter_and_its_page(admin_client: Client, state: JobState) -> None:
     job = make_job(state, lease_until=timezone.now())

@@ -91,8 +91,8 @@ WORKER, RECEIVER = "rendered.yaml: Deployment worker: ", "rendered.yaml: Deploym
         (with_probe("worker", "livenessProbe", failureThreshold=1), "restarts it after 10 s without an answer"),
         (with_probe("worker", "livenessProbe", failureThreshold=7), "no more than HOOKLINE_STALLED_SECONDS (60)"),
         (with_probe("worker", "startupProbe", failureThreshold=5), "its startupProbe gives it 50 s to start"),
-        (config("HOOKLINE_WORKER_CONCURRENCY", "12"), "open 120 connections to the database (78 of them worker)"),
-        (with_arguments("--concurrency=12"), "open 120 connections to the database (78 of them worker)"),
+        (config("HOOKLINE_WORKER_CONCURRENCY", "12"), "open 126 connections to the database (84 of them worker)"),
+        (with_arguments("--concurrency=12"), "open 126 connections to the database (84 of them worker)"),
         (with_memory("limits", "1Gi"), WORKER + "its memory limit is 1,024 Mi, and 4 children of which one takes"),
         (with_memory("requests", "64Mi"), WORKER + "it requests 64 Mi of memory, and 4 children take about"),
         (with_spec("worker", replicas=3), "it sets replicas, which each apply would put back, and HorizontalPodAuto"),
@@ -245,16 +245,16 @@ def test_two_pools_with_different_limits_must_not_take_back_each_others_messages
 
 def test_connections_are_counted_against_what_the_database_has() -> None:
     wide = config("HOOKLINE_WORKER_CONCURRENCY", "12")
-    assert found(wide, max_connections=123) == []
-    assert found(wide, max_connections=122) != []
+    assert found(wide, max_connections=129) == []
+    assert found(wide, max_connections=128) != []
 
     def annotated(manifests: Manifests) -> None:
         wide(manifests)
-        manifests["config"]["metadata"]["annotations"] = {"hookline/database-max-connections": "123"}
+        manifests["config"]["metadata"]["annotations"] = {"hookline/database-max-connections": "129"}
 
     assert found(annotated) == []
     # What the command line says is newer.
-    assert found(annotated, max_connections=122) != []
+    assert found(annotated, max_connections=128) != []
 
     def pooled(manifests: Manifests) -> None:
         wide(manifests)
@@ -389,6 +389,6 @@ def test_a_daemon_sets_pods_are_counted_as_it_says_and_it_must_say_so() -> None:
 
     [sentence] = found(everywhere)
     assert sentence.startswith("rendered.yaml: DaemonSet relay: the cluster's nodes decide how many pods it has")
-    # 6 workers of 5, 3 receivers of 12, 30 relays of 2, and 3 that the database keeps for itself.
-    assert found(on_thirty, max_connections=129) == []
-    assert found(on_thirty, max_connections=128) != []
+    # 6 workers of 6, 3 receivers of 12, 30 relays of 2, and 3 that the database keeps for itself.
+    assert found(on_thirty, max_connections=135) == []
+    assert found(on_thirty, max_connections=134) != []

@@ -53,7 +53,8 @@ def stop_one(installation: Installation, draw: random.Random) -> Stop:
     started_at = datetime.now(UTC)
     condition = f"started_at > '{started_at.isoformat()}'"
     with running_pod(installation, HOOKLINE_WORKER_CONCURRENCY=CONSUMERS) as pod:
-        going_on = f"SELECT count(*) >= {CONSUMERS} FROM webhooks_attempt WHERE outcome = '' AND {condition}"
+        # The last consumer to begin has one job, and all others have one ahead.
+        going_on = f"SELECT count(*) >= {2 * CONSUMERS - 1} FROM webhooks_job WHERE state = 'running'"
         wait_until(lambda: installation.rows(going_on) == [(True,)], what="the pod to be at work")
         time.sleep(draw.uniform(0.0, 0.5))
         asked_at = datetime.now(UTC)
@@ -61,7 +62,7 @@ def stop_one(installation: Installation, draw: random.Random) -> Stop:
         gone_at = pod.container.finished_at
         was_killed = (gone_at - asked_at).total_seconds() >= pod.grace_seconds
         ending = Ending(asked_at=asked_at, gone_at=gone_at, status=status, was_killed=was_killed)
-        return judge(ending, installation.rows, condition)
+        return judge(ending, installation.rows, attempts=condition, claims="state = 'running'")
 
 
 def finish(installation: Installation) -> Totals:
@@ -71,8 +72,8 @@ def finish(installation: Installation) -> Totals:
         wait_until(lambda: installation.rows(left) == [(0,)], seconds=300, what="every job to be final")
         pod.stop()
     ((jobs, succeeded, spent),) = installation.rows(
-        "SELECT count(*), count(*) FILTER (WHERE state = 'succeeded'), coalesce(sum(attempt - forgiven - 1), 0)"
-        " FROM webhooks_job"
+        "SELECT count(*), count(*) FILTER (WHERE state = 'succeeded'), "
+        " coalesce(sum(attempt - budget_from_attempt - forgiven - 1), 0) FROM webhooks_job"
     )
     ((run_twice,),) = installation.rows(
         "SELECT count(*) FROM (SELECT job_id FROM webhooks_attempt WHERE outcome <> 'handed_back'"

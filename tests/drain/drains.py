@@ -105,15 +105,15 @@ def stop_one(fleet: Fleet, form: Form, draw: random.Random) -> Stop:
     wait_until(lambda: is_hard_at_work(fleet, form, member), what="the pod to be at work")
     time.sleep(draw.uniform(0.0, 0.5))
     ending = end(fleet, member, grace_seconds=form.grace_seconds)
-    return judge(ending, fleet.rows, runs_of(member))
+    return judge(ending, fleet.rows, attempts=runs_of(member), claims=member.claims)
 
 
 def is_hard_at_work(fleet: Fleet, form: Form, member: Member) -> bool:
     """Whether each consumer runs a job; where all are brief, whether enough of them have been run."""
-    ((runs, going_on),) = fleet.rows(
-        f"SELECT count(*), count(*) FILTER (WHERE outcome = '') FROM webhooks_attempt WHERE {runs_of(member)}"
-    )
-    return bool(runs >= WARM_RUNS) if form.mix.keys() == {BRIEF} else bool(going_on >= CONSUMERS)
+    if form.mix.keys() != {BRIEF}:
+        return len(fleet.at_work().keys() & set(member.children)) >= CONSUMERS
+    ((runs,),) = fleet.rows(f"SELECT count(*) FROM webhooks_attempt WHERE {runs_of(member)}")
+    return bool(runs >= WARM_RUNS)
 
 
 def conclude(fleet: Fleet, report: Report, sent: list[Sent], stops: list[Stop]) -> None:
@@ -121,7 +121,8 @@ def conclude(fleet: Fleet, report: Report, sent: list[Sent], stops: list[Stop]) 
     drain(fleet)
     account = take_account(fleet, sent, lifted_at=now(fleet))
     ((spent,),) = fleet.rows(
-        "SELECT coalesce(sum(attempt - forgiven - 1), 0) FROM webhooks_job WHERE state = 'succeeded'"
+        "SELECT coalesce(sum(attempt - budget_from_attempt - forgiven - 1), 0)"
+        " FROM webhooks_job WHERE state = 'succeeded'"
     )
     report.stops = stops
     report.totals = Totals(

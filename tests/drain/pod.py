@@ -6,7 +6,7 @@ in a container the kernel does so when PID 1 is gone. Times are this machine's c
 
 import signal
 import subprocess
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 from tests.faults.fleet import Fleet, Member
 from tests.faults.process_tree import session_of, signal_all
 
-_RUNS = "SELECT pid, outcome, started_at, finished_at FROM webhooks_attempt WHERE"
+_RUNS = "SELECT outcome, started_at, finished_at FROM webhooks_attempt WHERE"
 OF_ITSELF = ("succeeded", "failed", "retry_later", "gave_up", "handed_back")
 """The outcomes of a run that was not cut off."""
 CUT_OFF = f"SELECT count(*) FROM webhooks_attempt WHERE outcome NOT IN {OF_ITSELF}"
@@ -31,8 +31,6 @@ class Ending:
     status: int
     was_killed: bool
     """Whether it was still there at the end of the grace."""
-    outlived: Collection[int] = ()
-    """The processes that its main process has left behind."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +50,8 @@ class Stop:
     started_after: int
     last_start_seconds: float
     """How long after the request the last of these began."""
-    still_running: int
-    """Runs that went on in processes that outlived the stop."""
+    left: int
+    """Jobs that it still had claimed: neither recorded nor given back."""
     handed_back: int
     cut_off: int
     """Runs that have begun, and neither ended by themselves nor were handed back."""
@@ -66,7 +64,6 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    pid: int
     outcome: str
     started_at: datetime
     finished_at: datetime | None
@@ -89,11 +86,8 @@ def end(fleet: Fleet, member: Member, *, grace_seconds: float) -> Ending:
         signal_all([session, *session_of(session)], signal.SIGKILL)
         process.wait()
     gone_at = datetime.now(UTC)
-    outlived = session_of(session)
-    signal_all(outlived, signal.SIGKILL)
-    return Ending(
-        asked_at=asked_at, gone_at=gone_at, status=process.returncode, was_killed=was_killed, outlived=outlived
-    )
+    signal_all(session_of(session), signal.SIGKILL)
+    return Ending(asked_at=asked_at, gone_at=gone_at, status=process.returncode, was_killed=was_killed)
 
 
 def runs_of(member: Member) -> str:
@@ -101,9 +95,10 @@ def runs_of(member: Member) -> str:
     return f"worker LIKE 'worker-{member.pid}-%'"
 
 
-def judge(ending: Ending, rows: Rows, condition: str) -> Stop:
-    """Return what became of the runs of a worker that has ended, of the attempts that `condition` tells."""
-    runs = [_Run(*row) for row in rows(f"{_RUNS} {condition}")]
+def judge(ending: Ending, rows: Rows, *, attempts: str, claims: str) -> Stop:
+    """Return what became of the runs of a worker that has ended: SQL conditions tell its attempts and its claims."""
+    runs = [_Run(*row) for row in rows(f"{_RUNS} {attempts}")]
+    ((left,),) = rows(f"SELECT count(*) FROM webhooks_job WHERE {claims}")
     after = [run.started_at for run in runs if run.started_at > ending.asked_at]
     ends = [run.finished_at for run in runs if run.finished_at and run.finished_at > ending.asked_at]
     return Stop(
@@ -115,7 +110,7 @@ def judge(ending: Ending, rows: Rows, condition: str) -> Stop:
         busy=sum(run.goes_on_at(ending.asked_at) for run in runs),
         started_after=len(after),
         last_start_seconds=(max([ending.asked_at, *after]) - ending.asked_at).total_seconds(),
-        still_running=sum(not run.outcome and run.pid in ending.outlived for run in runs),
+        left=left,
         handed_back=sum(run.outcome == "handed_back" for run in runs),
         cut_off=sum(run.outcome not in OF_ITSELF for run in runs),
     )

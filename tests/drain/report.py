@@ -49,7 +49,7 @@ def faults_of(stop: Stop, *, beyond_seconds: float) -> list[str]:
         f"exit status {stop.status}": not stop.is_planned,
         "still there at the end of the grace, and killed": stop.was_killed,
         f"{stop.cut_off} of {stop.busy} runs cut off": stop.cut_off,
-        f"{stop.still_running} runs went on after the stop": stop.still_running,
+        f"{stop.left} jobs still claimed after the stop": stop.left,
         f"a run began {stop.last_start_seconds:.2f} s after the request": stop.last_start_seconds > LATE_SECONDS,
         f"gone {stop.beyond_seconds:.1f} s after its last run": stop.runs and stop.beyond_seconds > beyond_seconds,
     }

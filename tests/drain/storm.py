@@ -99,8 +99,9 @@ class Storm:
             report.failures.append(f"stop_workers: exit statuses {dict(statuses)}")
 
     def _stop(self, member: Member) -> Stop:
-        condition = runs_of(member)
-        return judge(end(self.fleet, member, grace_seconds=GRACE_SECONDS), self.fleet.rows, condition)
+        attempts, claims = runs_of(member), member.claims  # Before another process fills its place.
+        ending = end(self.fleet, member, grace_seconds=GRACE_SECONDS)
+        return judge(ending, self.fleet.rows, attempts=attempts, claims=claims)
 
 
 def run(fleet: Fleet, weather: Weather, *, broker: str, draw: random.Random) -> Report:

@@ -6,7 +6,7 @@ from tests.drain.pod import Stop
 from tests.drain.report import Report
 
 HEAD = (
-    *("scene", "broker", "jobs", "stops", "of", "busy", "still run", "cut off", "handed back", "gone s"),
+    *("scene", "broker", "jobs", "stops", "of", "busy", "left", "cut off", "handed back", "gone s"),
     *("after last s", "began after", "lost", "twice", "spent", "exit", "verdict"),
 )
 LEFT = 2
@@ -17,8 +17,8 @@ QUOTED = (
 )
 """Figures to beat. They were measured elsewhere, and are not part of this run."""
 LEGEND = """
-of: consumers of a worker. busy: runs under way at the request, a stop. still run: runs that went on once the stop was
-over. cut off: runs begun that neither ended by themselves nor were handed back. gone: from the request until the main
+of: consumers of a worker. busy: runs under way at the request, a stop. left: jobs still claimed once the stop was over.
+cut off: runs begun that neither ended by themselves nor were handed back. gone: from the request until the main
 process had ended. after last: the same from the end of the last run, of workers that had run anything. began
 after: runs begun after the request, and how late the last of them was; those had been given to a child before. lost:
 deliveries of which a job did not succeed. twice: jobs whose effect came about twice. spent: attempts that a stop cost.
@@ -53,7 +53,7 @@ def row(report: Report) -> tuple[str, ...]:
         str(len(stops)),
         str(report.consumers),
         span(stop.busy for stop in stops),
-        str(sum(stop.still_running for stop in stops)),
+        str(sum(stop.left for stop in stops)),
         str(sum(stop.cut_off for stop in stops)),
         str(sum(stop.handed_back for stop in stops)),
         span(stop.gone_seconds for stop in stops),

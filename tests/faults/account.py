@@ -21,7 +21,7 @@ NAMED = 3
 """How many jobs a sentence names at most."""
 
 _JOBS = """
-SELECT j.id, d.guid, j.handler, j.state, j.attempt, d.received_at, j.finished_at, j.error
+SELECT j.id, d.guid, j.handler, j.state, j.attempt, d.received_at, j.finished_at, j.error, j.budget_from_attempt, j.lost
 FROM webhooks_delivery d LEFT JOIN webhooks_job j ON j.delivery_id = d.id
 """
 _ATTEMPTS = "SELECT job_id, number, outcome, started_at, finished_at, message FROM webhooks_attempt"
@@ -42,6 +42,8 @@ class JobRow:
     received_at: datetime
     finished_at: datetime | None
     error: str
+    budget_from_attempt: int
+    lost: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,8 @@ def take_account(fleet: Fleet, sent: Sequence[Sent], *, lifted_at: datetime) -> 
         guid = str(row[1]) if fleet.database_url else _dashed(row[1])
         stored = jobs.setdefault(guid, [])
         if row[0] is not None:
-            stored.append(JobRow(row[0], guid, row[2], row[3], row[4], moment(row[5]), moment(row[6]), row[7]))  # type: ignore[arg-type]
+            told = (*row[2:5], moment(row[5]), moment(row[6]), *row[7:])
+            stored.append(JobRow(row[0], guid, *told))
     attempts: dict[int, list[AttemptRow]] = {}
     for job, number, outcome, started_at, finished_at, message in fleet.rows(_ATTEMPTS):
         attempt = AttemptRow(job, number, outcome, moment(started_at), moment(finished_at), message)  # type: ignore[arg-type]
@@ -180,6 +183,8 @@ def faults(account: Account) -> list[str]:
         found.append(f"{len(account.lost)} lost, such as {_some(account.lost.values())}")
     if wrong := [job for job in account.all_jobs if _successes(account, job) != (job.state == "succeeded")]:
         found.append(f"{len(wrong)} jobs without exactly one recorded success, such as {_some(wrong)}")
+    if unused := [job for job in account.all_jobs if _counted(job) > len(account.attempts.get(job.id, ()))]:
+        found.append(f"{len(unused)} jobs have paid for an attempt that was never run, such as {_some(unused)}")
     if open_ended := [a for its in account.attempts.values() for a in its if not a.outcome or not a.finished_at]:
         found.append(f"{len(open_ended)} attempts never ended in the inbox, such as {_some(open_ended)}")
     if twice := [effect for effect, count in account.effects.items() if count > 1]:
@@ -195,6 +200,11 @@ def limit_of(handler: str) -> float:
     """Return a handler's hard time limit."""
     subscription = _SUBSCRIPTIONS.get(handler)
     return subscription.time_limit if subscription else 0.0
+
+
+def _counted(job: JobRow) -> int:
+    """Return how many attempts a job has had. One that was claimed and given back before its run is none."""
+    return job.attempt - job.budget_from_attempt
 
 
 def _successes(account: Account, job: JobRow) -> int:

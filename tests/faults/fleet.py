@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from tests.faults.process_tree import children_of, die_with_parent, session_of, signal_all
+from tests.faults.process_tree import children_of, die_with_parent, session_of, signal_all, threads_of
 from tests.faults.servers import Broker, OwnPostgres
 from tests.faults.team.apps import DIE_AT_OFFER, LOST_BACKOFF
 from tests.support.processes import ROOT, wait_until
@@ -59,8 +59,19 @@ class Member:
         return self.process.pid
 
     @property
+    def dispatcher(self) -> int:
+        """A worker's dispatcher, the only child of its parent that has threads; 0 while there is none."""
+        return next((pid for pid in children_of(self.pid) if threads_of(pid) > 1), 0)
+
+    @property
     def children(self) -> list[int]:
-        return children_of(self.pid)
+        """A worker's children, which run the handlers."""
+        return [pid for pid in children_of(self.pid) if threads_of(pid) == 1]
+
+    @property
+    def claims(self) -> str:
+        """The SQL condition of the jobs that this worker has claimed and not recorded."""
+        return f"state = 'running' AND worker LIKE 'worker-{self.pid}-%'"
 
 
 class Fleet(Stack):
@@ -120,6 +131,14 @@ class Fleet(Stack):
             wait_until(
                 partial(is_ready, member), what=f"the {member.role} to be ready\n{member.log.read_text()[-2000:]}"
             )
+
+    def at_work(self) -> dict[int, str]:
+        """Return the processes that are in a run by the handlers' marks, and the key of what each runs."""
+        last: dict[int, tuple[str, str]] = {}
+        for line in self.effects.read_text().splitlines():
+            key, _, word, pid = line.split()
+            last[int(pid)] = key, word
+        return {pid: key for pid, (key, word) in last.items() if word == "begun"}
 
     def kill(self, member: Member) -> None:
         """SIGKILL a member's main process and nothing else."""

@@ -1,6 +1,7 @@
 """Faults of handlers: their process ended, its memory taken, their limits ignored."""
 
 import time
+from collections.abc import Callable
 
 from tests.faults.account import Account
 from tests.faults.load import BUILD, DEAF, EXIT, HANG, HOARD, MEMORY_ERROR, SWALLOW, Kind, with_poison
@@ -12,6 +13,7 @@ MOST_RUNS = 3
 INNOCENTS = 300
 IN_EVERY = 20
 """One of so many is poison: 5 %."""
+RECORDED_SECONDS = 10.0
 KEPT_SHARE = 0.5
 """The share of its throughput that the fleet must keep under poison, on a machine that others use too."""
 
@@ -69,6 +71,43 @@ def _are_done(scene: Scene, guids: list[str]) -> bool:
     return bool(done == len(guids))
 
 
+def overrun_while_the_broker_is_silent(scene: Scene) -> None:
+    """The limits of what runs are kept, and its end is recorded, while the broker answers nobody."""
+    _overrun_without(scene, scene.broker.freeze, scene.broker.thaw)
+
+
+def overrun_while_the_broker_is_gone(scene: Scene) -> None:
+    """The same while nobody listens, and the parents try to connect."""
+    _overrun_without(scene, scene.broker.stop, scene.broker.start)
+
+
+def _overrun_without(scene: Scene, take: Callable[[], None], give_back: Callable[[], None]) -> None:
+    overrunning = [sent for kind in (HANG, DEAF) for sent in scene.load.burst(2, kind)]
+    guids = ",".join(f"'{sent.guid}'" for sent in overrunning)
+    wait_until(
+        lambda: all(any(sent.guid in key for key in scene.fleet.marks()) for sent in overrunning), what="them to run"
+    )
+    take()
+    began = time.monotonic()
+    try:
+        wait_until(lambda: _hard_limits(scene, guids) == len(overrunning), what="their ends to be recorded", seconds=25)
+        seconds = time.monotonic() - began
+        scene.note(f"{len(overrunning)} runs were ended by their hard limit, and recorded {seconds:.1f} s after")
+        # The limit, the second until the kill, and another in which other processes may be found to have ended, too.
+        scene.require(seconds <= RECORDED_SECONDS, f"recorded only after {seconds:.1f} s")
+    finally:
+        give_back()
+
+
+def _hard_limits(scene: Scene, guids: str) -> int:
+    ((count,),) = scene.fleet.rows(
+        "SELECT count(*) FROM webhooks_attempt a JOIN webhooks_job j ON j.id = a.job_id"
+        " JOIN webhooks_delivery d ON d.id = j.delivery_id"
+        f" WHERE d.guid IN ({guids}) AND a.number = 1 AND a.outcome = 'hard_limit'"
+    )
+    return int(count)
+
+
 def case_of(number: int, name: str, kind: Kind, *, percent: float, **environment: str) -> Case:
     return Case(
         number=number,
@@ -99,6 +138,18 @@ CASES = (
         name="poison stream against a control",
         bring_about=compare_with_a_control_run,
         share=0.1,
+        environment={"HOOKLINE_LEASE_MARGIN_SECONDS": "15"},
+    ),
+    Case(
+        number=35,
+        name="hard limit while the broker is silent",
+        bring_about=overrun_while_the_broker_is_silent,
+        environment={"HOOKLINE_LEASE_MARGIN_SECONDS": "15"},
+    ),
+    Case(
+        number=35,
+        name="hard limit while the broker is gone",
+        bring_about=overrun_while_the_broker_is_gone,
         environment={"HOOKLINE_LEASE_MARGIN_SECONDS": "15"},
     ),
 )

@@ -41,6 +41,9 @@ ISSUE = Kind("issues", "opened", ("team.label", "team.greet"))
 RELEASE = Kind("release", "published", ("team.announce",))
 DEPLOYMENT = Kind("deployment", "created", ("team.deploy",))
 LONG_CHECK = Kind("check_run", "created", ("team.check_for_long",))
+HOLD = Kind("check_suite", "requested", ("team.hold_the_child",))
+BEHIND = Kind("check_suite", "completed", ("team.wait_behind",))
+UNSTORABLE_DELIVERY = Kind("workflow_run", "unstorable", ("team.build",))
 
 
 def poison(action: str, handler: str) -> Kind:
@@ -53,6 +56,7 @@ HOARD = poison("hoard", "hoard")
 HANG = poison("hang", "hang_in_python")
 DEAF = poison("deaf", "hang_in_c")
 SWALLOW = poison("swallow", "swallow_the_soft_limit")
+UNSTORABLE_OUTCOME = poison("unstorable", "return_the_unstorable")
 
 Mix = Mapping[Kind, float]
 ORDINARY: Mix = {BUILD: 75, ISSUE: 10, RELEASE: 10, DEPLOYMENT: 5}

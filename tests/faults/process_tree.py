@@ -42,6 +42,13 @@ def signal_all(pids: Iterable[int], number: int) -> None:
             os.kill(pid, number)
 
 
+def threads_of(pid: int) -> int:
+    """Return how many threads a process has; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        return len(list(Path(f"/proc/{pid}/task").iterdir()))
+    return 0
+
+
 def peak_memory_mb(pids: Iterable[int]) -> float:
     """Return the sum of what each process held resident at its peak."""
     peaks = 0

@@ -9,6 +9,7 @@ from dataclasses import replace
 from tests.faults import (
     broker_cases,
     database_cases,
+    dispatcher_cases,
     embedded_cases,
     handler_cases,
     receiver_cases,
@@ -30,6 +31,7 @@ CASES: tuple[Case, ...] = tuple(
             *receiver_cases.CASES,
             *broker_cases.CASES,
             *database_cases.CASES,
+            *dispatcher_cases.CASES,
             *embedded_cases.CASES,
         ),
         key=lambda case: case.number,

@@ -13,13 +13,14 @@ FREE_HAND_BACKS = 10
 FREE_FOR = timedelta(hours=24)
 MORE_LOST_RUNS = 10
 LONGEST_LOST_WAIT = timedelta(seconds=60)
-FIRST_INTERVAL, LONGEST_INTERVAL = timedelta(seconds=5), timedelta(seconds=20)
 
 WAITING = frozenset({"queued", "retrying"})
 FINAL = frozenset({"succeeded", "dead", "skipped"})
 HAND_BACKS = frozenset({"retry_later", "handed_back"})
 RUNS = ""
 """The outcome of an attempt that has none yet."""
+GIVEN_BACK = "given back"
+"""That of an attempt that has not begun, and never will."""
 
 
 class Span(NamedTuple):
@@ -49,7 +50,9 @@ class Ending:
 class JobModel:
     """A job as its promises have it. `outcomes` has one for each attempt."""
 
+    pk: int
     guid: int
+    handler: str
     queue: str
     max_attempts: int
     began: Span
@@ -57,11 +60,10 @@ class JobModel:
     due: Span
     publish: Span | None
     state: str = "queued"
-    publications: int = 0
     lease: Span | None = None
     outcomes: tuple[str, ...] = ()
-    pid: int = 0
-    """The process of the current attempt."""
+    begun: int = 0
+    """How often it was said that the current attempt begins."""
     spent: int = 0
     """How many runs that have ended count against `max_attempts`."""
     handed_back: int = 0
@@ -76,31 +78,47 @@ class JobModel:
     def is_running(self) -> bool:
         return self.state == "running"
 
+    @property
+    def rows(self) -> list[tuple[int, str]]:
+        """The attempts that have ended, which are those with a row."""
+        numbered = enumerate(self.outcomes, start=1)
+        return [(number, outcome) for number, outcome in numbered if outcome not in (RUNS, GIVEN_BACK)]
+
     def can_be_claimed(self, at: datetime) -> bool:
-        return self.state == "queued" or (self.state == "retrying" and self.due.earliest <= at)
+        return self.publish is not None and self.publish.earliest <= at
 
     def is_overdue(self, at: datetime) -> bool:
         return self.is_running and self.lease is not None and self.lease.earliest < at
 
-    def is_to_be_published(self, at: datetime) -> bool:
-        return self.publish is not None and self.publish.earliest <= at
-
     # --- Runs ---------------------------------------------------------------------------------------------------------
 
-    def claimed(self, at: datetime, *, pid: int, lease_seconds: float) -> "JobModel":
+    def claimed(self, at: datetime, *, lease_seconds: float) -> "JobModel":
         if not self.can_be_claimed(at):
             return self
         lease = between(at + timedelta(seconds=lease_seconds))
         outcomes = (*self.outcomes, RUNS)
         is_first = not self.spent + self.handed_back + self.lost
-        begun = replace(self, began=between(at) if is_first else self.began, outcomes=outcomes, pid=pid)
-        return replace(begun, state="running", lease=lease, publish=None, publications=0)
+        taken = replace(self, began=between(at) if is_first else self.began, outcomes=outcomes, begun=0)
+        return replace(taken, state="running", lease=lease, publish=None)
 
     def may_record(self, attempt: int) -> bool:
         return self.is_running and self.attempt == attempt
 
-    def runs_in(self, pid: int) -> bool:
-        return self.is_running and self.pid == pid
+    def begins(self, attempt: int) -> "JobModel":
+        return replace(self, begun=self.begun + 1) if self.may_record(attempt) else self
+
+    def given_back(self, attempt: int) -> "JobModel":
+        """End a claim of which its worker is sure that no run has begun: the job is where it was before it."""
+        if not self.may_record(attempt):
+            return self
+        outcomes = (*self.outcomes[:-1], GIVEN_BACK)
+        return replace(self, state="queued", outcomes=outcomes, lease=None, publish=self.due)
+
+    def expired(self, at: datetime) -> "JobModel":
+        """End a run whose lease is over: it is lost, unless its job was lost before and it had not begun."""
+        if not self.is_overdue(at):
+            return self
+        return self.given_back(self.attempt) if self.lost and not self.begun else self.ended(at, Ending(outcome="lost"))
 
     def ended(self, at: datetime, ending: Ending) -> "JobModel":
         """End the current attempt."""
@@ -141,7 +159,7 @@ class JobModel:
             return self
         now = between(at)
         fresh = replace(self, began=now, spent=0, handed_back=0, lost=0)
-        return replace(fresh, state="queued", due=now, publish=now, publications=0)
+        return replace(fresh, state="queued", due=now, publish=now)
 
     def redelivered(self, at: datetime) -> "JobModel":
         return self.run_again(at) if self.state == "dead" else self
@@ -152,19 +170,8 @@ class JobModel:
     def buried(self) -> "JobModel":
         return self._final("dead") if self.state in WAITING else self
 
-    def published(self, at: datetime) -> "JobModel":
-        interval = min(FIRST_INTERVAL * 2**self.publications, LONGEST_INTERVAL)
-        return replace(self, publish=between(at + interval), publications=self.publications + 1)
-
-    def put_back(self) -> "JobModel":
-        if self.publish is None or not self.publications:
-            return self
-        return replace(self, publish=self.due, publications=self.publications - 1)
-
-    def moved(self, at: datetime, *, queue: str) -> "JobModel":
-        if self.publish is None:
-            return self
-        return replace(self, queue=queue, publish=between(at), publications=0)
+    def moved(self, *, queue: str) -> "JobModel":
+        return self if self.publish is None else replace(self, queue=queue)
 
     # --- Time ---------------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from tests.fuzz.job_model import RUNS, JobModel, Span
 from webhooks.models import Attempt, Job
 
 Row = Mapping[str, Any]
-"""A job's columns, with `at`, when it was read, and `outcomes`, its attempts' numbers and outcomes."""
+"""A job's columns, with `at`, when it was read, and `outcomes`, the numbers and outcomes of its attempts."""
 
 
 def rows() -> dict[int, Row]:
@@ -29,7 +29,8 @@ _COLUMNS = (
     "queue",
     "attempt",
     "max_attempts",
-    "publications",
+    "handler",
+    "started_at",
     "forgiven",
     "lost",
     "budget_from_attempt",
@@ -55,15 +56,16 @@ def differences(job: JobModel, row: Row, *, slack: timedelta) -> list[str]:
         "queue": job.queue,
         "attempt": job.attempt,
         "max_attempts": job.max_attempts,
-        "publications": job.publications,
         "forgiven": job.handed_back,
         "lost": job.lost,
-        "outcomes": [*enumerate(job.outcomes, start=1)],
+        "outcomes": job.rows,
     }
     found = [f"{name} {row[name]!r}, not {value!r}" for name, value in expected.items() if row[name] != value]
     if spent(row) != job.spent + (RUNS in job.outcomes):
         found.append(f"{spent(row)} spent, not {job.spent}")
     moments = {"budget_from_at": known.began, "publish_at": known.publish, "lease_until": known.lease}
+    if job.is_running and bool(job.begun) != (row["started_at"] is not None):
+        found.append(f"begun {row['started_at']}, not {job.begun} times")
     if job.state == "retrying":
         moments["due_at"] = known.due
     for name, span in moments.items():

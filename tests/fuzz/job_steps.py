@@ -16,19 +16,21 @@ from tests.fuzz.job_model import Ending, JobModel
 from tests.support.inbox_rows import new_delivery
 from webhooks.inbox import due, transitions
 from webhooks.inbox import store as inbox
+from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.new_delivery import Stored
 from webhooks.inbox.outcomes import Outcome
-from webhooks.inbox.transitions import ClaimedJob
+from webhooks.inbox.transitions import Ended
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.subscription import Backoff, Subscription
 
 WORKER = "worker@test"
-LEASE_SECONDS = 75.0
+LEASES = {"app.first": 75.0, "app.also": 95.0, "app.second": 75.0}
+LEASE_SECONDS = max(LEASES.values())
 QUEUES = ("first", "second")
 HANDLERS = tuple(
     Subscription(
-        name=f"app.{queue}",
+        name=name,
         handler=lambda _event: None,
         events=frozenset({"push"}),
         actions=None,
@@ -40,7 +42,7 @@ HANDLERS = tuple(
         backoff=Backoff(),
         takes_run=False,
     )
-    for queue, max_attempts in zip(QUEUES, (3, 1), strict=True)
+    for name, queue, max_attempts in (("app.first", "first", 3), ("app.also", "first", 2), ("app.second", "second", 1))
 )
 
 World = Mapping[int, JobModel]
@@ -58,33 +60,46 @@ class Step:
     """Whether it leaves for later what another has in hand."""
     has_one_winner: bool = False
     """Whether its answer counts even while another step is taken beside it."""
-    runs: list["Run"] = field(default_factory=list)
+    runs: list[ClaimedJob] = field(default_factory=list)
     """What it has claimed, once it was taken."""
-    taken: list[int] | None = None
-    """The jobs that it has taken for the broker."""
+    wanted: Wanted | None = None
+    """What it claims besides."""
 
-    def promised(self, world: World, at: datetime, *, without: Collection[int] = ()) -> tuple[World, int]:
-        """Return the world after the step, and how many jobs it changed."""
-        mine = self.jobs.difference(without)
+    def promised(
+        self, world: World, at: datetime, *, seen: World | None = None, without: Collection[int] = ()
+    ) -> tuple[World, int]:
+        """Return the world after the step, and how many jobs it changed.
+
+        Claimed is what was there to be claimed when the step began, in the world `seen`, and still is.
+        """
+        mine = self.jobs if self.wanted else self.jobs.difference(without)
+        claims = [pk for pk in self._claims(seen or world, at, without) if world[pk].can_be_claimed(at)]
         after = {pk: self.promise(job, at) if pk in mine else job for pk, job in world.items()}
+        for pk in claims:
+            after[pk] = world[pk].claimed(at, lease_seconds=LEASES[world[pk].handler])
         return after, sum(after[pk] != job for pk, job in world.items())
 
-
-@dataclass(frozen=True)
-class Run:
-    """A claimed job as its process has it."""
-
-    job: ClaimedJob
-    pid: int
+    def _claims(self, world: World, at: datetime, without: Collection[int]) -> list[int]:
+        wanted = self.wanted
+        if wanted is None:
+            return []
+        due = [
+            (job.publish.earliest, pk)
+            for pk, job in world.items()
+            if pk not in without and job.publish is not None and job.can_be_claimed(at)
+            if (job.queue == wanted.queue or pk == wanted.job_id) and job.handler in wanted.leases
+        ]
+        return [pk for _, pk in sorted(due)[: wanted.limit]]
 
 
 def possibilities(world: World, steps: Sequence[Step], at: datetime) -> Iterator[tuple[World, list[int]]]:
     """Yield each world that may be there after the steps, taken side by side, with their answers."""
     for order in permutations(range(len(steps))):
-        after, answers = world, [0] * len(steps)
-        for place in order:
-            after, answers[place] = steps[place].promised(after, at)
-        yield after, answers
+        for sees_the_first in (True, False) if len(steps) > 1 else (True,):
+            after, answers = world, [0] * len(steps)
+            for place in order:
+                after, answers[place] = steps[place].promised(after, at, seen=after if sees_the_first else world)
+            yield after, answers
         for place in (place for place in order if steps[place].passes_over and len(steps) > 1):
             other = 1 - place
             after, answers[other] = steps[other].promised(world, at)
@@ -123,47 +138,86 @@ def side_by_side(acts: Sequence[Callable[[], Any]]) -> list[Any]:
 # --- Workers ----------------------------------------------------------------------------------------------------------
 
 
-def claiming(pk: int, *, pid: int) -> Step:
-    runs: list[Run] = []
+def claiming(pk: int, handler: str) -> Step:
+    """Return the claim of one job."""
+    return exchanging(Wanted(worker=WORKER, leases={handler: LEASES[handler]}, job_id=pk))
 
-    def claim() -> int:
-        job = transitions.claim(pk, worker=WORKER, pid=pid, lease_seconds=LEASE_SECONDS)
-        runs.extend([Run(job, pid)] if job else [])
-        return len(runs)
+
+def claiming_of(queue: str, *, limit: int, handlers: Collection[str] = tuple(LEASES)) -> Step:
+    """Return the claim of a queue's jobs, by a worker that has these handlers."""
+    leases = {handler: LEASES[handler] for handler in handlers}
+    return exchanging(Wanted(worker=WORKER, leases=leases, limit=limit, queue=queue))
+
+
+def exchanging(wanted: Wanted | None, *ends: tuple[ClaimedJob, Ending]) -> Step:
+    """Return a record of runs, and a claim, in one exchange."""
+    claimed: list[ClaimedJob] = []
+    endings = {run.pk: (run.attempt, ending) for run, ending in ends}
+
+    def exchange() -> int:
+        states, jobs = transitions.exchange([end_of(run, ending) for run, ending in ends], wanted)
+        claimed.extend(jobs)
+        return sum(state is not None for state in states) + len(jobs)
 
     def promise(job: JobModel, at: datetime) -> JobModel:
-        return job.claimed(at, pid=pid, lease_seconds=LEASE_SECONDS)
+        attempt, ending = endings[job.pk]
+        return job.ended(at, ending) if job.may_record(attempt) else job
 
-    return Step(act=claim, promise=promise, jobs=frozenset({pk}), has_one_winner=True, runs=runs)
+    # One who claims passes over what another has in hand, so that beside another step it may claim less.
+    return Step(
+        act=exchange, promise=promise, jobs=frozenset(endings), passes_over=wanted is not None,
+        has_one_winner=wanted is None or wanted.queue is None, runs=claimed, wanted=wanted,
+    )  # fmt: skip
 
 
-def recording(run: Run, ending: Ending) -> Step:
+def recording(run: ClaimedJob, ending: Ending) -> Step:
+    return exchanging(None, (run, ending))
+
+
+def end_of(run: ClaimedJob | Job, ending: Ending) -> Ended:
+    age: timedelta = Job.objects.values_list(Now() - F("budget_from_at"), flat=True).get(pk=run.pk)
+    return Ended(
+        job=run, outcome=outcome_of(ending), backoff=Backoff(first=ending.first_seconds),
+        age_seconds=age.total_seconds(), worker=WORKER, pid=7,
+    )  # fmt: skip
+
+
+def ending_process(run: ClaimedJob, ending: Ending) -> Step:
+    """Return the end of a run's process, of which only job and attempt are known."""
+
     def record() -> int:
-        age = Job.objects.values_list(Now() - F("budget_from_at"), flat=True).get(pk=run.job.pk)
-        backoff = Backoff(first=ending.first_seconds)
-        state = transitions.record(run.job, outcome_of(ending), age_seconds=age.total_seconds(), backoff=backoff)
-        return int(state is not None)
+        found = transitions.running(run.pk, run.attempt)
+        return int(found is not None and transitions.record(end_of(found[0], ending)) is not None)
 
     def promise(job: JobModel, at: datetime) -> JobModel:
-        return job.ended(at, ending) if job.may_record(run.job.attempt) else job
+        return job.ended(at, ending) if job.may_record(run.attempt) else job
 
-    return Step(act=record, promise=promise, jobs=frozenset({run.job.pk}), has_one_winner=True)
+    return Step(act=record, promise=promise, jobs=frozenset({run.pk}), has_one_winner=True)
 
 
-def ending_process(run: Run, ending: Ending) -> Step:
-    """Return the end of a run's process, which another process records."""
+def beginning(run: ClaimedJob, _ending: Ending) -> Step:
+    return Step(
+        act=lambda: int(transitions.begin(run)),
+        promise=lambda job, _at: job.begins(run.attempt),
+        jobs=frozenset({run.pk}),
+        has_one_winner=True,
+    )
 
-    def record() -> int:
-        backoff = Backoff(first=ending.first_seconds)
-        state = transitions.record_ended_process(
-            run.job.pk, outcome_of(ending), worker=WORKER, pid=run.pid, backoff=backoff
-        )
-        return int(state is not None)
 
-    def promise(job: JobModel, at: datetime) -> JobModel:
-        return job.ended(at, ending) if job.runs_in(run.pid) else job
+def giving_back(run: ClaimedJob, _ending: Ending) -> Step:
+    return Step(
+        act=lambda: transitions.release([run]),
+        promise=lambda job, _at: job.given_back(run.attempt),
+        jobs=frozenset({run.pk}),
+        has_one_winner=True,
+    )
 
-    return Step(act=record, promise=promise, jobs=frozenset({run.job.pk}), has_one_winner=True)
+
+def giving_back_unknown(known: Collection[tuple[int, int]], pks: Collection[int]) -> Step:
+    def promise(job: JobModel, _at: datetime) -> JobModel:
+        return job if job.begun or (job.pk, job.attempt) in known else job.given_back(job.attempt)
+
+    return Step(act=lambda: transitions.release_unknown(WORKER, known), promise=promise, jobs=frozenset(pks))
 
 
 def outcome_of(ending: Ending) -> Outcome:
@@ -174,33 +228,18 @@ def outcome_of(ending: Ending) -> Outcome:
 
 
 def expiring(pks: Collection[int]) -> Step:
-    def promise(job: JobModel, at: datetime) -> JobModel:
-        return job.ended(at, Ending(outcome="lost")) if job.is_overdue(at) else job
-
-    return Step(act=transitions.expire_leases, promise=promise, jobs=frozenset(pks), passes_over=True)
-
-
-def publishing(queue: str, pks: Collection[int]) -> Step:
-    taken: list[int] = []
-
-    def take() -> int:
-        taken.extend(job.pk for job in due.take_due(queue, limit=100))
-        return len(taken)
-
-    def promise(job: JobModel, at: datetime) -> JobModel:
-        return job.published(at) if job.queue == queue and job.is_to_be_published(at) else job
-
-    return Step(act=take, promise=promise, jobs=frozenset(pks), passes_over=True, taken=taken)
-
-
-def putting_back(pks: Collection[int]) -> Step:
-    return Step(act=lambda: due.put_back(list(pks)), promise=lambda job, _at: job.put_back(), jobs=frozenset(pks))
+    return Step(
+        act=transitions.expire_leases,
+        promise=lambda job, at: job.expired(at),
+        jobs=frozenset(pks),
+        passes_over=True,
+    )
 
 
 def moving(pk: int, queue: str) -> Step:
     return Step(
         act=lambda: due.move([pk], queue=queue),
-        promise=lambda job, at: job.moved(at, queue=queue),
+        promise=lambda job, _at: job.moved(queue=queue),
         jobs=frozenset({pk}),
     )
 
@@ -255,5 +294,5 @@ def empty_inbox() -> None:
 def let_pass(seconds: float) -> None:
     """Set every moment that counts back, as if so much time had passed."""
     passed = timedelta(seconds=seconds)
-    moments = ("created_at", "budget_from_at", "due_at", "publish_at", "lease_until")
+    moments = ("created_at", "budget_from_at", "due_at", "publish_at", "claimed_at", "started_at", "lease_until")
     Job.objects.update(**{name: F(name) - passed for name in moments})

@@ -8,7 +8,7 @@ repeated.
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -18,19 +18,20 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from tests.fuzz import job_steps
-from tests.fuzz.job_model import FINAL, FREE_HAND_BACKS, MORE_LOST_RUNS, RUNS, Ending, JobModel, between
+from tests.fuzz.job_model import FINAL, FREE_HAND_BACKS, MORE_LOST_RUNS, Ending, JobModel, between
 from tests.fuzz.job_rows import Row, differences, known, rows, spent
-from tests.fuzz.job_steps import HANDLERS, LEASE_SECONDS, QUEUES, Run, Step, World, possibilities
+from tests.fuzz.job_steps import HANDLERS, LEASE_SECONDS, LEASES, QUEUES, WORKER, Step, World, possibilities
 from tests.support.services import repeats
 from webhooks.inbox import due
+from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 
 A_MONTH_SECONDS = 31 * 24 * 3600.0
 CLOCK_STEP = timedelta(milliseconds=5)
 """SQLite's clock counts milliseconds."""
-PROCESSES = 5
 LIVES = int(os.environ.get("HOOKLINE_TEST_LIVES") or repeats(60))
 """How many lives are lived; `make fuzz` asks for more."""
 
+GIVEN_BACK = Ending(outcome="given back")
 FAILED, HANDED_BACK, LOST = Ending(outcome="failed"), Ending(outcome="handed_back"), Ending(outcome="lost")
 endings = st.sampled_from(
     [
@@ -53,15 +54,21 @@ process_ends = st.sampled_from(
 )
 picks = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3])
 queues = st.sampled_from(QUEUES)
+limits = st.sampled_from([1, 2, 10])
 steps = st.tuples(
-    st.sampled_from(["claim", "record", "expire", "publish", "run again", "give up", "end_without_run", "redeliver"]),
+    st.sampled_from(
+        [
+            *("claim", "claim of a queue", "record", "record and claim", "begin", "give back", "give back unknown"),
+            *("expire", "run again", "give up", "end_without_run", "redeliver", "move"),
+        ]
+    ),
     picks,
     endings,
 ) | st.tuples(st.just("process ends"), picks, process_ends)
 
 
 class JobLife(RuleBasedStateMachine):
-    """Two deliveries at most, with two jobs each: one of a single attempt, one of three."""
+    """Two deliveries at most, with three jobs each: of one, two and three attempts; two of them share a queue."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,9 +76,7 @@ class JobLife(RuleBasedStateMachine):
         self.world: World = {}
         self.rows: dict[int, Row] = {}
         self.read_at = datetime.max.replace(tzinfo=UTC)
-        self.claims = 0
-        self.runs: list[Run] = []
-        self.taken: list[int] = []
+        self.runs: list[ClaimedJob] = []
         self.attempts_seen: dict[int, int] = {}
         self.has_fared_badly = False
 
@@ -96,6 +101,29 @@ class JobLife(RuleBasedStateMachine):
     @rule(job=picks)
     def a_worker_claims(self, job: int) -> None:
         self.happens(self.step("claim", job))
+
+    @rule(queue=queues, limit=limits, handlers=st.sets(st.sampled_from(sorted(LEASES)), min_size=2))
+    def a_worker_claims_of_a_queue(self, queue: str, limit: int, handlers: set[str]) -> None:
+        self.happens(job_steps.claiming_of(queue, limit=limit, handlers=handlers))
+
+    @rule(queue=queues, ends=st.lists(endings, min_size=1, max_size=3), limit=limits)
+    def a_worker_records_and_claims(self, queue: str, ends: list[Ending], limit: int) -> None:
+        runs = self.runs[-len(ends) :]
+        wanted = Wanted(worker=WORKER, leases=LEASES, limit=limit, queue=queue)
+        self.happens(job_steps.exchanging(wanted, *newest(zip(runs, ends, strict=False))))
+
+    @rule(run=picks)
+    def a_run_begins(self, run: int) -> None:
+        self.happens(self.step("begin", run))
+
+    @rule(run=picks, times=st.integers(1, 2))
+    def a_claim_is_given_back(self, run: int, times: int) -> None:
+        for _ in range(times):
+            self.happens(self.step("give back", run))
+
+    @rule(run=picks)
+    def a_worker_gives_back_what_it_does_not_know_of(self, run: int) -> None:
+        self.happens(self.step("give back unknown", run))
 
     @rule(run=picks, ending=endings)
     def a_run_records(self, run: int, ending: Ending) -> None:
@@ -135,7 +163,7 @@ class JobLife(RuleBasedStateMachine):
         self.happens(self.step("run again", job))
         self.happens(self.step("claim", job))
 
-    @rule(job=picks, ending=st.sampled_from([HANDED_BACK, LOST]), times=st.integers(8, 14))
+    @rule(job=picks, ending=st.sampled_from([HANDED_BACK, LOST, GIVEN_BACK]), times=st.integers(8, 14))
     def a_job_fares_badly_again_and_again(self, job: int, ending: Ending, times: int) -> None:
         """Bring a job to the bounds that a few steps never reach; once a life, for it takes long."""
         times, self.has_fared_badly = 0 if self.has_fared_badly else times, True
@@ -144,7 +172,10 @@ class JobLife(RuleBasedStateMachine):
             self.happens(self.step("claim", job))
             if ending is HANDED_BACK:
                 self.happens(self.step("record", 0, ending))
+            elif ending is GIVEN_BACK:
+                self.happens(self.step("give back"))
             else:
+                self.happens(self.step("begin"))
                 self.time_passes(LEASE_SECONDS + 1)
                 self.happens(self.step("expire"))
 
@@ -158,14 +189,19 @@ class JobLife(RuleBasedStateMachine):
         self.time_passes(seconds)
         self.happens(self.step("expire"))
 
-    @rule(seconds=st.sampled_from([0.0, 6.0, 61.0]), queue=picks)
-    def the_relay_publishes(self, seconds: float, queue: int) -> None:
+    @rule(seconds=st.sampled_from([0.0, 6.0, 61.0]))
+    def the_relay_looks_for_what_is_due(self, seconds: float) -> None:
         self.time_passes(seconds)
-        self.happens(self.step("publish", queue))
+        self.look()
+        since = self.read_at
+        found = self.due()
+        self.look()
+        assert {pk for pk, job in self.world.items() if job.can_be_claimed(since - CLOCK_STEP)} <= found
+        assert {pk for pk, job in self.world.items() if job.can_be_claimed(self.read_at + CLOCK_STEP)} >= found
 
-    @rule(job=picks, queue=queues | st.none())
-    def the_relay_moves_what_it_took_or_puts_it_back(self, job: int, queue: str | None) -> None:
-        self.happens(job_steps.moving(self.picked(job), queue) if queue else job_steps.putting_back(self.taken))
+    @rule(job=picks)
+    def the_relay_moves_a_job(self, job: int) -> None:
+        self.happens(self.step("move", job))
 
     @rule(job=picks, change=st.sampled_from(["run again", "run again", "give up", "end_without_run"]))
     def somebody_decides(self, job: int, change: str) -> None:
@@ -190,14 +226,15 @@ class JobLife(RuleBasedStateMachine):
             self.attempts_seen[pk] = row["attempt"]
 
     @invariant()
-    def each_attempt_has_one_outcome_but_the_one_that_runs(self) -> None:
+    def an_attempt_has_a_row_only_with_its_outcome(self) -> None:
         for row in self.rows.values():
-            assert [number for number, _ in row["outcomes"]] == list(range(1, row["attempt"] + 1))
-            running = [number for number, outcome in row["outcomes"] if outcome == RUNS]
-            assert running == ([row["attempt"]] if row["state"] == "running" else [])
+            numbers = [number for number, _ in row["outcomes"]]
+            assert numbers == sorted(set(numbers))
+            assert all(0 < number <= row["attempt"] - (row["state"] == "running") for number in numbers)
+            assert all(outcome for _, outcome in row["outcomes"])
 
     @invariant()
-    def what_waits_is_to_be_published_and_nothing_else(self) -> None:
+    def what_waits_may_be_claimed_some_time_and_nothing_else(self) -> None:
         for row in self.rows.values():
             assert (row["publish_at"] is not None) == (row["state"] in ("queued", "retrying"))
 
@@ -234,15 +271,12 @@ class JobLife(RuleBasedStateMachine):
             if not waiting:
                 break
             assert due.waiting_queues() == sorted({self.world[pk].queue for pk in waiting})
-            published = set()
+            assert self.due() == waiting
+            self.runs.clear()
             for queue in QUEUES:
-                self.happens(job_steps.publishing(queue, self.world))
-                published.update(self.taken)
-            assert published == waiting
-            for pk in sorted(waiting):
-                self.happens(self.claiming(pk))
-                assert self.world[pk].state == "running"
-                self.happens(self.step("record", 0, FAILED))
+                self.happens(job_steps.claiming_of(queue, limit=len(waiting)))
+            assert {run.pk for run in self.runs} == waiting
+            self.happens(job_steps.exchanging(None, *((run, FAILED) for run in self.runs)))
         assert all(job.state in FINAL for job in self.world.values())
 
     # --- How it is held -----------------------------------------------------------------------------------------------
@@ -252,17 +286,19 @@ class JobLife(RuleBasedStateMachine):
         assert [one.is_duplicate for one in stored].count(False) == 1
         assert {one.job_count for one in stored} == {len(HANDLERS)}
         self.look()
-        limits = {subscription.queue: subscription.max_attempts for subscription in HANDLERS}
+        limits = {subscription.name: subscription.max_attempts for subscription in HANDLERS}
         for pk, row in self.rows.items():
             if pk not in self.world:
-                now, publish = between(self.read_at), between(self.read_at + timedelta(seconds=5))
+                now = between(self.read_at)
                 job = JobModel(
+                    pk=pk,
                     guid=guid,
+                    handler=row["handler"],
                     queue=row["queue"],
-                    max_attempts=limits[row["queue"]],
+                    max_attempts=limits[row["handler"]],
                     began=now,
                     due=now,
-                    publish=publish,
+                    publish=now,
                 )
                 assert differences(job, row, slack=timedelta(seconds=4)) == []
                 self.world = {**self.world, pk: job}
@@ -272,20 +308,24 @@ class JobLife(RuleBasedStateMachine):
         """Return the step of this name; runs are picked from the latest backwards."""
         if name in OF_ONE_RUN:
             return OF_ONE_RUN[name](self.runs[-1 - pick % len(self.runs)], ending) if self.runs else NOTHING
-        if name == "claim":
-            return self.claiming(self.picked(pick))
+        if name in OF_A_QUEUE:
+            wanted = Wanted(worker=WORKER, leases=LEASES, limit=1 + pick, queue=QUEUES[pick % len(QUEUES)])
+            ended = [(run, ending) for run in self.runs[-1:]] if name == "record and claim" else []
+            return job_steps.exchanging(wanted, *ended)
+        if name == "give back unknown":
+            forgotten = self.runs[-1 - pick :][:1]
+            known = {(run.pk, run.attempt) for run in self.runs if run not in forgotten}
+            return job_steps.giving_back_unknown(known, self.world)
         if name == "expire":
             return job_steps.expiring(self.world)
-        if name == "publish":
-            return job_steps.publishing(QUEUES[pick % len(QUEUES)], self.world)
         if name == "redeliver":
             guid = self.world[self.picked(pick)].guid
             return job_steps.redelivering(guid, self.jobs_of(guid))
-        return OF_ONE_JOB[name](self.picked(pick))
+        return OF_ONE_JOB[name](self.world[self.picked(pick)])
 
-    def claiming(self, pk: int) -> Step:
-        self.claims += 1
-        return job_steps.claiming(pk, pid=self.claims % PROCESSES)
+    def due(self) -> set[int]:
+        found = [due.due_jobs(queue, handlers=LEASES, limit=100) for queue in QUEUES]
+        return {job.pk for jobs in found for job in jobs}
 
     def picked(self, pick: int) -> int:
         return sorted(self.world)[pick % len(self.world)]
@@ -300,7 +340,6 @@ class JobLife(RuleBasedStateMachine):
         self.look()
         for step in taken:
             self.runs += step.runs
-            self.taken = self.taken if step.taken is None else step.taken
         faults: list[str] = []
         for at in (before, self.read_at):
             for world, promised in possibilities(self.world, taken, at):
@@ -326,13 +365,26 @@ class JobLife(RuleBasedStateMachine):
         self.world = {pk: known(job, self.rows[pk]) for pk, job in world.items()}
 
 
-OF_ONE_RUN = {"record": job_steps.recording, "process ends": job_steps.ending_process}
-OF_ONE_JOB = {
-    "run again": job_steps.running_again,
-    "give up": job_steps.giving_up,
-    "end_without_run": job_steps.burying,
+OF_ONE_RUN = {
+    "record": job_steps.recording,
+    "process ends": job_steps.ending_process,
+    "begin": job_steps.beginning,
+    "give back": job_steps.giving_back,
 }
+OF_ONE_JOB: Mapping[str, Callable[[JobModel], Step]] = {
+    "claim": lambda job: job_steps.claiming(job.pk, job.handler),
+    "move": lambda job: job_steps.moving(job.pk, QUEUES[job.queue == QUEUES[0]]),
+    "run again": lambda job: job_steps.running_again(job.pk),
+    "give up": lambda job: job_steps.giving_up(job.pk),
+    "end_without_run": lambda job: job_steps.burying(job.pk),
+}
+OF_A_QUEUE = ("claim of a queue", "record and claim")
 NOTHING = Step(act=lambda: None, promise=lambda job, _at: job, jobs=frozenset())
+
+
+def newest(ends: Iterable[tuple[ClaimedJob, Ending]]) -> list[tuple[ClaimedJob, Ending]]:
+    """Leave out a job's older runs: the model asks of each job for one."""
+    return list({run.pk: (run, ending) for run, ending in ends}.values())
 
 
 def unkept(taken: tuple[Step, ...], answers: list[int | None], promised: list[int]) -> list[str]:

@@ -13,6 +13,7 @@ from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
 
+from tests.support.claimed_jobs import run_now
 from tests.support.inbox_rows import DELIVERIES, new_delivery, page
 from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
 from webhooks.inbox.new_delivery import Stored
@@ -22,8 +23,6 @@ from webhooks.receiver import views
 from webhooks.states import JobState
 from webhooks.subscriptions.event import Event
 from webhooks.subscriptions.subscription import Defaults, Subscription, Subscriptions, discover, on
-from workers.runs import task
-from workers.runs.handler import HandlerWindow
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Response
@@ -78,11 +77,7 @@ def hooks_with_a_job(handler: str) -> list[int]:
 def run(job: Job) -> str:
     subscription = DECLARED.get(job.handler)
     assert subscription is not None
-    window = HandlerWindow(subscription)
-    try:
-        task.perform(subscription, job.pk, worker="worker@test", window=window)
-    finally:
-        window.leave()
+    assert run_now(subscription, job.pk) is JobState.SUCCEEDED
     job.refresh_from_db()
     return job.result
 

@@ -10,11 +10,12 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from tests.support.inbox_rows import make_job, new_delivery
+from tests.support.inbox_rows import make_job, new_delivery, state_of
 from tests.support.processes import wait_until
 from webhooks.inbox import due, store, transitions
-from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome
-from webhooks.inbox.transitions import ClaimedJob
+from webhooks.inbox.claimed_job import ClaimedJob, Wanted
+from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome, spent
+from webhooks.inbox.transitions import Ended
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
@@ -34,7 +35,7 @@ def new_job(**values: Any) -> Job:
 
 
 def claim(job: Job) -> ClaimedJob | None:
-    return transitions.claim(job.pk, worker="worker@test", pid=1, lease_seconds=60)
+    return transitions.claim(job.pk, worker="worker@test", lease_seconds=60, handler=job.handler)
 
 
 def claimed(job: Job) -> ClaimedJob:
@@ -44,7 +45,31 @@ def claimed(job: Job) -> ClaimedJob:
 
 
 def record(run: ClaimedJob, outcome: Outcome, *, age_seconds: float = 0.0) -> JobState | None:
-    return transitions.record(run, outcome, age_seconds=age_seconds, backoff=AT_ONCE)
+    return transitions.record(ended(run, outcome, age_seconds=age_seconds))
+
+
+def ended(run: ClaimedJob, outcome: Outcome, *, age_seconds: float = 0.0) -> Ended:
+    return Ended(
+        job=run, outcome=outcome, backoff=AT_ONCE, age_seconds=age_seconds, worker="worker@test", pid=7,
+        began_seconds_ago=3.0, ended_seconds_ago=1.0,
+    )  # fmt: skip
+
+
+def claim_due(*, limit: int = 10, queue: str = "q") -> list[ClaimedJob]:
+    _, jobs = transitions.exchange(
+        [], Wanted(worker="worker@test", leases={"app.handle": 60}, limit=limit, queue=queue)
+    )
+    return jobs
+
+
+def lose(job: Job) -> None:
+    """Let the lease of a job's run end, and the relay see it."""
+    every(job).update(lease_until=Now() - timedelta(seconds=1))
+    assert transitions.expire_leases() == 1
+
+
+def is_due(job: Job) -> None:
+    every(job).update(due_at=Now(), publish_at=Now())
 
 
 def every(job: Job) -> Any:
@@ -72,36 +97,37 @@ def in_threads(count: int, work: Callable[[], Any]) -> list[Any]:
 
 
 def test_a_claim_counts_the_attempt_sets_the_lease_and_clears_publish_at() -> None:
-    run = claimed(new_job(publications=3))
+    run = claimed(new_job(worker="another", started_at=Now()))
     job = Job.objects.get(pk=run.pk)
-    assert (job.state, job.attempt, job.publish_at, job.publications) == (JobState.RUNNING, 1, None, 0)
+    assert (job.state, job.attempt, job.publish_at, job.worker) == (JobState.RUNNING, 1, None, "worker@test")
     assert job.lease_until is not None
     assert timedelta(seconds=58) < job.lease_until - run.claimed_at <= timedelta(seconds=60)
-    attempt = Attempt.objects.get(job=job)
-    assert (attempt.number, attempt.worker, attempt.outcome, attempt.finished_at) == (1, "worker@test", "", None)
+    assert (job.claimed_at, job.started_at) == (run.claimed_at, None)
+    assert not Attempt.objects.exists()  # Its row is written once, when it has ended.
 
 
 def test_of_many_workers_with_the_same_message_one_claims() -> None:
     job = new_job()
     claims = in_threads(6, lambda: claim(job))
     assert sum(one is not None for one in claims) == 1
-    assert Attempt.objects.filter(job=job).count() == 1
+    assert Job.objects.get(pk=job.pk).attempt == 1
 
 
 @pytest.mark.parametrize("state", [JobState.RUNNING, JobState.SUCCEEDED, JobState.DEAD, JobState.SKIPPED])
 def test_a_job_that_is_taken_or_final_cannot_be_claimed(state: JobState) -> None:
-    assert claim(new_job(state=state)) is None
+    assert claim(new_job(state=state, publish_at=None)) is None
 
 
 def test_a_retrying_job_cannot_be_claimed_before_it_is_due() -> None:
-    job = new_job(state=JobState.RETRYING, due_at=Now() + timedelta(seconds=30))
+    soon = Now() + timedelta(seconds=30)
+    job = new_job(state=JobState.RETRYING, due_at=soon, publish_at=soon)
     assert claim(job) is None
-    every(job).update(due_at=Now())
+    is_due(job)
     assert claimed(job).attempt == 1
 
 
 def test_a_job_that_is_gone_cannot_be_claimed() -> None:
-    assert transitions.claim(10**12, worker="w", pid=1, lease_seconds=1) is None
+    assert transitions.claim(10**12, worker="w", lease_seconds=1, handler="app.handle") is None
 
 
 def test_success_is_recorded_with_the_result() -> None:
@@ -111,8 +137,9 @@ def test_success_is_recorded_with_the_result() -> None:
     assert (job.state, job.result, job.error, job.lease_until) == (JobState.SUCCEEDED, "done", "", None)
     assert job.finished_at is not None
     attempt = Attempt.objects.get(job=job)
-    assert (attempt.outcome, attempt.message) == ("succeeded", "done")
+    assert (attempt.outcome, attempt.message, attempt.worker, attempt.pid) == ("succeeded", "done", "worker@test", 7)
     assert attempt.finished_at is not None
+    assert attempt.finished_at - attempt.started_at == timedelta(seconds=2)
 
 
 def test_a_failure_retries_and_the_last_one_is_dead_with_the_reason_on_view() -> None:
@@ -130,9 +157,8 @@ def test_a_failure_retries_and_the_last_one_is_dead_with_the_reason_on_view() ->
 def test_a_run_whose_lease_was_taken_over_cannot_record() -> None:
     job = new_job()
     first = claimed(job)
-    every(job).update(lease_until=Now() - timedelta(seconds=1))
-    assert transitions.expire_leases() == 1
-    every(job).update(due_at=Now())
+    lose(job)
+    is_due(job)
     second = claimed(job)
     assert record(first, SUCCEEDED) is None
     assert record(second, FAILED) is JobState.RETRYING
@@ -163,11 +189,12 @@ def test_lost_runs_cost_no_attempt_and_have_a_bound_of_their_own() -> None:
     job = new_job(max_attempts=2)
     runs = 0
     while Job.objects.get(pk=job.pk).state != JobState.DEAD:
-        every(job).update(due_at=Now())
-        claimed(job)
+        is_due(job)
+        run = claimed(job)
+        assert transitions.begin(run)
         runs += 1
-        every(job).update(lease_until=Now() - timedelta(seconds=1))
-        transitions.expire_leases()
+        lose(job)
+        assert not transitions.begin(run)
     job.refresh_from_db()
     assert runs == job.lost == 2 + LOST_ALLOWANCE
     assert job.error.endswith(f"{runs} runs were lost with their workers.")
@@ -199,13 +226,14 @@ def age_seconds(run: ClaimedJob) -> float:
 def test_the_age_of_a_budget_begins_with_its_first_claim_however_long_the_job_has_waited(backlog: str) -> None:
     job = new_job(max_attempts=1, attempt=4, budget_from_attempt=4, created_at=DAYS_AGO, budget_from_at=DAYS_AGO)
     if backlog != "since it was stored":
-        every(job).update(state=JobState.DEAD, attempt=5)
+        every(job).update(state=JobState.DEAD, attempt=5, publish_at=None)
         transitions.run_again(every(job))
         every(job).update(budget_from_at=DAYS_AGO)
     run = claimed(job)
     assert age_seconds(run) < 60
     assert record(run, HANDED_BACK, age_seconds=age_seconds(run)) is JobState.RETRYING
-    every(job).update(budget_from_at=DAYS_AGO, due_at=Now())
+    every(job).update(budget_from_at=DAYS_AGO)
+    is_due(job)
     later = claimed(job)
     assert age_seconds(later) > timedelta(days=2).total_seconds()
     assert record(later, HANDED_BACK, age_seconds=age_seconds(later)) is JobState.DEAD
@@ -251,7 +279,7 @@ def test_run_again_leaves_a_job_that_is_not_final(state: JobState) -> None:
 
 @pytest.mark.parametrize("state", [JobState.QUEUED, JobState.RETRYING, JobState.DEAD])
 def test_give_up_skips_a_job_that_waits_or_is_dead(state: JobState) -> None:
-    job = new_job(state=state)
+    job = new_job(state=state, publish_at=None if state == JobState.DEAD else Now())
     assert transitions.give_up(every(job)) == 1
     job.refresh_from_db()
     assert (job.state, job.publish_at) == (JobState.SKIPPED, None)
@@ -270,34 +298,120 @@ def test_a_job_without_a_handler_is_buried_with_the_reason() -> None:
     assert (waiting.state, waiting.error, waiting.publish_at) == (JobState.DEAD, "No installed app has it.", None)
 
 
-def test_taking_due_jobs_moves_them_forward_by_a_growing_interval() -> None:
-    job = new_job(publish_at=Now() - timedelta(seconds=1))
-    waits = []
-    for _ in range(3):
-        assert [one.pk for one in due.take_due("q", limit=10)] == [job.pk]
-        assert due.take_due("q", limit=10) == []
-        moved = Job.objects.annotate(at=Now()).get(pk=job.pk)
-        assert moved.publish_at is not None
-        waits.append(round((moved.publish_at - moved.at).total_seconds()))
-        every(job).update(publish_at=Now())
-    assert waits == [5, 10, 20]
-    assert due.publish_interval(60) == timedelta(seconds=20)
-
-
-def test_two_relays_never_take_the_same_job() -> None:
-    for _ in range(40):
-        new_job(publish_at=Now() - timedelta(seconds=1))
-    batches = in_threads(4, lambda: [job.pk for job in due.take_due("q", limit=10)])
-    taken = [pk for batch in batches for pk in batch]
-    assert len(taken) == len(set(taken))
+def test_two_workers_never_claim_the_same_job() -> None:
+    jobs = {new_job(publish_at=Now() - timedelta(seconds=1)).pk for _ in range(40)}
+    claims = [run.pk for runs in in_threads(4, claim_due) for run in runs]
+    assert len(claims) == len(set(claims))
+    claims += [run.pk for run in claim_due(limit=40)]  # What another's transaction held is passed by.
+    assert sorted(claims) == sorted(jobs)
 
 
 def test_due_jobs_come_oldest_first_and_only_of_the_queue() -> None:
     late, early = (new_job(publish_at=Now() - timedelta(seconds=seconds)) for seconds in (1, 9))
     new_job(publish_at=Now() + timedelta(seconds=60))
     every(new_job(publish_at=Now())).update(queue="other")
-    assert [job.pk for job in due.take_due("q", limit=10)] == [early.pk, late.pk]
+    assert [job.pk for job in due.due_jobs("q", handlers=["app.handle"], limit=10)] == [early.pk, late.pk]
+    assert due.due_jobs("q", handlers=["app.other"], limit=10) == []
     assert due.waiting_queues() == ["other", "q"]
+    assert [run.pk for run in claim_due()] == [early.pk, late.pk]
+
+
+def test_looking_for_due_jobs_changes_nothing() -> None:
+    job = new_job(publish_at=Now() - timedelta(seconds=1))
+    before = every(job).values().get()
+    for _ in range(2):
+        assert [one.pk for one in due.due_jobs("q", handlers=["app.handle"], limit=10)] == [job.pk]
+    assert every(job).values().get() == before
+
+
+def test_a_claim_that_has_not_begun_is_given_back_without_costing_anything_and_only_once() -> None:
+    job = new_job(max_attempts=1)
+    first = claimed(job)
+    assert transitions.release([first]) == 1
+    assert transitions.release([first]) == 0
+    job.refresh_from_db()
+    assert (job.state, job.lease_until, job.publish_at) == (JobState.QUEUED, None, job.due_at)
+    assert spent(job) == 0
+    second = claimed(job)
+    assert (second.attempt, spent(second)) == (2, 1)
+    assert record(first, SUCCEEDED) is None
+    assert transitions.release([first]) == 0
+    assert record(second, SUCCEEDED) is JobState.SUCCEEDED
+    assert list(Attempt.objects.values_list("number", "outcome")) == [(2, "succeeded")]
+
+
+def test_a_run_that_may_have_begun_is_not_given_back_by_a_worker_that_does_not_know_of_it() -> None:
+    job = new_job(lost=1, attempt=1)
+    run = claimed(job)
+    assert transitions.begin(run)
+    assert transitions.release_unknown("worker@test", set()) == 0
+    assert record(run, SUCCEEDED) is JobState.SUCCEEDED
+    assert not transitions.begin(run)
+
+
+def test_claims_given_back_between_its_runs_change_neither_a_jobs_attempts_nor_its_age() -> None:
+    job = new_job(max_attempts=2)
+    for _ in range(20):
+        transitions.release([claimed(job)])
+    every(job).update(budget_from_at=DAYS_AGO)
+    first = claimed(job)
+    assert age_seconds(first) < 60
+    assert record(first, FAILED) is JobState.RETRYING
+    every(job).update(budget_from_at=DAYS_AGO)
+    for _ in range(20):
+        is_due(job)
+        transitions.release([claimed(job)])
+    is_due(job)
+    last = claimed(job)
+    assert age_seconds(last) > timedelta(days=2).total_seconds()
+    assert record(last, HANDED_BACK, age_seconds=age_seconds(last)) is JobState.DEAD
+    assert list(Attempt.objects.order_by("number").values_list("number", "outcome")) == [
+        (21, "failed"),
+        (42, "handed_back"),
+    ]
+
+
+def test_hand_backs_and_given_back_claims_in_turn_end_at_the_tenth_hand_back() -> None:
+    job = new_job(max_attempts=1)
+    for _ in range(MOST_FORGIVEN):
+        transitions.release([claimed(job)])
+        assert record(claimed(job), HANDED_BACK) is JobState.RETRYING
+    assert record(claimed(job), HANDED_BACK) is JobState.DEAD
+
+
+def test_a_job_that_was_lost_before_is_not_lost_again_by_a_claim_that_had_not_begun() -> None:
+    job = new_job(max_attempts=1)
+    claimed(job)
+    lose(job)  # It may have run: the first loss counts.
+    for _ in range(LOST_ALLOWANCE + 2):
+        is_due(job)
+        claimed(job)
+        lose(job)
+    job.refresh_from_db()
+    assert (job.state, job.lost, spent(job)) == (JobState.QUEUED, 1, 0)
+    assert list(Attempt.objects.values_list("number", "outcome", "worker")) == [(1, "lost", "worker@test")]
+
+
+def test_what_a_worker_has_claimed_and_does_not_know_of_is_given_back_and_nothing_else() -> None:
+    known, unknown, begun, others = (new_job() for _ in range(4))
+    run = claimed(known)
+    claimed(unknown)
+    assert transitions.begin(claimed(begun))
+    transitions.claim(others.pk, worker="another@test", lease_seconds=60, handler="app.handle")
+    assert transitions.release_unknown("worker@test", {(run.pk, run.attempt)}) == 1
+    assert {job.pk: state_of(job) for job in (known, unknown, begun, others)} == {
+        known.pk: "running",
+        unknown.pk: "queued",
+        begun.pk: "running",
+        others.pk: "running",
+    }
+
+
+def test_a_run_that_is_given_twice_in_one_exchange_is_recorded_once() -> None:
+    run, other = claimed(new_job()), claimed(new_job())
+    states, _ = transitions.exchange([ended(run, SUCCEEDED), ended(other, FAILED), ended(run, SUCCEEDED)], None)
+    assert states == [JobState.SUCCEEDED, JobState.RETRYING, JobState.SUCCEEDED]
+    assert Attempt.objects.count() == 2
 
 
 def test_how_long_until_the_next_job_is_due() -> None:
@@ -331,6 +445,32 @@ def test_a_selection_locks_its_jobs_in_the_order_of_their_ids(change: Callable[[
         assert {job.pk for job in behind} == {job.pk for job in others}
     operator.join(30)
     assert changed == [3]
+
+
+@pytest.mark.parametrize("change", ["record", "release"])
+def test_a_worker_locks_its_jobs_in_that_order_too(change: str) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    first, second = claimed(new_job()), claimed(new_job())
+    results: list[Any] = []
+
+    def work() -> None:
+        both = [second, first]
+        results.append(
+            transitions.release(both)
+            if change == "release"
+            else transitions.exchange([ended(run, SUCCEEDED) for run in both], None)[0]
+        )
+        connection.close()
+
+    worker = threading.Thread(target=work)
+    with transaction.atomic():
+        Job.objects.select_for_update().get(pk=first.pk)
+        worker.start()
+        wait_until(is_anybody_waiting, what="the worker waits for the first job")
+        assert Job.objects.select_for_update(nowait=True).get(pk=second.pk)
+    worker.join(30)
+    assert results == [2 if change == "release" else [JobState.SUCCEEDED] * 2]
 
 
 def is_anybody_waiting() -> bool:

@@ -1,5 +1,6 @@
 """URLs are read whole as a process starts: what was not percent-encoded is refused, and no part of it is shown."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,11 @@ ODD = "#/?@:;%[]&=+ \"'\\é"
     ],
 )
 def test_what_is_not_percent_encoded_is_refused_in_one_sentence_that_shows_nothing(after_the_scheme: str) -> None:
-    for scheme, parse in {"amqp": broker_url, "amqps": broker_url, "redis": broker_url, "postgres": database}.items():
+    parsers: dict[str, Callable[[str], object]] = {
+        **dict.fromkeys(("amqp", "amqps", "redis"), broker_url),
+        "postgres": database,
+    }
+    for scheme, parse in parsers.items():
         with pytest.raises(ValidationError, match="percent-encode") as refused:
             parse(f"{scheme}://{after_the_scheme}")
         assert SECRET not in str(refused.value)
@@ -144,6 +149,18 @@ def test_a_broker_as_people_write_it_is_taken(url: str) -> None:
 )
 def test_a_database_as_people_write_it_is_taken(url: str) -> None:
     assert database(url)["ENGINE"] == "django.db.backends.postgresql"
+
+
+def test_a_pooled_database_is_asked_for_nothing_that_outlasts_a_transaction() -> None:
+    url = "postgres://u@h/name?options=-c%20plan_cache_mode%3Dauto"
+    direct, pooled = database(url), database("postgres://u@h/name", is_pooled=True)
+    assert direct["OPTIONS"]["prepare_threshold"] == 5
+    assert direct["OPTIONS"]["options"] == "-c plan_cache_mode=force_custom_plan -c plan_cache_mode=auto"
+    assert direct["DISABLE_SERVER_SIDE_CURSORS"] is False
+    assert pooled["DISABLE_SERVER_SIDE_CURSORS"] is True
+    assert pooled["OPTIONS"].keys() & {"prepare_threshold", "options"} == set()
+    with pytest.raises(ValidationError, match="assume_role"):
+        database("postgres://u@h/name?assume_role=owner", is_pooled=True)
 
 
 def test_sqlite_may_wait_for_another_writer_as_long_as_the_url_says(tmp_path: Path) -> None:

@@ -1,18 +1,22 @@
-"""Flower as a real process on the filesystem broker: it is closed to everybody but the operator."""
+"""Flower as a real process on the filesystem broker: it is closed to everybody but the operator, whom it shows jobs."""
 
 import base64
 import http.client
+import json
+import re
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from importlib import import_module
 from pathlib import Path
 from subprocess import Popen
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 from tornado.options import options
 
+from tests.support.probing import Probed
 from tests.support.processes import free_port, manage, running, wait_until
+from tests.support.stack import Stack, running_stack
 from workers import flower_settings
 
 PASSWORD = "a,password:with 'marks' that 100 % of parsers like"
@@ -24,14 +28,21 @@ class Flower(NamedTuple):
     log: Path
 
     def answer(self, method: str, path: str, password: str | None = None) -> int:
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        return self._ask(method, path, password)[0]
+
+    def page(self, path: str) -> str:
+        status, text = self._ask("GET", path, PASSWORD)
+        assert status == 200, path
+        return text
+
+    def _ask(self, method: str, path: str, password: str | None) -> tuple[int, str]:
         headers = {}
         if password is not None:
             headers["Authorization"] = "Basic " + base64.b64encode(f"operator:{password}".encode()).decode()
-        connection.request(method, path, headers=headers)
-        status = connection.getresponse().status
-        connection.close()
-        return status
+        with closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)) as connection:
+            connection.request(method, path, headers=headers)
+            response = connection.getresponse()
+            return response.status, response.read().decode()
 
     def is_up(self, path: str = "/healthcheck") -> bool:
         with suppress(OSError):
@@ -119,3 +130,63 @@ def test_flower_ends_on_sigterm_having_warned_of_nothing_but_absent_workers(flow
     lines = flower.log.read_text().splitlines()
     assert [line for line in lines if "WARN" in line and "Inspect method" not in line] == []
     assert not any("Traceback" in line for line in lines)
+
+
+# --- Jobs -------------------------------------------------------------------------------------------------------------
+
+ENDS = {
+    "1-1": ("trial.work", "SUCCESS", "worked", None),
+    "2-1": ("trial.fail_once", "RETRY", None, "ConnectionError: the other side is away"),
+    "2-2": ("trial.fail_once", "SUCCESS", "second time lucky", None),
+    "3-1": ("trial.give_up", "FAILURE", None, "this repository is archived"),
+    "4-1": ("trial.kill_the_process", "RETRY", None, "The process ended in mid-run: exitcode 1."),
+    "4-2": ("trial.kill_the_process", "FAILURE", None, "The process ended in mid-run: exitcode 1."),
+}
+"""Each attempt, by job and attempt: its handler, and how Flower shows its end."""
+
+
+def start_flower(stack: Stack) -> Flower:
+    port = free_port()
+    process = stack.start("flower", HOOKLINE_FLOWER_PORT=str(port), HOOKLINE_OPERATOR_PASSWORD=PASSWORD)
+    return Flower(port, process, stack.directory / "flower.log")
+
+
+def test_flower_shows_each_attempt_of_a_job_with_its_handler_times_and_end(tmp_path: Path) -> None:
+    probes = Probed(free_port())
+    with running_stack(tmp_path, database="sqlite", broker="filesystem") as stack:
+        flower = start_flower(stack)
+        wait_until(flower.is_up, what="Flower answers")
+        stack.manage("migrate", "-v0")
+        stack.start("receiver")
+        stack.start("relay")
+        stack.start("worker", "--concurrency", "1", HOOKLINE_PROBE_PORT=str(probes.port))
+        stack.wait_until_ready()
+        wait_until(lambda: json.loads(flower.page("/workers?json=1"))["data"], what="Flower to see the worker")
+        for action in ("work", "fail-once", "give-up", "die"):
+            assert stack.send(action)[0] == 202
+            stack.wait_until_drained()
+
+        def ended() -> dict[str, Any] | None:
+            tasks: dict[str, Any] = json.loads(flower.page("/api/tasks"))
+            return tasks if {key for key, task in tasks.items() if task["runtime"] is not None} == ENDS.keys() else None
+
+        tasks = wait_until(ended, what="Flower to see how all attempts ended")
+        assert {
+            key: (task["name"], task["state"], task["result"], task["exception"]) for key, task in tasks.items()
+        } == ENDS
+        for key, task in tasks.items():
+            assert task["args"] == f"({key.partition('-')[0]},)"
+            assert task["received"] <= task["started"] + 0.5
+            assert "trial." in flower.page(f"/task/{key}")
+        assert set(json.loads(flower.page("/api/tasks?search=args:%22(2,)%22"))) == {"2-1", "2-2"}
+
+        ((name, shown),) = [(one["hostname"], one) for one in json.loads(flower.page("/workers?json=1"))["data"]]
+        assert {task["worker"] for task in tasks.values()} == {name}
+        counts = {kind: shown[f"task-{kind}"] for kind in ("received", "started", "succeeded", "failed", "retried")}
+        assert counts == {"received": 6, "started": 6, "succeeded": 2, "failed": 2, "retried": 2}
+        metrics = flower.page("/metrics")
+        assert f'flower_task_runtime_seconds_count{{task="trial.fail_once",worker="{name}"}} 2.0' in metrics
+        assert re.findall(r"flower_worker_prefetched_tasks\{.*\} (\S+)", metrics) == ["0.0"] * 4
+        crashed = 'hookline_worker_runs_total{handler="trial.kill_the_process",outcome="crashed"}'
+        assert probes.metric(crashed) == 2
+        assert probes.metric("hookline_worker_events_dropped_total") == 0

@@ -11,7 +11,7 @@ import pytest
 from celery import current_app
 from kombu.exceptions import OperationalError
 
-from tests.publishing.test_relay import QUEUE, SUBSCRIPTION
+from tests.publishing.test_relay import QUEUE, waiting
 from tests.support import services
 from tests.support.celery_app import celery_on
 from tests.support.forwarding import forwarding
@@ -19,11 +19,9 @@ from tests.support.processes import free_port, wait_until
 from tests.support.receiving import finish
 from tests.support.stack import empty_broker, running_stack
 from tests.support.whole_fleet import hold_every_program
-from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing import publisher as publishing
 from webhooks.publishing.broker import Broker
 from webhooks.publishing.publisher import Publisher
-from webhooks.subscriptions.subscription import Subscriptions
 
 pytestmark = pytest.mark.rabbitmq
 
@@ -114,8 +112,10 @@ def test_the_publisher_finds_the_node_that_answers(
     monkeypatch.setattr(publishing, "PAUSE_SECONDS", 0.0)
     with celery_on(";".join([silent.url, silent.url, services.RABBITMQ_URL])):
         empty_broker("rabbitmq")
-        publisher = Publisher(Subscriptions([SUBSCRIPTION]))
-        publisher.offer(JobToPublish(number, "app.handle", QUEUE) for number in range(3))
+        publisher = Publisher()
+        for job in waiting(3):
+            publisher.offer([job])
+            wait_until(lambda: not publisher._queue.unfinished_tasks, what="the publisher has tried")
         finish(publisher)
         assert silent.connections() == 2
     with celery_on(services.RABBITMQ_URL):

@@ -17,13 +17,14 @@ from kombu.exceptions import OperationalError
 from tests.faults.rabbitmq import own_rabbitmq
 from tests.faults.servers import own_redis, stable_port
 from tests.project.test_environment import PRODUCTION
+from tests.publishing.test_relay import waiting
 from tests.support import services
 from tests.support.authority import Authority
 from tests.support.brokers import REDIS, SERVERS, SERVERS_FOR_PROGRAMS, repeated
 from tests.support.celery_app import celery_on
 from tests.support.forwarding import forwarding
 from tests.support.processes import free_port, manage
-from tests.support.stack import running_stack
+from tests.support.stack import empty_broker, running_stack
 from tests.support.whole_fleet import hold_every_program
 from webhooks.publishing import reasons
 from webhooks.publishing.broker import Broker
@@ -90,6 +91,20 @@ def test_a_certificate_of_the_given_authority_for_the_name_is_taken(
     with served(broker, authority.context(), host=host) as url, celery_on(url, ca_file=str(authority.certificate)):
         for way in ways().values():
             way()
+
+
+@pytest.mark.parametrize("broker", SERVERS)
+def test_a_group_of_messages_is_published_over_tls(authority: Authority, broker: str) -> None:
+    empty_broker(broker)
+    with (
+        served(broker, authority.context()) as url,
+        celery_on(url, ca_file=str(authority.certificate)),
+        contextlib.closing(Broker()) as one,
+    ):
+        assert one.depth(QUEUE) == 0
+        one.publish(waiting(200))
+        assert one.depth(QUEUE) == 200
+    empty_broker(broker)
 
 
 @pytest.mark.parametrize("broker", SERVERS)

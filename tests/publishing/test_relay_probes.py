@@ -52,19 +52,18 @@ def ago(seconds: float) -> Any:
 class TestQueueGauges:
     pytestmark = database
 
-    def test_what_is_due_and_not_running_waits_whether_published_or_not(self) -> None:
-        make_job(JobState.QUEUED, due_at=ago(100), publish_at=ago(90))
-        make_job(JobState.QUEUED, due_at=ago(300), publish_at=ago(-15), publications=3)
-        make_job(JobState.RETRYING, due_at=ago(50), publish_at=ago(50))
-        make_job(JobState.RETRYING, due_at=ago(-10), publish_at=ago(-10))
-        make_job(JobState.RETRYING, due_at=ago(-3600), publish_at=ago(-3600))
+    def test_what_is_due_and_not_running_waits(self) -> None:
+        make_job(JobState.QUEUED, publish_at=ago(100))
+        make_job(JobState.RETRYING, publish_at=ago(300))
+        make_job(JobState.RETRYING, publish_at=ago(-10))
+        make_job(JobState.RETRYING, publish_at=ago(-3600))
         make_job(JobState.RUNNING, due_at=ago(500))
         make_job(JobState.DEAD, due_at=ago(500))
-        make_job(JobState.QUEUED, queue="io", due_at=ago(7), publish_at=ago(2))
+        make_job(JobState.QUEUED, queue="io", publish_at=ago(7))
         gauges = QueueGauges(["default"])
         gauges.step()
         told = told_by(gauges)
-        assert (told["waiting_jobs", "default"], told["waiting_jobs", "io"]) == (3, 1)
+        assert (told["waiting_jobs", "default"], told["waiting_jobs", "io"]) == (2, 1)
         assert told["oldest_waiting_seconds", "default"] == pytest.approx(300, abs=30)
         assert told["oldest_waiting_seconds", "io"] == pytest.approx(7, abs=30)
 
@@ -164,7 +163,7 @@ def test_a_relay_without_a_database_is_live_not_ready_and_tells_no_old_gauges(tm
         assert "GET /" not in stack.logs()
 
 
-def test_a_relay_counts_what_it_publishes(tmp_path: Path) -> None:
+def test_a_relay_counts_the_messages_that_it_publishes(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="sqlite", broker="filesystem") as stack:
         stack.migrate()
         stack.start("receiver", BROKER_URL="amqp://127.0.0.1:1//")
@@ -173,7 +172,7 @@ def test_a_relay_counts_what_it_publishes(tmp_path: Path) -> None:
         probes = Probed(free_port())
         stack.start("relay", HOOKLINE_PROBE_PORT=str(probes.port))
         wait_until(probes.is_ready, what="the relay is ready")
-        published = "hookline_relay_jobs_published_total"
+        published = "hookline_relay_messages_published_total"
         wait_until(lambda: (probes.metric(published) or 0) >= 1, what="the job is published and counted")
         wait_until(
             lambda: probes.metric('hookline_queue_waiting_jobs{queue="trial"}') == 1, what="the queue's gauge tells it"

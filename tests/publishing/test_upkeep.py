@@ -110,7 +110,7 @@ class HeldBroker(Broker):
         if is_released:
             self.release.set()
 
-    def room(self, queue: str, *, share: float = 1.0) -> int:
+    def room(self, queue: str) -> int:
         self.is_asked.set()
         self.release.wait(60)
         return 0
@@ -166,7 +166,7 @@ def test_an_upkeep_that_fails_by_a_fault_of_its_own_ends_the_relays_process(
         statuses.append(status)
         stop.set()
 
-    def fault(_strays: Strays) -> None:
+    def fault(_strays: Strays) -> bool:
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(Strays, "step", fault)
@@ -181,10 +181,11 @@ def test_an_upkeep_without_its_database_waits_and_goes_on(
 ) -> None:
     stop, steps = threading.Event(), iter([OperationalError("away"), None])
 
-    def step(_strays: Strays) -> None:
+    def step(_strays: Strays) -> bool:
         if (error := next(steps)) is not None:
             raise error
         stop.set()
+        return False
 
     monkeypatch.setattr(Strays, "step", step)
     upkeep = Upkeep(new_strays(), stop=stop, health=RelayHealth(stop), gauges=None)
@@ -204,4 +205,22 @@ def test_no_statement_of_a_relay_relies_on_a_session_so_a_pooler_by_transaction_
         relay._upkeep.step()
         relay.round()
     verbs = {query["sql"].split()[0] for query in asked.captured_queries}
-    assert verbs - {"BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "WITH"} == {"SELECT", "UPDATE"}
+    assert verbs - {"BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "WITH", "INSERT"} == {"SELECT", "UPDATE"}
+
+
+def test_an_idle_relay_asks_the_inbox_two_things_a_second_and_the_broker_nothing() -> None:
+    broker = HeldBroker()
+    relay = Relay(SUBSCRIPTIONS, stop=threading.Event(), broker=broker, gauges=QueueGauges(["trial"]))
+    waiting(publish_at=Now() + timedelta(hours=1))
+
+    def selects() -> int:
+        with CaptureQueriesContext(connection) as asked:
+            relay._upkeep.step()
+            _, pause = relay.round()
+        assert pause == 1.0
+        return sum(query["sql"].startswith("SELECT") for query in asked.captured_queries)
+
+    selects()  # Gauges and strays read every five seconds, and retention goes through the deliveries once an hour.
+    Job.objects.all().delete()
+    assert selects() == 2
+    assert not broker.is_asked.is_set()

@@ -15,6 +15,7 @@ from django.test import Client
 from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
 from webhooks.github.payload import FORM
 from webhooks.github.signature import secret_fingerprint
+from webhooks.inbox import due
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.receiver import views
 from webhooks.states import JobState
@@ -105,9 +106,8 @@ def test_a_signed_delivery_is_acknowledged_and_stands_in_the_inbox() -> None:
     assert (delivery.repeats, delivery.last_repeat_at) == (0, None)
     job = Job.objects.get()
     assert (job.delivery_id, job.handler, job.queue) == (delivery.pk, "catalog.record_repository", "default")
-    assert (job.state, job.attempt, job.publications) == (JobState.QUEUED, 0, 0)
-    assert job.publish_at is not None
-    assert job.publish_at > job.created_at
+    assert (job.state, job.attempt, job.worker) == (JobState.QUEUED, 0, "")
+    assert Job.objects.filter(due.CLAIMABLE).exists()
 
 
 def test_a_ping_is_recorded_like_any_other_and_has_its_job() -> None:

@@ -8,15 +8,13 @@ from typing import Any
 
 import pytest
 
-from tests.publishing.test_relay import QUEUE, SUBSCRIPTION
+from tests.publishing.test_relay import waiting
 from tests.support.celery_app import celery_on
 from tests.support.processes import wait_until
 from tests.support.receiving import finish
-from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing import publisher as publishing
 from webhooks.publishing.broker import Broker
 from webhooks.publishing.publisher import Publisher
-from webhooks.subscriptions.subscription import Subscriptions
 from webhooks.threads import start_thread
 
 SECRET = "Sup3r-Secret"
@@ -30,11 +28,11 @@ class Unforeseen(BaseException):
 @pytest.fixture
 def publisher(monkeypatch: pytest.MonkeyPatch) -> Publisher:
     monkeypatch.setattr(publishing, "PAUSE_SECONDS", 0.0)
-    return Publisher(Subscriptions([SUBSCRIPTION]))
+    return Publisher()
 
 
 def offer(publisher: Publisher) -> None:
-    publisher.offer([JobToPublish(1, "app.handle", QUEUE)])
+    publisher.offer(waiting(1))
 
 
 def failing(*errors: BaseException) -> Callable[..., int]:

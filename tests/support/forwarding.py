@@ -13,7 +13,10 @@ from tests.support.processes import free_port
 
 
 class Line:
-    """A local port that leads to a service until it is cut: then nobody listens, and what was open is closed."""
+    """A local port that leads to a service until it is cut: then nobody listens, and what was open is closed.
+
+    While it is hushed, it accepts connections and passes nothing on (where it is no TLS server).
+    """
 
     def __init__(self, to: str, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         """With `tls`, the port is a TLS server."""
@@ -22,10 +25,17 @@ class Line:
         self._tls = tls
         self._open: set[socket.socket] = set()
         self._server: socketserver.ThreadingTCPServer | None = None
+        self._flows = threading.Event()
         user, at, _ = self._target.netloc.rpartition("@")
         self.url = urlunsplit(self._target._replace(netloc=f"{user}{at}127.0.0.1:{self._port}"))
 
+    def hush(self) -> None:
+        self._flows.clear()
+
     def mend(self) -> None:
+        self._flows.set()
+        if self._server is not None:
+            return
         line = self
 
         class Forward(socketserver.BaseRequestHandler):
@@ -48,6 +58,7 @@ class Line:
         for end in list(self._open):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        self._flows.set()
 
     def forward(self, near: socket.socket) -> None:
         assert self._target.hostname
@@ -56,14 +67,21 @@ class Line:
             ends = {near, far}
             self._open |= ends
             if self._tls is None:
-                back = threading.Thread(target=_copy, args=(far, near), daemon=True)
+                back = threading.Thread(target=self._copy, args=(far, near), daemon=True)
                 back.start()
-                _copy(near, far)
+                self._copy(near, far)
                 back.join()
             else:
                 with contextlib.suppress(OSError), self._tls.wrap_socket(near, server_side=True) as decrypted:
                     _copy_both(decrypted, far)
             self._open -= ends
+
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self._flows.wait()
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
 
 
 @contextlib.contextmanager
@@ -75,13 +93,6 @@ def forwarding(to: str, *, port: int = 0, tls: ssl.SSLContext | None = None) -> 
         yield line
     finally:
         line.cut()
-
-
-def _copy(source: socket.socket, sink: socket.socket) -> None:
-    with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
 
 
 def _copy_both(near: ssl.SSLSocket, far: socket.socket) -> None:

@@ -6,6 +6,7 @@ from html import unescape
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
+from django.db.models.functions import Now
 from django.test import Client
 from django.utils import timezone
 
@@ -56,7 +57,10 @@ def new_delivery(**values: Any) -> NewDelivery:
 
 def make_job(state: str = JobState.SUCCEEDED, *, delivery: Delivery | None = None, **columns: Any) -> Job:
     ended = timezone.now() if state in (JobState.SUCCEEDED, JobState.DEAD, JobState.SKIPPED) else None
-    values = {"handler": "shop.count", "queue": "default", "max_attempts": 5, "finished_at": ended} | columns
+    since = columns.get("due_at", Now()) if state in (JobState.QUEUED, JobState.RETRYING) else None
+    values = {
+        "handler": "shop.count", "queue": "default", "max_attempts": 5, "finished_at": ended, "publish_at": since,
+    } | columns  # fmt: skip
     return Job.objects.create(delivery=delivery or make_delivery(), state=state, **values)
 
 

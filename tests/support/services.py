@@ -1,6 +1,6 @@
-"""The real services that tests use: where they are, and which of them answer.
+"""The real services that tests use: where they are, and which of them are there.
 
-`python -m tests.support.services NAME` exits 0 where that service answers, for the Makefile.
+`python -m tests.support.services NAME` exits 0 where that service is there, for the Makefile.
 """
 
 import os
@@ -23,6 +23,9 @@ REDIS_URL = os.environ.get("HOOKLINE_TEST_REDIS_URL", "redis://127.0.0.1:6379/15
 
 URLS = {"postgres": POSTGRES_URL, "rabbitmq": RABBITMQ_URL, "redis": REDIS_URL}
 """The URL of each service, by the name of the marker of the tests that need it."""
+
+PROGRAMS = {"pgbouncer": shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")}
+"""Services that tests start themselves: the path of each, or None where it is not installed."""
 
 REQUIRED = os.environ.get("HOOKLINE_REQUIRE_SERVICES") == "1"
 """Whether the want of a service is a failure, as it is in continuous integration."""
@@ -83,8 +86,15 @@ def _rabbitmqctl(*arguments: str) -> None:
 
 @cache
 def missing() -> frozenset[str]:
-    """Return the names of the services that do not answer. Asked once a run."""
-    return frozenset(name for name, url in URLS.items() if not _answers(url, standard_port=_STANDARD_PORTS[name]))
+    """Return the names of the services that do not answer or are not installed. Asked once a run."""
+    silent = {name for name, url in URLS.items() if not _answers(url, standard_port=_STANDARD_PORTS[name])}
+    return frozenset(silent | {name for name, path in PROGRAMS.items() if path is None})
+
+
+def why_missing(name: str) -> str:
+    if name in PROGRAMS:
+        return f"{name} is not installed"
+    return f"{name} does not answer at HOOKLINE_TEST_{name.upper()}_URL"
 
 
 def _answers(url: str, *, standard_port: int) -> bool:

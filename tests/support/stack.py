@@ -10,7 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,7 +145,8 @@ class Stack:
         if self.database_url:
             with psycopg.connect(self.database_url) as connection:
                 return list(connection.execute(query))
-        with contextlib.closing(sqlite3.connect(self.directory / "hookline.sqlite3", timeout=20)) as database:
+        file = self.directory / "hookline.sqlite3"
+        with contextlib.closing(sqlite3.connect(file, timeout=20)) as database, database:
             return list(database.execute(query))
 
     def states(self) -> Counter[str]:
@@ -164,6 +165,26 @@ class Stack:
             return Counter()
         lines = (line.split() for line in self.effects.read_text().splitlines())
         return Counter(line[0] for line in lines if line[2] == word)
+
+    def running_pids(self, deliveries: Collection[int] = ()) -> list[int]:
+        """Return the processes of the handlers that run, by the inbox and the marks that they have left.
+
+        A job that the inbox calls running may only be claimed ahead. With `deliveries`, only theirs count.
+        """
+        if not self.effects.exists():
+            return []
+        lines = (line.split() for line in self.effects.read_text().splitlines())
+        begun = {(key, attempt): int(pid) for key, attempt, word, pid in lines if word == "begun"}
+        running = self.rows(
+            "SELECT s.name, d.hook_id, d.guid, j.handler, j.attempt FROM webhooks_job j"
+            " JOIN webhooks_delivery d ON d.id = j.delivery_id JOIN webhooks_source s ON s.id = d.source_id"
+            " WHERE j.state = 'running'" + (f" AND d.id IN ({', '.join(map(str, deliveries))})" if deliveries else "")
+        )
+        keys = [
+            (f"{name}:{hook}:{uuid.UUID(str(guid))}:{handler}", f"{attempt}")
+            for name, hook, guid, handler, attempt in running
+        ]
+        return [begun[key] for key in keys if key in begun]
 
     def _command(self, *arguments: str) -> list[str]:
         return [sys.executable, "manage.py", *arguments]

@@ -11,7 +11,7 @@ from tests.faults.suite import CASES, own_broker, run_safely
 from tests.faults.table import lines
 from tests.support import services
 
-IN_THE_SHORT_FORM = (1, 3, 8, 9, 12, 14, 18)
+IN_THE_SHORT_FORM = (1, 3, 8, 9, 12, 14, 18, 27)
 CHOSEN = [pytest.param(case, id=case.name.replace(" ", "-")) for case in CASES if case.number in IN_THE_SHORT_FORM]
 
 pytestmark = [pytest.mark.postgres, pytest.mark.slow]

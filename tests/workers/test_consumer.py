@@ -8,12 +8,14 @@ from urllib.parse import urlsplit, urlunsplit
 
 import kombu
 import pytest
+from celery import current_app
 
 from tests.support import services
 from tests.support.brokers import repeated
+from tests.support.celery_app import celery_on
 from tests.support.processes import free_port, wait_until
 from tests.support.stack import running_stack
-from workers.runs.consumer import own_waits
+from workers.runs.consumer import Consumer, own_waits
 
 WAIT = re.compile(r"the broker is tried again  seconds=([\d.]+)")
 
@@ -45,6 +47,17 @@ def test_no_wait_is_so_long_that_a_broker_is_back_half_a_minute_before_its_worke
     drawn = [list(islice(own_waits(), 30)) for _ in range(200)]
     assert len({waits[0] for waits in drawn}) > 190
     assert all(1 <= waits[0] <= 3 and waits[-1] <= 15 and waits == sorted(waits) for waits in drawn)
+
+
+@pytest.mark.rabbitmq
+def test_rabbitmq_confirms_what_is_published_but_not_a_workers_own_events() -> None:
+    consumer = Consumer.__new__(Consumer)
+    consumer.app = current_app
+    with celery_on(services.RABBITMQ_URL):
+        for connect, is_confirmed in ((current_app.connection_for_write, True), (consumer.connection_for_write, False)):
+            with connect() as connection:
+                connection.connect()
+                assert connection.connection.confirm_publish is is_confirmed
 
 
 @pytest.mark.rabbitmq

@@ -1,33 +1,17 @@
 """A worker's probes: what makes them ask broker and inbox, what they decide, and what failures of their own come to."""
 
-import errno
-import logging
-import os
-import signal
-import socket
-import subprocess
-import threading
-from collections.abc import Callable
-from contextlib import ExitStack
 from datetime import timedelta
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from django.db.models.functions import Now
 
 from tests.support.celery_app import celery_on
-from tests.support.deployments import subscription
 from tests.support.inbox_rows import make_job
 from tests.support.processes import free_port
 from webhooks.inbox.due import has_due_jobs
-from webhooks.models import Job
-from webhooks.publishing.broker import Broker
-from webhooks.publishing.relay import Relay
 from webhooks.states import JobState
-from webhooks.subscriptions.subscription import Subscriptions
 from workers.probes import liveness
-from workers.probes import step as probes
 from workers.probes.liveness import Answers, Check, Liveness
 from workers.probes.process import LivenessCheck
 from workers.probes.queue_check import QueueCheck
@@ -160,35 +144,18 @@ class TestDueJobs:
     @pytest.mark.parametrize(
         ("is_due", "state", "columns"),
         [
-            (True, JobState.QUEUED, {"publish_at": ago(-10), "publications": 1}),
-            (True, JobState.RETRYING, {"publish_at": ago(-10), "publications": 1, "due_at": ago(5)}),
-            (True, JobState.QUEUED, {"publish_at": ago(5), "publications": 1}),
-            (True, JobState.QUEUED, {"publish_at": ago(5)}),
-            (False, JobState.QUEUED, {"publish_at": ago(-3)}),
+            (True, JobState.QUEUED, {"publish_at": ago(3)}),
+            (True, JobState.RETRYING, {"publish_at": ago(0), "due_at": ago(0)}),
             (False, JobState.RETRYING, {"publish_at": ago(-10), "due_at": ago(-10)}),
             (False, JobState.RUNNING, {}),
-            (False, JobState.QUEUED, {"publish_at": ago(5), "publications": 1, "queue": "other"}),
+            (False, JobState.QUEUED, {"publish_at": ago(5), "queue": "other"}),
         ],
     )
-    def test_a_job_waits_that_was_published_lately_or_is_due_to_be(
+    def test_a_job_of_the_queue_waits_that_a_worker_may_claim(
         self, is_due: bool, state: JobState, columns: dict[str, Any]
     ) -> None:
         make_job(state, **{"queue": QUEUE} | columns)
         assert has_due_jobs(QUEUE) is is_due
-
-    def test_jobs_wait_that_the_relay_does_not_look_at_again_since_the_window_is_full(self, settings: Any) -> None:
-        settings.HOOKLINE_QUEUE_WINDOW = 2
-        handler = subscription("app.handle", queue=QUEUE)
-        with celery_on("filesystem://"):
-            broker = Broker()
-            relay = Relay(Subscriptions([handler]), stop=threading.Event(), broker=broker)
-            for _ in range(2):
-                make_job(JobState.QUEUED, queue=QUEUE, handler=handler.name, publish_at=ago(1))
-            assert relay.round()[0].published == 2
-            Job.objects.update(publish_at=ago(1))
-            assert relay.round()[0].published == 0
-            broker.close()
-        assert has_due_jobs(QUEUE)
 
 
 def test_a_question_that_fails_in_an_unforeseen_way_has_no_answer(
@@ -205,73 +172,3 @@ def test_a_question_that_fails_in_an_unforeseen_way_has_no_answer(
 
 def test_a_broker_that_there_is_no_queue_to_ask_for_does_not_count_as_one_that_answers() -> None:
     assert QueueCheck().ask(Check.LOOP, [], unstarted=0).broker_messages is None
-
-
-# --- The probe process ------------------------------------------------------------------------------------------------
-
-
-class Parent:
-    """A worker's parent process as far as the step for its probes knows it; it forks processes that sleep."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.fork_fails = False
-        self.tick: Callable[[], None]
-        self.end: Callable[[], None]
-        queues = SimpleNamespace(consume_from=[QUEUE])
-        worker = SimpleNamespace(
-            app=SimpleNamespace(amqp=SimpleNamespace(queues=queues), steps={"consumer": set()}),
-            blueprint=SimpleNamespace(state=probes.RUNNING),
-            consumer=SimpleNamespace(connection=None, task_consumer=None),
-            hub=object(),
-            pool=SimpleNamespace(num_processes=1),
-            timer=SimpleNamespace(call_repeatedly=lambda _seconds, tick: setattr(self, "tick", tick)),
-        )
-        monkeypatch.setattr(probes, "_step", None)
-        monkeypatch.setattr(probes, "open_reports", lambda: 0)
-        monkeypatch.setattr("workers.probes.step.os.fork", self.fork)
-        monkeypatch.setattr(
-            "workers.probes.step.atexit.register", lambda end, parent: setattr(self, "end", lambda: end(parent))
-        )
-        step = probes.ProbeStep(worker)
-        step.create(worker)
-        step.start(worker)
-
-    def fork(self) -> int:
-        if self.fork_fails:
-            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
-        self.processes.append(subprocess.Popen(["sleep", "600"]))
-        return self.processes[-1].pid
-
-    def kill_probe_process(self) -> None:
-        self.processes[-1].kill()
-        os.waitid(os.P_PID, self.processes[-1].pid, os.WEXITED | os.WNOWAIT)
-
-
-@pytest.mark.parametrize("fails", ["port", "fork"])
-def test_a_probe_process_that_cannot_be_started_again_harms_nothing_and_is_tried_again(
-    fails: str, monkeypatch: pytest.MonkeyPatch, settings: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    port = free_port()
-    settings.HOOKLINE_HOST, settings.HOOKLINE_PROBE_PORTS = "127.0.0.1", range(port, port + 1)
-    parent = Parent(monkeypatch)
-    parent.kill_probe_process()
-    with ExitStack() as meanwhile:
-        if fails == "port":
-            meanwhile.enter_context(socket.create_server((settings.HOOKLINE_HOST, port)))
-        parent.fork_fails = fails == "fork"
-        for _ in range(5):
-            parent.tick()
-        parent.end()  # There is none, and its number may be another process's.
-    told = [record for record in caplog.records if record.levelno == logging.WARNING]
-    assert [record.message for record in told] == [
-        "probe process ended; another is started",
-        "probe process not started",
-    ]
-    parent.fork_fails = False
-    parent.tick()
-    parent.tick()
-    first, second = parent.processes
-    parent.end()
-    assert second.wait(30) == -signal.SIGTERM
-    first.wait(30)

@@ -7,13 +7,11 @@ from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection
 
 from tests.support.processes import OUTSIDE, wait_until
 from tests.support.stack import Stack, running_stack
-from webhooks.inbox import transitions
-from webhooks.models import Job, Source
-from webhooks.states import JobState
+from webhooks.inbox.claimed_event import event_of
+from webhooks.subscriptions.event import Event
 from workers import memory
 from workers.processes.immortal import can_be_immortal
 
@@ -101,46 +99,13 @@ def test_nothing_is_connected_to_the_database_as_a_worker_forks(told: list[dict[
     assert [one["connected at fork"] for one in told] == [False, False, False]
 
 
-def test_what_a_worker_warms_up_with_is_rolled_back(stack: Stack, told: list[dict[str, Any]]) -> None:
-    ((jobs, sources, latest_id),) = stack.rows(
-        "SELECT count(*), (SELECT count(*) FROM webhooks_source), max(id) FROM webhooks_job"
-    )
-    assert (jobs, sources) == (len(told), 1)
-    # PostgreSQL does not take back the ids of what is rolled back: they tell that there were such jobs.
-    assert latest_id > memory.WARM_UP_RUNS
-
-
-@pytest.mark.both_databases
-@pytest.mark.django_db(transaction=True)
-def test_a_warm_up_claims_and_records_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded: list[JobState | None] = []
-
-    def record(*args: Any, **options: Any) -> None:
-        recorded.append(transitions.record(*args, **options))
-
-    monkeypatch.setattr(memory, "record", record)
-    memory.warm_up()
-    assert recorded == [JobState.SUCCEEDED] * (memory.WARM_UP_RUNS if connection.vendor == "postgresql" else 0)
-    assert connection.vendor != "postgresql" or connection.connection is None
-    assert not Source.objects.exists()
-    assert not Job.objects.exists()
-
-
-@pytest.mark.both_databases
-@pytest.mark.django_db(transaction=True)
-def test_a_worker_that_cannot_warm_up_says_so_and_starts(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_warm_up_needs_no_database_and_says_as_often_as_it_is_told_how_a_run_ended(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def claim(*_args: Any, **_options: Any) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT from_what_is_not_there()")
-
-    monkeypatch.setattr(memory, "claim", claim)
-    memory.warm_up()
-    assert [record.message for record in caplog.records if record.name == memory.__name__] == (
-        ["warm-up failed; the children will use more memory"] if connection.vendor == "postgresql" else []
-    )
-    assert not Source.objects.exists()
+    made: list[Event] = []
+    monkeypatch.setattr(memory, "event_of", lambda job: made.append(event_of(job)))
+    memory.warm_up()  # pytest-django lets this test ask no database.
+    assert [event.payload for event in made] == [{}] * memory.WARM_UP_RUNS
 
 
 def test_the_garbage_collector_does_not_look_at_what_was_there_before_the_fork(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from tests.support.stack import Stack, running_stack
 from webhooks.models import Attempt, Job
 from webhooks.states import JobState
 from workers.stopping.flag import STAY_DOWN
-from workers.stopping.remote_stop import SILENT_ROUNDS, RemoteStop
+from workers.stopping.remote_stop import SILENT_ROUNDS, RemoteStop, running_jobs
 
 SYSTEMD = ROOT / "deploy" / "systemd"
 SUPERVISOR = ROOT / "deploy" / "supervisor" / "hookline.conf"
@@ -82,8 +82,8 @@ def test_at_the_timeout_it_says_who_is_left(stack: Stack) -> None:
     _, errors = command.communicate(timeout=60)
     assert command.returncode == 1
     assert errors == "CommandError: Not all are gone at the timeout. 1 worker still there: busy@test (1 job).\n"
-    worker.send_signal(signal.SIGQUIT)
-    assert worker.wait(timeout=30) == 0
+    worker.kill()
+    worker.wait(timeout=30)
     silent = stopping(stack)
     assert silent.communicate(timeout=60)[1] == "CommandError: No worker answers, but jobs still run on busy@test.\n"
 
@@ -137,9 +137,15 @@ def answer(node: str, instance: str, age: float, *, is_stopping: bool = False) -
 
 
 def running_on(node: str, *, queue: str = "default") -> Job:
-    job = make_job(JobState.RUNNING, attempt=1, queue=queue)
-    Attempt.objects.create(job=job, number=1, worker=node, pid=7)
-    return job
+    return make_job(JobState.RUNNING, attempt=1, queue=queue, worker=node)
+
+
+@pytest.mark.django_db
+def test_a_job_that_the_release_before_has_claimed_counts_for_its_worker() -> None:
+    Attempt.objects.create(job=make_job(JobState.RUNNING, attempt=2), number=2, worker="old@test", pid=7)
+    running_on("new@test")
+    assert running_jobs() == {"old@test": 1, "new@test": 1}
+    assert running_jobs(["old@test"], queue="default") == {"old@test": 1}
 
 
 def test_a_worker_that_was_reconnecting_is_told_when_it_answers_and_a_fresh_one_is_not(

@@ -86,12 +86,11 @@ def test_a_killed_child_is_replaced_and_a_killed_worker_takes_its_children_along
     worker = Worker(stack)
     running = sent(stack, "work", seconds=7.9)
     wait_for(stack, running, "running")
-    ((killed,),) = stack.rows("SELECT pid FROM webhooks_attempt ORDER BY id DESC LIMIT 1")
+    [killed] = wait_until(stack.running_pids, what="the handler to run")
     os.kill(killed, signal.SIGKILL)
-    # Its sibling records what has become of the run.
     wait_for(stack, running, "retrying")
     wait_for(stack, sent(stack, "work"), "succeeded")
-    wait_until(lambda: len(worker.children()) == 3, what="the process for probes and two children")
+    wait_until(lambda: len(worker.children()) == 3, what="the dispatcher and two children")
     children = worker.children()
     assert killed not in children
     worker.process.kill()

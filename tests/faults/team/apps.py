@@ -4,6 +4,7 @@ from django.apps import AppConfig
 
 DIE_AT_OFFER = "FAULT_DIE_AT_OFFER"
 LOST_BACKOFF = "FAULT_LOST_BACKOFF"
+LOST_ALLOWANCE = "FAULT_LOST_ALLOWANCE"
 
 
 class TeamConfig(AppConfig):

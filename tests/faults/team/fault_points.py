@@ -2,6 +2,7 @@
 
 `FAULT_DIE_AT_OFFER=n` ends the whole receiver, as a lost node would, at its nth commit, before it publishes.
 `FAULT_LOST_BACKOFF=s` has a lost run's job wait for no more than s seconds, so that all its runs fit into a test.
+`FAULT_LOST_ALLOWANCE=n` has a job dead after n lost runs more than its `max_attempts`, instead of ten.
 """
 
 import itertools
@@ -9,7 +10,7 @@ import os
 import signal
 from collections.abc import Iterable
 
-from tests.faults.team.apps import DIE_AT_OFFER, LOST_BACKOFF
+from tests.faults.team.apps import DIE_AT_OFFER, LOST_ALLOWANCE, LOST_BACKOFF
 from webhooks import Backoff
 from webhooks.inbox import outcomes
 from webhooks.inbox.new_delivery import JobToPublish
@@ -22,6 +23,8 @@ def arm() -> None:
         _die_at_offer(int(number))
     if seconds := os.environ.get(LOST_BACKOFF):
         outcomes.LOST_BACKOFF = Backoff(first=float(seconds), longest=float(seconds))
+    if runs := os.environ.get(LOST_ALLOWANCE):
+        outcomes.LOST_ALLOWANCE = int(runs)
 
 
 def _die_at_offer(number: int) -> None:

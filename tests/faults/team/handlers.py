@@ -8,6 +8,8 @@ import ctypes
 import os
 import select
 import signal
+import time
+from pathlib import Path
 
 from tests.apps.trial.handlers import leave_a_mark, swallow_for
 from webhooks import Backoff, Event, RetryLater, Run, on
@@ -16,6 +18,11 @@ QUICK = Backoff(first=0.2, longest=0.5)
 LIMIT = 4.0
 """Seconds: with the suite's lease margin of two, what a dead worker held comes back after six."""
 POISON_LIMIT = 1.0
+HOLD_LIMIT = 60.0
+LET_GO = ".let-go"
+"""What the name of the file is given that lets go of all children; the file of marks has the rest of it."""
+LOOK_SECONDS = 0.1
+UNSTORABLE = "unstorable"
 HOARD_MB = 1_500
 """What the greedy handler asks for, in steps: more than any child may have, and less than the machine has."""
 
@@ -72,6 +79,22 @@ def check_for_long(event: Event, run: Run) -> str:
     return "checked"
 
 
+@on("check_suite", actions=["requested"], queue="team", time_limit=HOLD_LIMIT, max_attempts=20, backoff=QUICK)
+def hold_the_child(event: Event, run: Run) -> str:
+    """Run until the test lets go."""
+    leave_a_mark(event, run.attempt, "begun")
+    while not Path(os.environ["TRIAL_EFFECTS"] + LET_GO).exists():
+        time.sleep(LOOK_SECONDS)
+    leave_a_mark(event, run.attempt, "done")
+    return "let go"
+
+
+@on("check_suite", actions=["completed"], queue="team", time_limit=LIMIT, max_attempts=1, backoff=QUICK)
+def wait_behind(event: Event, run: Run) -> str:
+    effect(event, run)
+    return "it was its turn"
+
+
 # --- Poison: whatever these are given, their jobs end dead -----------------------------------------------------------
 
 
@@ -122,3 +145,10 @@ def hang_in_c(event: Event, run: Run) -> None:
 def swallow_the_soft_limit(event: Event, run: Run) -> None:
     leave_a_mark(event, run.attempt, "begun")
     swallow_for(60, Exception, event, run)
+
+
+@on("repository_dispatch", actions=["unstorable"], queue="team", time_limit=LIMIT, max_attempts=2, backoff=QUICK)
+def return_the_unstorable(event: Event, run: Run) -> str:
+    """Return what the case has told the database to refuse."""
+    leave_a_mark(event, run.attempt, "begun")
+    return UNSTORABLE

@@ -8,11 +8,8 @@ import django
 def main(job_id: int) -> None:
     from webhooks.inbox.new_delivery import JobToPublish
     from webhooks.publishing.broker import Broker
-    from webhooks.subscriptions.installed import installed_subscriptions
 
-    subscription = installed_subscriptions().get("trial.work")
-    assert subscription is not None
-    Broker().publish(JobToPublish(job_id, "trial.work", "trial"), subscription)
+    Broker().publish([JobToPublish(job_id, "trial.work", "trial")])
 
 
 if __name__ == "__main__":

@@ -1,0 +1,148 @@
+"""How PostgreSQL carries out what workers ask all the time: by an index to each row, whatever its statistics say.
+
+The statements are those that the engine runs, planned for their values and, as a prepared statement is after a while,
+for any.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection
+from psycopg import sql
+
+from tests.support.inbox_rows import make_delivery
+from webhooks.inbox import postgresql
+from webhooks.inbox.claimed_job import Wanted
+
+pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
+
+ROWS = 20_000
+MANY = f"""
+WITH delivery AS (
+    INSERT INTO webhooks_delivery (source_id, hook_id, guid, event, action, repository, sender, secret_fingerprint,
+                                   headers, body_bytes, repeats)
+    SELECT source_id, n, gen_random_uuid(), event, '', repository, '', '', headers, body_bytes, 0
+    FROM webhooks_delivery, generate_series(2, {ROWS}) AS n WHERE id = %s
+    RETURNING id
+), payload AS (
+    INSERT INTO webhooks_payload (delivery_id, body) SELECT id, '' FROM delivery
+)
+INSERT INTO webhooks_job (delivery_id, handler, queue, state, publish_at, finished_at, attempt, max_attempts, forgiven,
+                          lost, budget_from_attempt, result, error, fingerprint)
+SELECT id, 'shop.count', 'default', %s, CASE WHEN %s = 'queued' THEN now() END, now(), 0, 3, 0, 0, 0, '', '', ''
+FROM delivery
+"""
+RUNNING = 70
+WANTED = Wanted(worker="w", leases={"shop.count": 30.0, "shop.bill": 60.0}, limit=RUNNING, queue="default")
+CHANGE = {
+    "state": "succeeded", "is_final": True, "delay": 0.0, "forgives": 0, "loses": 0, "result": "", "error": "",
+    "fingerprint": "", "outcome": "succeeded", "message": "", "traceback": "", "worker": "w", "pid": 7, "began": 1.0,
+    "ended": 0.0,
+}  # fmt: skip
+
+Plan = Mapping[str, Any]
+
+
+@pytest.fixture(params=["succeeded", "queued"], ids=["statistics while nothing ran", "statistics while many waited"])
+def statistics(request: pytest.FixtureRequest) -> None:
+    """Fill the tables, and let the server look at them; afterwards many jobs wait, and some run."""
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's planner")
+    first = make_delivery()
+    with connection.cursor() as cursor:
+        cursor.execute(MANY, [first.pk, request.param, request.param])
+        cursor.execute("ANALYZE webhooks_source, webhooks_delivery, webhooks_payload, webhooks_job, webhooks_attempt")
+        cursor.execute("UPDATE webhooks_job SET state = 'queued', publish_at = now()")
+
+
+@pytest.fixture
+def emptied() -> None:
+    """An inbox in which nothing has ever been, as the first worker of an installation finds it."""
+    if connection.vendor != "postgresql":
+        pytest.skip("PostgreSQL's planner")
+    with connection.cursor() as cursor:
+        cursor.execute("TRUNCATE webhooks_delivery, webhooks_payload, webhooks_job, webhooks_attempt CASCADE")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Mapping[str, Any]]]:
+    """The statements that the engine runs from now on, with their values."""
+    seen: list[tuple[str, Mapping[str, Any]]] = []
+    rows_of = postgresql._all_rows
+
+    def noted(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        seen.append((statement, values))
+        return rows_of(statement, values)
+
+    monkeypatch.setattr(postgresql, "_all_rows", noted)
+    return seen
+
+
+@pytest.mark.usefixtures("statistics")
+def test_every_statement_of_a_worker_finds_its_rows_by_an_index(run: list[tuple[str, Mapping[str, Any]]]) -> None:
+    _, claimed = postgresql.exchange([], WANTED)
+    changes: list[dict[str, Any]] = [{**CHANGE, "job": row[0], "attempt": row[3]} for row in claimed]
+    assert len(changes) == RUNNING
+    postgresql.exchange(changes[:20], None)
+    postgresql.exchange(changes[20:50], WANTED)
+    postgresql.release([(change["job"], change["attempt"]) for change in changes[50:]])
+    postgresql.exchange([], Wanted(worker="w", leases=WANTED.leases, job_id=changes[0]["job"]))
+    assert_by_index(*(list(plans(*each)) for each in run))
+
+
+@pytest.mark.usefixtures("emptied")
+def test_and_so_does_a_plan_that_was_made_once_while_the_inbox_was_empty(
+    run: list[tuple[str, Mapping[str, Any]]],
+) -> None:
+    postgresql.prepare_connection(wait_seconds=1.0)
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW plan_cache_mode")
+        assert cursor.fetchone() == ("force_generic_plan",)
+    change = {**CHANGE, "job": 1, "attempt": 1}
+    postgresql.exchange([], WANTED)
+    postgresql.exchange([change], None)
+    postgresql.exchange([change], WANTED)
+    postgresql.release([(1, 1)])
+    postgresql.exchange([], Wanted(worker="w", leases=WANTED.leases, job_id=1))
+    assert_by_index(*([for_any] for _, for_any in (plans(*each) for each in run)))
+
+
+def assert_by_index(*found: Sequence[Plan]) -> None:
+    claim, record, both, release, claim_one = found
+    for plan in (*claim, *record, *both, *release, *claim_one):
+        reads = [node for node in nodes(plan) if str(node.get("Relation Name", "")).startswith("webhooks_")]
+        scans = {(node["Relation Name"], node["Node Type"]) for node in reads if node["Node Type"].endswith("Scan")}
+        assert {kind for name, kind in scans if name != "webhooks_source"} == {"Index Scan"}, scans
+        assert "job_running" not in {node.get("Index Name") for node in nodes(plan)}
+    for plan in (*claim, *both):
+        [due] = [node for node in nodes(plan) if node.get("Subplan Name") == "CTE due"]
+        # Already in order: it ends at its limit, however many wait.
+        assert [node["Node Type"] for node in nodes(due)] == ["Limit", "LockRows", "Index Scan"]
+        assert [node["Index Name"] for node in nodes(due) if "Index Name" in node] == ["job_publish"]
+
+
+def plans(statement: str, values: Mapping[str, Any]) -> Iterator[Plan]:
+    """Yield how the server would carry out a statement with its values, and with any."""
+    raw = connection.connection
+    with psycopg.Cursor(raw) as cursor:
+        cursor.execute("EXPLAIN (FORMAT JSON) " + statement, values)
+        yield cursor.fetchall()[0][0][0]["Plan"]
+        cursor.execute("SELECT name FROM pg_prepared_statements")
+        before = set(cursor.fetchall())
+        before_it, raw.prepare_threshold = raw.prepare_threshold, ROWS  # None would leave it unprepared.
+        cursor.execute(statement, values, prepare=True)
+        raw.prepare_threshold = before_it
+        cursor.execute("SELECT name, parameter_types FROM pg_prepared_statements")
+        [(name, types)] = [row for row in cursor.fetchall() if row[:1] not in before]
+        cursor.execute("SET LOCAL plan_cache_mode = force_generic_plan")
+        nothing = sql.SQL(", ").join([sql.NULL] * len(types))
+        cursor.execute(sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE {} ({})").format(sql.Identifier(name), nothing))
+        yield cursor.fetchall()[0][0][0]["Plan"]
+
+
+def nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from nodes(part)
