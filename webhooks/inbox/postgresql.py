@@ -76,14 +76,14 @@ changed AS MATERIALIZED (
         result = changed.result, error = changed.error, fingerprint = changed.fingerprint
     FROM changed
     WHERE job.id = changed.job AND job.attempt = changed.attempt AND (job.state = 'running') IS TRUE
-    RETURNING job.id, job.attempt
+    RETURNING job.id, job.attempt, changed.worker, pid, began, ended, outcome, message, traceback
 ), attempt AS (
     INSERT INTO webhooks_attempt (
         job_id, number, worker, pid, started_at, finished_at, outcome, message, traceback
     )
-    SELECT job, changed.attempt, worker, pid, statement_timestamp() - began * interval '1 second',
+    SELECT id, attempt, worker, pid, statement_timestamp() - began * interval '1 second',
            statement_timestamp() - ended * interval '1 second', outcome, message, traceback
-    FROM changed JOIN recorded ON recorded.id = changed.job AND recorded.attempt = changed.attempt
+    FROM recorded
     ON CONFLICT (job_id, number) DO UPDATE
     SET finished_at = excluded.finished_at, outcome = excluded.outcome, message = excluded.message,
         traceback = excluded.traceback

@@ -20,6 +20,7 @@ from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.outcomes import Outcome, failure_fingerprint
 from webhooks.inbox.transitions import Ended
+from webhooks.models import Job
 from webhooks.outage_log import OutageLog
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -27,6 +28,7 @@ from webhooks.subscriptions.subscription import Backoff
 from webhooks.threads import place_of, start_thread
 from workers.dispatcher.desk import EndedRun
 from workers.dispatcher.ended_children import CutOff
+from workers.runs.messages import RunEnded
 
 T = TypeVar("T")
 logger = logging.getLogger(__name__)
@@ -117,7 +119,7 @@ class Exchange:
             for run in request.cut_off:
                 if ended := self._run_in(partial(ended_of, run, self._worker)):
                     cut_off.append((run, ended.job.handler, self._record(ended)))
-            states, claimed = self._exchange([_ended(run, self._worker) for run in request.ended], request.wanted)
+            states, claimed = self._exchange([_said(run, self._worker) for run in request.ended], request.wanted)
         except InboxUnavailableError:
             self._outages.failed(f"the database {self._committer.reason or 'refuses'}")
             return Answer(request, cut_off=cut_off, has_failed=True, is_in_doubt=True)
@@ -176,33 +178,28 @@ def ended_of(run: CutOff, worker: str) -> Ended | None:
     if found is None:
         return None
     job, age = found
+    fingerprint = failure_fingerprint(job.handler, run.kind.value, run.reason)
+    outcome = Outcome(kind=run.kind, message=run.reason, fingerprint=fingerprint)
+    return _ended(job, outcome, age, run, worker)
+
+
+def _said(run: EndedRun, worker: str) -> Ended:
+    """Return how a run whose child has said how it ended is to be recorded."""
+    job, message = run.job, run.message
+    age = job.claimed_at - job.budget_from_at + timedelta(seconds=time.monotonic() - message.began_at)
+    return _ended(job, message.outcome, age, message, worker)
+
+
+def _ended(job: ClaimedJob | Job, outcome: Outcome, age: timedelta, run: CutOff | RunEnded, worker: str) -> Ended:
     now = time.monotonic()
     subscription = installed_subscriptions().get(job.handler)
     return Ended(
         job=job,
-        outcome=Outcome(
-            kind=run.kind, message=run.reason, fingerprint=failure_fingerprint(job.handler, run.kind.value, run.reason)
-        ),
+        outcome=outcome,
         backoff=subscription.backoff if subscription else Backoff(),
         age_seconds=age.total_seconds(),
         worker=worker,
         pid=run.pid,
         began_seconds_ago=now - run.began_at,
         ended_seconds_ago=now - run.ended_at,
-    )
-
-
-def _ended(run: EndedRun, worker: str) -> Ended:
-    now, job, message = time.monotonic(), run.job, run.message
-    subscription = installed_subscriptions().get(job.handler)
-    age = job.claimed_at - job.budget_from_at + timedelta(seconds=now - message.began_at)
-    return Ended(
-        job=job,
-        outcome=message.outcome,
-        backoff=subscription.backoff if subscription else Backoff(),
-        age_seconds=age.total_seconds(),
-        worker=worker,
-        pid=message.pid,
-        began_seconds_ago=now - message.began_at,
-        ended_seconds_ago=now - message.ended_at,
     )
