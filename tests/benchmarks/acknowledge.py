@@ -13,8 +13,8 @@ import argparse
 
 from tests.benchmarks.load import body_of, send
 from tests.benchmarks.process_use import cpu_by_kind
-from tests.benchmarks.systems import servers, systems
-from tests.benchmarks.table import Reading, Table, each, options
+from tests.benchmarks.systems import System, by_turns
+from tests.benchmarks.table import Reading, Table, options
 from tests.support.stack import Stack
 
 SYSTEMS = ("hookline", "embedded", "baseline")
@@ -26,14 +26,15 @@ def main() -> None:
     parser.add_argument("--log-level", default="INFO", help="Hookline's; its lines go to a file (default %(default)s)")
     told = parser.parse_args()
     table = Table(f"Acknowledged, a body of {len(body_of()):,} bytes; latencies and CPU an ack in ms")
-    with servers(told.broker) as (database, broker):
-        available = systems(database, broker, log_level=told.log_level)
-        for name in each(told.rounds, told.systems):
-            with available[name].installed() as stack:
-                available[name].start_receiver(stack)
-                send(stack, body_of(), seconds=1, connections=4)  # Until all connections and plans are there.
-                for connections in told.connections:
-                    table.add(f"{name}, {connections} connections", measure(stack, told, connections))
+
+    def all_connections(name: str, system: System) -> None:
+        with system.installed() as stack:
+            system.start_receiver(stack)
+            send(stack, body_of(), seconds=1, connections=4)  # Until all connections and plans are there.
+            for connections in told.connections:
+                table.add(f"{name}, {connections} connections", measure(stack, told, connections))
+
+    by_turns(told, all_connections, log_level=told.log_level)
     table.print()
 
 

@@ -11,8 +11,8 @@ import argparse
 
 from tests.benchmarks.load import body_of, send
 from tests.benchmarks.process_use import cpu_by_kind
-from tests.benchmarks.systems import System, servers, systems
-from tests.benchmarks.table import Reading, Table, each, options
+from tests.benchmarks.systems import System, by_turns
+from tests.benchmarks.table import Reading, Table, options
 
 SYSTEMS = ("hookline", "baseline")
 
@@ -24,10 +24,7 @@ def main() -> None:
     parser.add_argument("--connections", type=int, default=16)
     told = parser.parse_args()
     table = Table(f"At once: {told.children} children x {1000 * told.work:g} ms; p99 and CPU a delivery in ms")
-    with servers(told.broker) as (database, broker):
-        available = systems(database, broker)
-        for name in each(told.rounds, told.systems):
-            table.add(name, measure(available[name], told))
+    by_turns(told, lambda name, system: table.add(name, measure(system, told)))
     table.print()
 
 

@@ -13,8 +13,8 @@ import argparse
 import time
 
 from tests.benchmarks.load import body_of, send
-from tests.benchmarks.systems import System, servers, systems
-from tests.benchmarks.table import Reading, Table, each, options
+from tests.benchmarks.systems import System, by_turns
+from tests.benchmarks.table import Reading, Table, options
 from tests.support.processes import wait_until
 
 SYSTEMS = ("hookline", "baseline")
@@ -29,10 +29,7 @@ def main() -> None:
     parser.add_argument("--work", type=float, default=0.02, metavar="SECONDS", help="default %(default)g")
     told = parser.parse_args()
     table = Table(f"{told.seconds:g} s at {TIMES} times the sustainable rate; latencies in ms")
-    with servers(told.broker) as (database, broker):
-        available = systems(database, broker)
-        for name in each(told.rounds, told.systems):
-            table.add(name, measure(available[name], told))
+    by_turns(told, lambda name, system: table.add(name, measure(system, told)))
     table.print()
 
 

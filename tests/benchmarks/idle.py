@@ -10,8 +10,8 @@ after their start. "ours" is all without the servers; "pod" is the worker alone.
 import time
 
 from tests.benchmarks.process_use import SERVERS, WORKER, cpu_by_kind
-from tests.benchmarks.systems import System, servers, systems
-from tests.benchmarks.table import Reading, Table, each, options
+from tests.benchmarks.systems import System, by_turns
+from tests.benchmarks.table import Reading, Table, options
 
 SYSTEMS = ("hookline", "baseline")
 SETTLE_SECONDS = 10.0
@@ -22,10 +22,7 @@ def main() -> None:
     parser.add_argument("--children", type=int, default=70)
     told = parser.parse_args()
     table = Table(f"Idle, with {told.children} children: percent of a core")
-    with servers(told.broker) as (database, broker):
-        available = systems(database, broker)
-        for name in each(told.rounds, told.systems):
-            table.add(name, measure(available[name], children=told.children, seconds=told.seconds))
+    by_turns(told, lambda name, it: table.add(name, measure(it, children=told.children, seconds=told.seconds)))
     table.print()
 
 

@@ -10,8 +10,8 @@ there, and while they work: all of it. `worker_memory` and `role_memory` look at
 
 from tests.benchmarks.load import body_of, send
 from tests.benchmarks.process_use import memory_of, pss
-from tests.benchmarks.systems import System, servers, systems
-from tests.benchmarks.table import Reading, Table, each, options
+from tests.benchmarks.systems import System, by_turns
+from tests.benchmarks.table import Reading, Table, options
 from tests.faults.process_tree import descendants_of
 from tests.support.processes import wait_until
 
@@ -27,11 +27,12 @@ def main() -> None:
     told = parser.parse_args()
     receivers = Table(f"A receiver over {told.requests:,} requests, MB of its largest process")
     pods = Table(f"A worker of {told.children} children, MB")
-    with servers(told.broker) as (database, broker):
-        available = systems(database, broker)
-        for name in each(told.rounds, told.systems):
-            receivers.add(name, receiver(available[name], requests=told.requests, seconds=told.seconds))
-            pods.add(name, pod(available[name], children=told.children))
+
+    def both(name: str, system: System) -> None:
+        receivers.add(name, receiver(system, requests=told.requests, seconds=told.seconds))
+        pods.add(name, pod(system, children=told.children))
+
+    by_turns(told, both)
     receivers.print()
     pods.print()
 

@@ -15,8 +15,8 @@ import time
 
 from tests.benchmarks.load import answered, body_of, send, send_timed, start_sending
 from tests.benchmarks.process_use import cpu_by_kind
-from tests.benchmarks.systems import System, servers, systems
-from tests.benchmarks.table import Reading, Table, each, options
+from tests.benchmarks.systems import System, by_turns
+from tests.benchmarks.table import Reading, Table, options
 from tests.support.processes import wait_until
 from tests.support.stack import Stack
 from webhooks.github.sender import percentile
@@ -32,16 +32,17 @@ def main() -> None:
     parser.add_argument("--children", type=int, default=70)
     told = parser.parse_args()
     table = Table("From the POST to the handler's start, and CPU a delivery, in ms")
-    with servers(told.broker) as (database, broker):
-        available = systems(database, broker)
-        for name in each(told.rounds, told.systems):
-            with available[name].installed() as stack:
-                available[name].start_receiver(stack)
-                available[name].start_worker(stack, told.children)
-                send_timed(stack, seconds=1, a_second=TIMED_A_SECOND)
-                for rate in told.rates:
-                    line = {"0": "idle", "half": "half of the most"}.get(rate, f"{rate} a second")
-                    table.add(f"{name}, {line}", measure(available[name], stack, told, rate))
+
+    def all_rates(name: str, system: System) -> None:
+        with system.installed() as stack:
+            system.start_receiver(stack)
+            system.start_worker(stack, told.children)
+            send_timed(stack, seconds=1, a_second=TIMED_A_SECOND)
+            for rate in told.rates:
+                line = {"0": "idle", "half": "half of the most"}.get(rate, f"{rate} a second")
+                table.add(f"{name}, {line}", measure(system, stack, told, rate))
+
+    by_turns(told, all_rates)
     table.print()
 
 

@@ -3,12 +3,13 @@
 Each is started by the commands that a user would start it with, on an empty inbox.
 """
 
+import argparse
 import contextlib
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,6 +18,7 @@ import psycopg
 import redis
 
 from tests.benchmarks.load import ACTION, EVENT, body_of
+from tests.benchmarks.table import each
 from tests.faults.process_tree import descendants_of
 from tests.faults.rabbitmq import own_rabbitmq
 from tests.faults.servers import own_postgres, own_redis
@@ -220,6 +222,14 @@ class Baseline:
                 arguments, env=stack.settings(), cwd=ROOT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         stack.processes.append((role, process))
+
+
+def by_turns(told: argparse.Namespace, measure: Callable[[str, System], None], **options: str) -> None:
+    """Start the servers, and measure each system that is asked for, by its name, round after round."""
+    with servers(told.broker) as (database, broker):
+        available = systems(database, broker, **options)
+        for name in each(told.rounds, told.systems):
+            measure(name, available[name])
 
 
 def systems(database: str, broker: str, *, log_level: str = "INFO") -> dict[str, System]:
