@@ -16,6 +16,7 @@ from django.test.utils import CaptureQueriesContext
 from tests.publishing.test_relay import SUBSCRIPTION
 from tests.support import services
 from tests.support.inbox_rows import make_job
+from tests.support.process_ends import ProcessEnd
 from tests.support.processes import wait_until
 from webhooks.models import Job
 from webhooks.publishing import gauges as queue_gauges
@@ -160,19 +161,15 @@ def test_a_relay_that_its_broker_holds_says_that_the_broker_is_not_there(
 def test_an_upkeep_that_fails_by_a_fault_of_its_own_ends_the_relays_process(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stop, statuses = threading.Event(), list[int]()
-
-    def end(status: int) -> None:
-        statuses.append(status)
-        stop.set()
+    stop = threading.Event()
+    end = ProcessEnd(monkeypatch, has_come=stop)
 
     def fault(_strays: Strays) -> bool:
         raise RuntimeError("unforeseen")
 
     monkeypatch.setattr(Strays, "step", fault)
-    monkeypatch.setattr("webhooks.threads.os._exit", end)
     Relay(SUBSCRIPTIONS, stop=stop, broker=Broker()).run()
-    assert statuses == [1]
+    assert end.statuses == [1]
     assert "thread failed; the process ends" in caplog.messages
 
 

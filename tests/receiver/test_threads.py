@@ -10,6 +10,7 @@ import pytest
 
 from tests.publishing.test_relay import waiting
 from tests.support.celery_app import celery_on
+from tests.support.process_ends import ProcessEnd
 from tests.support.processes import wait_until
 from tests.support.receiving import finish
 from webhooks.publishing import publisher as publishing
@@ -88,20 +89,13 @@ def test_a_publisher_whose_thread_has_died_is_not_available_until_the_next_offer
 def test_a_thread_that_fails_ends_its_process_for_another_to_be_started(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
-    statuses: list[int] = []
-    has_ended = threading.Event()
-
-    def end(status: int) -> None:
-        statuses.append(status)
-        has_ended.set()
-
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr("webhooks.threads.os._exit", end)
+    end = ProcessEnd(monkeypatch)
     start_thread("doubts", fail)
-    assert has_ended.wait(30)
-    assert statuses == [1]
+    assert end.has_come.wait(30)
+    assert end.statuses == [1]
     (record,) = caplog.records
     assert vars(record)["error"].startswith(f"{type(error).__name__} at {__file__}:")
     assert SECRET not in caplog.text

@@ -1,6 +1,5 @@
 """The dispatcher's exchanges with the inbox: what is refused of one run costs no other, and is not tried for ever."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from django.db import connection, connections
 
 from tests.support.claimed_jobs import ended_run
 from tests.support.inbox_rows import make_job
+from tests.support.process_ends import ProcessEnd
 from webhooks.inbox import transitions
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.outcomes import Outcome
@@ -162,22 +162,15 @@ def test_claims_that_cannot_be_given_back_keep_nothing_else_from_the_inbox(
 def test_an_error_that_nobody_foresaw_ends_the_process_and_is_logged_with_where_it_was(
     ask: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    statuses: list[int] = []
-    has_ended = threading.Event()
-
-    def end(status: int) -> None:
-        statuses.append(status)
-        has_ended.set()
-
     def fail(*_given: Any) -> None:
         raise ZeroDivisionError("a secret")
 
-    monkeypatch.setattr("webhooks.threads.os._exit", end)
+    end = ProcessEnd(monkeypatch)
     exchange = Exchange(worker=WORKER, answered=lambda: None)
     monkeypatch.setattr(exchange, "_answer", fail)
     exchange.ask(Request(given_back=[claimed()]))
-    assert has_ended.wait(60)
-    assert statuses == [1]
+    assert end.has_come.wait(60)
+    assert end.statuses == [1]
     (record,) = [record for record in caplog.records if record.levelname == "CRITICAL"]
     assert vars(record)["stack"].endswith(f"{__file__}:{fail.__code__.co_firstlineno + 1} fail")
     assert "exchange.py" in vars(record)["stack"]
