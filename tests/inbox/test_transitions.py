@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_database
 
 AT_ONCE = Backoff(first=0, longest=0)
 SUCCEEDED = Outcome(kind=AttemptOutcome.SUCCEEDED, message="done")
-FAILED = Outcome(kind=AttemptOutcome.FAILED, message="ValueError: no", traceback="Traceback …\0", fingerprint="f" * 16)
+FAILED = Outcome(kind=AttemptOutcome.FAILED, message="ValueError: no", traceback="Traceback …", fingerprint="f" * 16)
 HANDED_BACK = Outcome(kind=AttemptOutcome.HANDED_BACK)
 
 
@@ -151,7 +151,7 @@ def test_a_failure_retries_and_the_last_one_is_dead_with_the_reason_on_view() ->
     job.refresh_from_db()
     assert (job.attempt, job.error, job.fingerprint) == (2, "ValueError: no All 2 attempts are spent.", "f" * 16)
     assert job.publish_at is None
-    assert "\0" not in Attempt.objects.get(job=job, number=2).traceback
+    assert Attempt.objects.get(job=job, number=2).traceback == "Traceback …"
 
 
 def test_a_run_whose_lease_was_taken_over_cannot_record() -> None:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from msgspec.structs import replace
+
 from tests.support.claimed_jobs import DONE, claimed_job, ended_run
 from webhooks.inbox.claimed_job import ClaimedJob
 from workers.dispatcher.desk import (
@@ -319,7 +321,7 @@ def test_an_outcome_of_a_job_that_another_dispatcher_had_given_counts_once_the_c
     run = ended_run(claimed_job(pk=7), pid=10)
     desk.run_ended(0, run.message, now=0.0)
     assert desk.ended == []
-    desk.run_ended(0, run.message._replace(job=run.job), now=0.0)
+    desk.run_ended(0, replace(run.message, job=run.job), now=0.0)
     assert [(one.place, one.job) for one in desk.ended] == [(0, run.job)]
 
 

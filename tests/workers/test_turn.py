@@ -235,11 +235,13 @@ def test_a_payload_that_cannot_be_read_ends_a_run_that_is_counted(fault: str, ki
     assert outcome.message.startswith(message)
 
 
-def test_an_exception_with_undecodable_bytes_can_be_told(one: Turn) -> None:
+def test_an_exception_with_characters_that_no_column_takes_can_be_told(one: Turn) -> None:
     def fail(event: Event) -> None:
-        raise ValueError(os.fsdecode(b"\xff"))
+        raise ValueError(os.fsdecode(b"<\xff\0>"))
 
-    assert outcome_of(fail).kind is AttemptOutcome.FAILED
+    outcome = outcome_of(fail)
+    assert (outcome.kind, outcome.message) == (AttemptOutcome.FAILED, "ValueError: <?>")
+    assert outcome.traceback.endswith("ValueError: <?>\n")
 
 
 @pytest.mark.parametrize("kind", ["succeeded", "failed", "gave_up", "retry_later"])

@@ -8,7 +8,7 @@ import traceback
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
-from webhooks.inbox.outcomes import Outcome, failure_fingerprint, one_line
+from webhooks.inbox.outcomes import Outcome, failure_fingerprint, one_line, storable
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
 from webhooks.subscriptions.subscription import Subscription
@@ -59,7 +59,7 @@ def _place(subscription: Subscription, error: BaseException) -> str:
 
 
 def _formatted(error: BaseException) -> str:
-    text = "".join(traceback.format_exception(error))
+    text = storable("".join(traceback.format_exception(error)))
     return (
         text
         if len(text) <= LONGEST_TRACEBACK

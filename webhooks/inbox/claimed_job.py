@@ -26,7 +26,7 @@ class Wanted:
 class ClaimedJob(NamedTuple):
     """A job whose next attempt is claimed, with what the run needs of its delivery.
 
-    A tuple, since it goes from process to process: to pickle a data class costs thrice as much.
+    A tuple, since it goes from process to process.
     """
 
     pk: int

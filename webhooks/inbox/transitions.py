@@ -20,7 +20,7 @@ from django.db.models.functions import Now
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.engine import Change, engine
-from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line, storable
+from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line
 from webhooks.models import Attempt, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
@@ -136,7 +136,7 @@ def _change(ended: Ended, step: Step) -> Change:
         "fingerprint": outcome.fingerprint,
         "outcome": outcome.kind.value,
         "message": one_line(outcome.message),
-        "traceback": storable(outcome.traceback),
+        "traceback": outcome.traceback,
         "worker": ended.worker[:255],
         "pid": ended.pid,
         "began": ended.began_seconds_ago,

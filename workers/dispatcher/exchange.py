@@ -52,8 +52,12 @@ class Request:
 
     @property
     def is_empty(self) -> bool:
-        asks = (self.ended, self.cut_off, self.wanted, self.given_back, self.begins)
-        return self.known is None and not any(asks)
+        return not self.ended and self.only_records
+
+    @property
+    def only_records(self) -> bool:
+        """Whether it asks for nothing but to record outcomes, if for that."""
+        return self.known is None and not any((self.cut_off, self.wanted, self.given_back, self.begins))
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ from workers.stopping.flag import is_stopping
 
 GATHER_SECONDS = 0.004
 """How long outcomes gather between two exchanges while no child waits for a job."""
+RECORD_SECONDS = 0.02
+"""How long outcomes wait for company where no job is asked for: most of them go along with the next claim."""
 LOOK_SECONDS = 0.5
 """How often it looks around though nothing has happened."""
 LAST_SECONDS = 2.5
@@ -269,6 +271,11 @@ class Dispatcher:
         if request.is_empty:
             self._ask_at = now + POLL_SECONDS
             return
+        if request.only_records and not (is_stopping() or self._is_ending):
+            self._ask_at = ended[0].message.ended_at + RECORD_SECONDS
+            if now < self._ask_at:
+                self._desk.ended = ended
+                return
         if known is not None:
             self._doubts.compared(now=now)
         self._is_asking = True
@@ -310,7 +317,9 @@ class Dispatcher:
         if self._is_asking:
             return LOOK_SECONDS
         moments = [now + LOOK_SECONDS, *self._desk.next_moments(now=now)]
-        if self._desk.ended or self._desk.wanted(now=now):
+        if self._desk.ended:
+            moments.append(self._ask_at)
+        if self._desk.wanted(now=now):
             moments.append(max(self._ask_at, self._queues.next_moment()))
         return max(0.0, min(moments) - now)
 

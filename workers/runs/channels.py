@@ -6,10 +6,13 @@ process that is replaced inherits the same pair, with what nobody has read yet. 
 waits for the next one, and whoever reads a job first has it alone: the child, or the dispatcher that takes it back.
 """
 
-import pickle
 import socket
 from contextlib import suppress
 from typing import Any
+
+from msgspec.msgpack import Decoder, Encoder
+
+from workers.runs.messages import Message
 
 LARGEST_MESSAGE = 256 * 1024
 """A small body with its job, or an outcome with its traceback."""
@@ -30,9 +33,9 @@ class Pair:
         self.child.close()
 
 
-def send(end: socket.socket, message: Any) -> None:
+def send(end: socket.socket, message: Message) -> None:
     """Send one message, which the other side reads whole; wait while it has many to read."""
-    end.send(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+    end.send(_encoder.encode(message))
 
 
 def receive(end: socket.socket) -> Any:
@@ -51,5 +54,8 @@ _buffer = memoryview(bytearray(LARGEST_MESSAGE))
 """Made once: to make one of this size for each message would cost more than all the rest of it. Of a thread alone."""
 
 
+_encoder, _decoder = Encoder(), Decoder(Message)
+
+
 def _loaded(size: int) -> Any:
-    return pickle.loads(_buffer[:size])  # noqa: S301  Only this worker's processes have the other end.
+    return _decoder.decode(_buffer[:size])

@@ -1,6 +1,6 @@
-"""What dispatcher, children and parent say to each other. Tuples, since data classes cost thrice as much to pickle."""
+"""What dispatcher, children and parent say to each other."""
 
-from typing import NamedTuple
+from msgspec import Struct
 
 from webhooks.inbox.claimed_job import ClaimedJob
 from webhooks.inbox.outcomes import Outcome
@@ -9,7 +9,7 @@ from workers.runs.slots import Running
 # --- A child to the dispatcher ----------------------------------------------------------------------------------------
 
 
-class Entered(NamedTuple):
+class Entered(Struct, tag=True, array_like=True, frozen=True):
     """A child begins a turn: it takes jobs until it is told to leave."""
 
     pid: int
@@ -17,7 +17,7 @@ class Entered(NamedTuple):
     """The queue of the message that began the turn."""
 
 
-class RunEnded(NamedTuple):
+class RunEnded(Struct, tag=True, array_like=True, frozen=True):
     """The outcome of a run. It is sent again to a new dispatcher unless it was recorded."""
 
     number: int
@@ -35,7 +35,7 @@ class RunEnded(NamedTuple):
     """The child takes no further job: it is to be replaced, or the worker stops."""
 
 
-class Declined(NamedTuple):
+class Declined(Struct, tag=True, array_like=True, frozen=True):
     """A job that the child was given and has not begun: the worker stops, or it was too late."""
 
     job: ClaimedJob
@@ -44,7 +44,7 @@ class Declined(NamedTuple):
 # --- The dispatcher to a child ----------------------------------------------------------------------------------------
 
 
-class Give(NamedTuple):
+class Give(Struct, tag=True, array_like=True, frozen=True):
     """A job to run. The outcomes up to a number are recorded."""
 
     job: ClaimedJob
@@ -55,28 +55,28 @@ class Give(NamedTuple):
     """By the machine's monotonic clock: later the job must not begin, since its lease might end first."""
 
 
-class Leave(NamedTuple):
+class Leave(Struct, tag=True, array_like=True, frozen=True):
     """The turn ends. All outcomes are recorded."""
 
     pid: int
     """As above."""
 
 
-class Hello(NamedTuple):
+class Hello(Struct, tag=True, array_like=True, frozen=True):
     """A new dispatcher is there, which knows nothing of this child."""
 
 
 # --- The parent to the dispatcher -------------------------------------------------------------------------------------
 
 
-class Heard(NamedTuple):
+class Heard(Struct, tag=True, array_like=True, frozen=True):
     """A message has come: there is work in its queue."""
 
     number: int
     queue: str
 
 
-class ChildEnded(NamedTuple):
+class ChildEnded(Struct, tag=True, array_like=True, frozen=True):
     """A child has ended."""
 
     place: int
@@ -90,8 +90,11 @@ class ChildEnded(NamedTuple):
 # --- The dispatcher to the parent -------------------------------------------------------------------------------------
 
 
-class Answered(NamedTuple):
+class Answered(Struct, tag=True, array_like=True, frozen=True):
     """Whether a child that is in its turn takes what a message tells of, or the message is to begin a turn."""
 
     number: int
     is_taken: bool
+
+
+Message = Entered | RunEnded | Declined | Give | Leave | Hello | Heard | ChildEnded | Answered

@@ -13,6 +13,7 @@ from functools import partial
 
 from billiard import current_process
 from django.db import connections
+from msgspec.structs import replace
 
 from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.claimed_job import ClaimedJob
@@ -72,7 +73,7 @@ class Child:
                 return f"{self._number - first} jobs"
             if isinstance(message, Hello):
                 for ended, job in self._unrecorded:
-                    channels.send(self._end, ended._replace(job=job))
+                    channels.send(self._end, replace(ended, job=job))
                 # Last: whoever hears it has heard all that this child knows.
                 channels.send(self._end, Entered(self._pid, queue))
             elif isinstance(message, Give):
