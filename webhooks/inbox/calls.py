@@ -20,9 +20,11 @@ def call(subscription: Subscription, event: Event, run: Run) -> Outcome:
     """Call the handler; return the outcome `succeeded` with its result. Raises whatever the handler raises."""
     given = (event, run) if subscription.takes_run else (event,)
     result = subscription.handler(*given)
+    if result is None:
+        return Outcome(kind=AttemptOutcome.SUCCEEDED)
     if inspect.isawaitable(result) or inspect.isgenerator(result) or inspect.isasyncgen(result):
         raise TypeError(f"The handler returned {type(result).__name__}: nothing of it has run.")
-    return Outcome(kind=AttemptOutcome.SUCCEEDED, message="" if result is None else one_line(str(result)))
+    return Outcome(kind=AttemptOutcome.SUCCEEDED, message=one_line(str(result)))
 
 
 def outcome_of(subscription: Subscription, error: BaseException) -> Outcome:
