@@ -1,6 +1,7 @@
 """Deliveries that arrive together are committed together, and none pays for another."""
 
 import asyncio
+import logging
 import threading
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
@@ -105,6 +106,22 @@ def test_each_learns_what_became_of_its_own(committer: HeldCommitter) -> None:
     first, repeat, last = deliveries(3)
     results = run(committer, send(first, replace(repeat, event="repeat"), last, behind=True, committer=committer))
     assert results == [Stored(0, False, 0, ()), None, Stored(2, False, 0, ())]
+
+
+def test_a_commit_is_one_line_of_the_log_that_names_all_of_its_deliveries(
+    committer: HeldCommitter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, logger="webhooks")
+    first, second, third, fourth = deliveries(4)
+    run(committer, send(first, second, replace(third, event="repeat"), fourth, behind=True, committer=committer))
+    alone, together = caplog.records
+    assert (alone.getMessage(), vars(alone)["delivery"], vars(alone)["guid"]) == ("delivery stored", 0, first.guid)
+    assert (together.getMessage(), vars(together)["deliveries"], vars(together)["guids"], vars(together)["jobs"]) == (
+        "deliveries stored",
+        [1, 3],
+        [str(second.guid), str(fourth.guid)],
+        0,
+    )
 
 
 def test_without_an_inbox_all_of_a_group_are_told_and_the_next_one_is_tried(

@@ -1,9 +1,9 @@
 """GitHub's signature: HMAC-SHA256 over the raw body. No I/O."""
 
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 PREFIX = "sha256="
 _WELL_FORMED = re.compile(r"sha256=[0-9a-f]{64}")
@@ -11,7 +11,7 @@ _WELL_FORMED = re.compile(r"sha256=[0-9a-f]{64}")
 
 def sign(body: bytes, secret: str) -> str:
     """Return the value of X-Hub-Signature-256 for `body`."""
-    return PREFIX + hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
+    return PREFIX + hmac.digest(secret.encode(), body, "sha256").hex()
 
 
 def matching_secret(body: bytes, signature: str | None, secrets: Sequence[str]) -> str | None:
@@ -29,6 +29,7 @@ def matching_secret(body: bytes, signature: str | None, secrets: Sequence[str]) 
     return matched
 
 
+@lru_cache
 def secret_fingerprint(secret: str, *, key: str) -> str:
     """Return 12 hex digits that identify a secret in the inbox and do not reveal it."""
-    return hmac.new(key.encode(), b"webhooks.signature" + secret.encode(), hashlib.sha256).hexdigest()[:12]
+    return hmac.digest(key.encode(), b"webhooks.signature" + secret.encode(), "sha256").hex()[:12]

@@ -15,6 +15,7 @@ from functools import partial
 from webhooks.inbox.committer import LONGEST_SECONDS, Committer, InboxUnavailableError
 from webhooks.inbox.new_delivery import NewDelivery, Stored
 from webhooks.inbox.store import store_together
+from webhooks.inbox.stored_log import log_stored
 from webhooks.threads import place_of, start_thread
 
 MOST_TOGETHER = 64
@@ -54,7 +55,11 @@ class GroupCommit:
             late = time.monotonic() - LONGEST_SECONDS
             given_up = [waiting for waiting in group if waiting.since < late]  # GitHub does not wait for them any more.
             group = [waiting for waiting in group if waiting.since >= late]
-            results = [*self._commit(group), *[InboxUnavailableError()] * len(given_up)]
+            committed = self._commit(group)
+            log_stored(
+                [(one.new, result) for one, result in zip(group, committed, strict=True) if isinstance(result, Stored)]
+            )
+            results = [*committed, *[InboxUnavailableError()] * len(given_up)]
             self._loop.call_soon_threadsafe(_answer, [*group, *given_up], results)
 
     def _take(self) -> list[_Waiting]:

@@ -10,7 +10,6 @@ headers are GitHub's:
 https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
 """
 
-import logging
 import re
 import uuid
 from collections.abc import Mapping
@@ -33,6 +32,7 @@ from webhooks.github.signature import matching_secret, secret_fingerprint
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.inbox.store import store
+from webhooks.inbox.stored_log import log_stored
 from webhooks.receiver.body_length import Announced, announced_body
 from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.subscriptions.subscription import Subscriptions
@@ -53,8 +53,8 @@ KEPT_HEADERS = (
 LONGEST_HEADER = 200
 
 _NUMBER = re.compile(r"[0-9]{1,19}")
-
-logger = logging.getLogger(__name__)
+# uuid.UUID also takes braces, URNs and stray hyphens, which GitHub never sends.
+_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Offers(Protocol):
@@ -96,7 +96,7 @@ def check_head(method: str, source: str, headers: Mapping[str, str], rules: Rule
 def _check_github_headers(headers: Mapping[str, str]) -> None:
     if not EVENT_NAME.fullmatch(headers.get("X-GitHub-Event", "")):
         raise RefusedError(400, "X-GitHub-Event is missing or not an event's name.")
-    if _guid(headers.get("X-GitHub-Delivery", "")) is None:
+    if not _GUID.fullmatch(headers.get("X-GitHub-Delivery", "")):
         raise RefusedError(400, "X-GitHub-Delivery is missing or not a GUID.")
     hook_id = headers.get("X-GitHub-Hook-ID", "0")
     if not _NUMBER.fullmatch(hook_id) or int(hook_id) > LARGEST_ID:
@@ -130,9 +130,11 @@ def receive(
 def stored_by_itself(new: NewDelivery, committer: Committer) -> Stored:
     """Commit a delivery in a transaction of its own, or raise RefusedError."""
     try:
-        return committer.run(lambda: store(new), stored_bytes=len(new.body))
+        stored = committer.run(lambda: store(new), stored_bytes=len(new.body))
     except InboxUnavailableError:
         raise unavailable() from None
+    log_stored([(new, stored)])
+    return stored
 
 
 def unavailable() -> RefusedError:
@@ -144,10 +146,6 @@ def unavailable() -> RefusedError:
 def acknowledged(new: NewDelivery, stored: Stored, publisher: Offers) -> Reply:
     """Offer the jobs of a committed delivery to the broker, and return the reply."""
     publisher.offer(stored.to_publish)
-    logger.info(
-        "delivery repeated" if stored.is_duplicate else "delivery stored",
-        extra={"delivery": stored.delivery_id, "event": new.event, "guid": new.guid, "jobs": stored.job_count},
-    )
     body: dict[str, Any] = {"delivery": stored.delivery_id, "jobs": stored.job_count}
     return Reply(200, {**body, "duplicate": True}) if stored.is_duplicate else Reply(202, body)
 
@@ -171,8 +169,3 @@ def _new_delivery(
         body=body,
         subscriptions=rules.subscriptions.matching(event, summary.action, payload),
     )
-
-
-def _guid(value: str) -> uuid.UUID | None:
-    # uuid.UUID also takes braces, URNs and stray hyphens, which GitHub never sends.
-    return uuid.UUID(value) if re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", value) else None
