@@ -224,6 +224,17 @@ def test_a_job_that_was_lost_before_is_given_only_to_a_free_child_and_once_its_b
     assert gives(desk) == [(1, 2)]
 
 
+def test_a_begin_is_noted_only_where_the_budget_has_room_for_the_body() -> None:
+    desk = desk_of(10, 11, 12, 13)
+    desk.claimed([claimed_job(pk=1, **LARGE), *(claimed_job(pk=pk, lost=1, **LARGE) for pk in (2, 3))], now=0.0)
+    assert gives(desk) == [(0, 1)]
+    assert desk.begins(now=0.0) == []  # Though three children are free.
+
+    end(desk, 0)
+    (next_one,) = desk.begins(now=0.0)
+    assert next_one.pk == 2  # One of both: there is no room for two.
+
+
 def test_a_job_whose_begin_could_not_be_noted_is_no_longer_ours() -> None:
     desk = desk_of(10)
     lost = claimed_job(pk=2, lost=1)

@@ -9,6 +9,7 @@ bodies are worked on within a budget: whatever is over it waits, and the others 
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import NamedTuple
 
 from webhooks.inbox.claimed_job import ClaimedJob
@@ -199,10 +200,13 @@ class Desk:
     def begins(self, *, now: float) -> list[ClaimedJob]:
         """Return jobs whose begin is to be noted in the inbox before they are given to the children that are free."""
         waiting = [held for held in self.ready if not held.may_begin and not held.is_asked_for]
-        waiting = waiting[: self.idle(now=now)] if waiting else []
+        begins: list[ClaimedJob] = []
         for held in waiting:
-            held.is_asked_for = True
-        return [held.job for held in waiting]
+            # Not one for whose body there is no room: if the worker is lost meanwhile, it must not count as begun.
+            if len(begins) < self.idle(now=now) and self._has_room_for(held.job, *begins):
+                held.is_asked_for = True
+                begins.append(held.job)
+        return begins
 
     def noted(self, asked: Sequence[ClaimedJob], begun: Sequence[ClaimedJob]) -> None:
         """Note which of these jobs may be given to a child now; drop the others, which are no longer ours."""
@@ -281,11 +285,10 @@ class Desk:
     def _next(self, *, ahead: bool) -> Held | None:
         """Take the first job that may begin now; ahead, only one that nothing speaks against."""
         for held in self.ready:
-            large = large_bytes(held.job)
-            if large and not self._has_room_for(large):
+            if not self._has_room_for(held.job):
                 continue
             # What was lost before begins where it is given, and at once: see `transitions.begin`.
-            if not held.may_begin or (ahead and (large or held.job.lost)):
+            if not held.may_begin or (ahead and (large_bytes(held.job) or held.job.lost)):
                 continue
             self.ready.remove(held)
             return held
@@ -296,8 +299,12 @@ class Desk:
         claim = message.job_id, message.attempt
         return next((job for job in place.given if (job.pk, job.attempt) == claim), None)
 
-    def _has_room_for(self, large: int) -> bool:
-        taken = sum(large_bytes(job) for place in self.places for job in place.given)
+    def _has_room_for(self, job: ClaimedJob, *beside: ClaimedJob) -> bool:
+        """Tell whether the budget has room for a job's body beside those that are given, and these."""
+        if not (large := large_bytes(job)):
+            return True
+        given = (one for place in self.places for one in place.given)
+        taken = sum(map(large_bytes, chain(given, beside)))
         return not taken or taken + large <= LARGE_BYTES
 
     @staticmethod
