@@ -8,11 +8,12 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from celery import Celery
 from django.conf import settings
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connection, connections, transaction
 from django.db.models.functions import Now
 
 from tests.support.inbox_rows import make_delivery, make_job
@@ -275,6 +276,20 @@ def test_a_handler_that_enters_a_block_and_never_leaves_it_has_failed_too() -> N
 
     assert outcome_of(enter).message == "The handler left a transaction open; it is rolled back."
     assert not Source.objects.filter(name="rolled-back").exists()
+
+
+def test_a_transaction_left_open_on_a_database_that_a_handler_has_added_ends_with_its_run() -> None:
+    added = Mock(connection=object(), in_atomic_block=False, autocommit=False)
+
+    def add(event: Event) -> None:
+        connections.databases["added"] = {}
+        connections["added"] = added
+
+    try:
+        assert outcome_of(add).message == "The handler left a transaction open; it is rolled back."
+        added.close.assert_called_once_with()
+    finally:
+        del connections["added"], connections.databases["added"]
 
 
 class TestMessage:

@@ -8,12 +8,11 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from billiard import current_process
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from msgspec.structs import replace
 
 from webhooks.inbox.claimed_event import event_of
@@ -44,8 +43,6 @@ class Child:
     def __init__(self, place: int, end: socket.socket, slots: Slots, subscriptions: Subscriptions) -> None:
         self._place, self._end, self._slots, self._subscriptions = place, end, slots, subscriptions
         self._pid = os.getpid()
-        # Asked for once: to ask Django for them after each run is a tenth of what a short run costs.
-        self._connections = connections.all()
         self._number = 0
         self._unrecorded: list[tuple[RunEnded, ClaimedJob]] = []
 
@@ -125,7 +122,7 @@ class Child:
             extra = {"job": job.pk, "handler": job.handler, "processes": left}
             logger.warning("processes killed that the handler had left; this child ends too", extra=extra)
             retire()
-        was_open = close_faulty(self._connections)
+        was_open = close_faulty_connections()
         if was_open and outcome.kind is AttemptOutcome.SUCCEEDED:
             message = "The handler left a transaction open; it is rolled back."
             return Outcome(kind=AttemptOutcome.FAILED, message=message)
@@ -155,10 +152,11 @@ def take_jobs(queue: str) -> str:
     return _child.take_jobs(queue)
 
 
-def close_faulty(used_connections: Iterable[BaseDatabaseWrapper]) -> bool:
+def close_faulty_connections() -> bool:
     """Close connections with an error or an open transaction of the handler; return whether a transaction was open."""
     was_open = False
-    for used in used_connections:
+    # Asked for after each run, though it costs: a handler may have added a database, or dropped a connection.
+    for used in connections.all(initialized_only=True):
         if used.connection is None:
             continue
         if used.in_atomic_block or not used.autocommit:
