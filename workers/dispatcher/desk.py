@@ -200,10 +200,13 @@ class Desk:
     def begins(self, *, now: float) -> list[ClaimedJob]:
         """Return jobs whose begin is to be noted in the inbox before they are given to the children that are free."""
         waiting = [held for held in self.ready if not held.may_begin and not held.is_asked_for]
+        free = self.idle(now=now) if waiting else 0
         begins: list[ClaimedJob] = []
         for held in waiting:
+            if len(begins) == free:
+                break
             # Not one for whose body there is no room: if the worker is lost meanwhile, it must not count as begun.
-            if len(begins) < self.idle(now=now) and self._has_room_for(held.job, *begins):
+            if self._has_room_for(held.job, *begins):
                 held.is_asked_for = True
                 begins.append(held.job)
         return begins
