@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.support.brokers import FOR_PROGRAMS, repeated
-from tests.support.processes import run_module, unmeasured, wait_until
+from tests.support.processes import ROOT, run_module, unmeasured, wait_until
 from tests.support.stack import Stack, running_stack
 from workers.processes import orphans
 from workers.processes.descendants import children_of
@@ -180,6 +181,20 @@ def test_processes_end_with_a_worker_that_is_killed(stack: Stack) -> None:
     worker.kill()
     worker.wait()
     wait_until_none_is_left(stack)
+
+
+def test_a_child_that_has_missed_its_parents_end_and_waits_for_a_lock_ends_all_the_same() -> None:
+    """A signal that comes as the one before is handled does not interrupt a call into C a second time."""
+    command = [sys.executable, "-m", "tests.support.programs.wait_for_ever"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, start_new_session=True) as parent:
+        assert parent.stdout is not None
+        assert parent.stdout.readline() == b"ready\n"
+        parent.kill()
+        try:
+            parent.communicate(timeout=60)  # Its end comes with that of the last process that could write there.
+        except subprocess.TimeoutExpired:
+            os.killpg(parent.pid, signal.SIGKILL)
+            raise
 
 
 def test_a_child_that_is_just_being_started_is_no_orphan(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from django.db.models.functions import Now
 from tests.support.celery_app import celery_on
 from tests.support.inbox_rows import make_job
 from tests.support.processes import free_port
-from webhooks.inbox.due import has_due_jobs
+from webhooks.inbox.due import seconds_until_due
 from webhooks.states import JobState
 from workers.probes import liveness
 from workers.probes.liveness import Answers, Check, Liveness
@@ -24,7 +24,7 @@ CALM = VitalSigns(
     seen_at=100, heartbeat_at=100, is_consuming=True, is_connected=True, has_consumed=True, processes=2, progress_at=100
 )
 UNCONNECTED = {"is_connected": False, "is_consuming": False, "has_consumed": False}
-TAKEN = Answers(broker_messages=3, has_due_jobs=True)
+LEFT = Answers(broker_messages=3, due_seconds=61)
 
 
 def signs(**changed: Any) -> VitalSigns:
@@ -60,24 +60,25 @@ def test_only_a_loop_that_stands_still_or_a_free_process_without_work_gives_a_re
 
 
 def verdict(reason: Check, answers: Answers, *, times: int = 2, seconds: float = 5, **changed: Any) -> list[str]:
-    judge = Liveness()
+    judge = Liveness(stalled_seconds=60)
     for turn in range(times):
         judge.decide(reason, signs(**changed), answers, now=200 + turn * seconds)
     return judge.faults
 
 
 def test_one_answer_alone_is_not_believed() -> None:
-    assert verdict(Check.PROGRESS, TAKEN, times=1) == []
-    assert verdict(Check.PROGRESS, TAKEN, times=2) != []
+    assert verdict(Check.PROGRESS, LEFT, times=1) == []
+    assert verdict(Check.PROGRESS, LEFT, times=2) != []
 
 
 @pytest.mark.parametrize(
     "answers",
     [
-        Answers(broker_messages=None, has_due_jobs=True),
-        Answers(broker_messages=3, has_due_jobs=None),
-        Answers(broker_messages=3, has_due_jobs=False),
-        Answers(broker_messages=0, has_due_jobs=True),
+        Answers(broker_messages=None, due_seconds=61),
+        Answers(broker_messages=3, due_seconds=None),
+        Answers(broker_messages=3, due_seconds=-1),
+        Answers(broker_messages=3, due_seconds=59),
+        Answers(broker_messages=0, due_seconds=61),
     ],
 )
 def test_a_want_of_work_or_of_an_answer_is_no_reason_for_a_restart(answers: Answers) -> None:
@@ -85,11 +86,11 @@ def test_a_want_of_work_or_of_an_answer_is_no_reason_for_a_restart(answers: Answ
 
 
 def test_messages_that_no_process_begins_count_as_work() -> None:
-    assert verdict(Check.PROGRESS, Answers(broker_messages=0, has_due_jobs=True), unstarted=1) != []
+    assert verdict(Check.PROGRESS, Answers(broker_messages=0, due_seconds=61), unstarted=1) != []
 
 
 def test_a_lost_connection_has_a_minute_to_come_back_once_the_broker_answers() -> None:
-    answers = Answers(broker_messages=0, has_due_jobs=None)
+    answers = Answers(broker_messages=0, due_seconds=None)
     assert verdict(Check.LOOP, answers) != []
     assert verdict(Check.LOOP, answers, is_connected=False, times=12) == []
     assert verdict(Check.LOOP, answers, is_connected=False, times=15) != []
@@ -128,7 +129,7 @@ def test_a_start_is_forgiven_while_the_broker_is_silent_however_long_a_stall_may
 
 
 def test_a_start_in_vain_is_never_a_reason_of_the_liveness_probe() -> None:
-    assert verdict(Check.START, Answers(broker_messages=3, has_due_jobs=None), times=30) == []
+    assert verdict(Check.START, Answers(broker_messages=3, due_seconds=None), times=30) == []
 
 
 # --- What is asked ----------------------------------------------------------------------------------------------------
@@ -142,20 +143,21 @@ class TestDueJobs:
     pytestmark = database
 
     @pytest.mark.parametrize(
-        ("is_due", "state", "columns"),
+        ("seconds", "state", "columns"),
         [
-            (True, JobState.QUEUED, {"publish_at": ago(3)}),
-            (True, JobState.RETRYING, {"publish_at": ago(0), "due_at": ago(0)}),
-            (False, JobState.RETRYING, {"publish_at": ago(-10), "due_at": ago(-10)}),
-            (False, JobState.RUNNING, {}),
-            (False, JobState.QUEUED, {"publish_at": ago(5), "queue": "other"}),
+            (30, JobState.QUEUED, {"publish_at": ago(30)}),
+            (0, JobState.RETRYING, {"publish_at": ago(0), "due_at": ago(0)}),
+            (-30, JobState.RETRYING, {"publish_at": ago(-30), "due_at": ago(-30)}),
+            (None, JobState.RUNNING, {}),
+            (None, JobState.QUEUED, {"publish_at": ago(30), "queue": "other"}),
         ],
     )
-    def test_a_job_of_the_queue_waits_that_a_worker_may_claim(
-        self, is_due: bool, state: JobState, columns: dict[str, Any]
+    def test_the_longest_due_job_tells_for_how_long_a_worker_could_have_taken_one(
+        self, seconds: int | None, state: JobState, columns: dict[str, Any]
     ) -> None:
         make_job(state, **{"queue": QUEUE} | columns)
-        assert has_due_jobs(QUEUE) is is_due
+        until_due = seconds_until_due([QUEUE])
+        assert until_due == (None if seconds is None else pytest.approx(-seconds, abs=5))
 
 
 def test_a_question_that_fails_in_an_unforeseen_way_has_no_answer(
@@ -166,7 +168,7 @@ def test_a_question_that_fails_in_an_unforeseen_way_has_no_answer(
 
     monkeypatch.setattr("webhooks.publishing.broker.Connection.ensure_connection", fail)
     answers = QueueCheck().ask(Check.LOOP, [QUEUE], unstarted=1)
-    assert answers == Answers(broker_messages=None, has_due_jobs=None)
+    assert answers == Answers(broker_messages=None, due_seconds=None)
     assert "broker or inbox could not be asked" in caplog.messages
 
 

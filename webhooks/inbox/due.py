@@ -127,9 +127,3 @@ def waiting_in(queue: str) -> Waiting:
         return Waiting()
     age_seconds = ((database_time() or timezone.now()) - found["oldest_at"]).total_seconds()
     return Waiting(found["jobs"], max(0.0, age_seconds))
-
-
-def has_due_jobs(queue: str) -> bool:
-    """Tell whether jobs wait in this queue that a worker may claim."""
-    # Ordered, so that PostgreSQL reads the index. Otherwise it may scan the table, since it expects to find one soon.
-    return Job.objects.filter(CLAIMABLE, queue=queue).order_by("publish_at", "id").values_list("id").first() is not None

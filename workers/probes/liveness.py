@@ -6,8 +6,9 @@ probe fails only if the worker is certainly stuck by its own fault. There are tw
 - *Its loop stands still.* It has not turned for HOOKLINE_STALLED_SECONDS, and the broker answers. While the broker does
   not answer, the loop may be waiting for it. After the connection was lost, Celery waits up to half a minute
   between two tries, so after an outage the worker gets RECONNECT_SECONDS to connect.
-- *It makes no progress.* It has taken no job for HOOKLINE_STALLED_SECONDS, although a child is free, due jobs have
-  messages for it, and broker and database answer.
+- *It makes no progress.* It has taken no job for HOOKLINE_STALLED_SECONDS, although a child is free, a job has been due
+  for as long, there are messages for it, and broker and database answer. A job that becomes due after a long calm is
+  no such reason.
 
 A fault must be found CONFIRMATIONS times in a row. A worker that is stopping is always live: its loop has ended, and it
 waits for its handlers. A worker that consumes from no queue because an operator wants so is always live, too.
@@ -43,8 +44,8 @@ class Answers:
 
     broker_messages: int | None
     """Messages that wait on the broker in the worker's queues."""
-    has_due_jobs: bool | None
-    """Whether the inbox holds jobs of the worker's queues that are due, published or not."""
+    due_seconds: float | None
+    """For how long a job of the worker's queues has been due, published or not; None too if no job waits."""
 
 
 def unready(signs: VitalSigns | None, *, now: float, is_stopping: bool) -> list[str]:
@@ -83,7 +84,8 @@ def _stands_still(signs: VitalSigns, *, now: float, for_seconds: float) -> bool:
 class Liveness:
     """Keeps what the checks have found so far. `now` is always the machine's monotonic clock."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, stalled_seconds: float) -> None:
+        self._stalled_seconds = stalled_seconds
         self._found = 0
         self._broker_answers_since: float | None = None
         self.faults: list[str] = []
@@ -112,7 +114,8 @@ class Liveness:
         elif reason is Check.START:
             is_found, fault = False, ""  # The startup probe's failureThreshold decides.
         else:
-            is_found = bool(answers.has_due_jobs) and answers.broker_messages + signs.unstarted > 0
+            is_due = answers.due_seconds is not None and answers.due_seconds > self._stalled_seconds
+            is_found = is_due and answers.broker_messages + signs.unstarted > 0
             fault = f"it has taken no job for {now - signs.progress_at:.0f} s, with a process free and jobs due"
         self._found = self._found + 1 if is_found else 0
         self.faults = [fault] if self._found >= CONFIRMATIONS else []

@@ -42,7 +42,7 @@ class LivenessCheck:
         self._shared = shared
         self._stalled_seconds = stalled_seconds
         self._queue_check = queue_check or QueueCheck()
-        self._liveness = Liveness()
+        self._liveness = Liveness(stalled_seconds=stalled_seconds)
         self._asked_at = 0.0
         self._signs: VitalSigns | None = None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kombu.exceptions import OperationalError
 
 from webhooks.inbox.committer import Committer, InboxUnavailableError
-from webhooks.inbox.due import has_due_jobs
+from webhooks.inbox.due import seconds_until_due
 from webhooks.publishing.broker import Broker
 from webhooks.threads import place_of
 from workers.probes.liveness import Answers, Check
@@ -33,11 +33,11 @@ class QueueCheck:
         try:
             messages = self._messages(queues)
             needs_inbox = reason is Check.PROGRESS and messages is not None and messages + unstarted > 0
-            return Answers(broker_messages=messages, has_due_jobs=self._has_due_jobs(queues) if needs_inbox else None)
+            return Answers(broker_messages=messages, due_seconds=self._due_seconds(queues) if needs_inbox else None)
         except Exception as error:
             logger.error("broker or inbox could not be asked", extra={"error": place_of(error)})
             self._broker = Broker()  # The old one may be in any state.
-            return Answers(broker_messages=None, has_due_jobs=None)
+            return Answers(broker_messages=None, due_seconds=None)
 
     def _messages(self, queues: Sequence[str]) -> int | None:
         """Return how many messages wait in all queues; None if the broker does not answer, or there is no queue."""
@@ -49,8 +49,9 @@ class QueueCheck:
         self.broker_reason = ""
         return messages
 
-    def _has_due_jobs(self, queues: Sequence[str]) -> bool | None:
+    def _due_seconds(self, queues: Sequence[str]) -> float | None:
         try:
-            return self._committer.run(lambda: any(has_due_jobs(queue) for queue in queues))
+            until_due = self._committer.run(lambda: seconds_until_due(queues))
         except InboxUnavailableError:
             return None
+        return None if until_due is None else -until_due

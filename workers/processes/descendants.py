@@ -9,6 +9,7 @@ session or group: https://man7.org/linux/man-pages/man2/PR_SET_CHILD_SUBREAPER.2
 children. On other systems, only the hard limit and a stop end the processes of the child's process group.
 """
 
+import _thread
 import ctypes
 import multiprocessing.process
 import os
@@ -34,6 +35,8 @@ ENDING_SECONDS = 0.2
 KILLED_SECONDS = 2.0
 """How long to wait for killed processes to end. A process of another user cannot be killed: it is left alone."""
 LOOK_SECONDS = 0.005
+WATCH_SECONDS = 0.2
+"""How often a child looks for its parent once a thread of that has ended."""
 CHILD_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGURG)
 """The signals for which a child has handlers of its own."""
 
@@ -107,18 +110,34 @@ def _end_at_parents_death(parent: int) -> None:
     that has forked the child: on filesystem:// that is a thread of the pool, which ends when a stop begins. While a
     call into C lets no signal handler run, the child goes on until the call returns.
     """
+    has_watch = False
 
     def kill_all_without_parent(_number: int = 0, _frame: FrameType | None = None) -> None:
+        nonlocal has_watch
         if os.getppid() != parent:
-            try:
-                end_processes(at_once=True)
-            finally:
-                os.kill(os.getpid(), signal.SIGKILL)
+            _kill_all()
+        elif _number and not has_watch:
+            # Its threads may be ending one by one, each with a signal. The last one would be lost if it came just now:
+            # a call into C that a signal interrupts goes on after the handler, and does not look for another.
+            has_watch = True
+            _thread.start_new_thread(watch, ())  # Here, `threading` may hold a lock of its own.
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        _kill_all()
 
     # No other program sends this signal, and billiard does not replace its handler.
     signal.signal(signal.SIGURG, kill_all_without_parent)
     signal_at_parents_end(signal.SIGURG)
     kill_all_without_parent()
+
+
+def _kill_all() -> None:
+    try:
+        end_processes(at_once=True)
+    finally:
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _helpers() -> Iterator[tuple[int, Any]]:
