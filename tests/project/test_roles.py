@@ -99,10 +99,7 @@ def test_a_handler_finds_no_secret_that_the_worker_was_given(tmp_path: Path, bro
     given = {name: value for name, value in GUARDED.items() if name not in ("BROKER_URL", "DATABASE_URL")}
     variables = {"HOOKLINE_APPS": "nosy_bot", "PYTHONPATH": str(OUTSIDE), **given}
     with running_stack(tmp_path, database="sqlite", broker=broker, **variables) as stack:
-        stack.migrate()
-        stack.start("receiver")
-        stack.start("worker", "--concurrency", "1")
-        stack.wait_until_ready()
+        stack.start_all(concurrency=1)
         assert stack.send("tell", secret=GUARDED["GITHUB_WEBHOOK_SECRETS"])[0] == 202
         wait_until(lambda: stack.effects.exists() and stack.effects.read_text().endswith("end"), what="it to tell")
         told = stack.effects.read_text()

@@ -86,12 +86,15 @@ class Stack:
         self.processes.append((arguments[0], process))
         return process
 
-    def start_all(self) -> None:
-        """Migrate, then start a receiver, a relay and a worker, and wait until the receiver is ready."""
+    def start_all(self, *, concurrency: int = 4) -> None:
+        """Migrate, then start a receiver, a relay and a worker, and wait until the receiver is ready.
+
+        Without a relay, a job waits for ever whose message has begun a turn that another job took.
+        """
         self.migrate()
         self.start("receiver")
         self.start("relay")
-        self.start("worker", "--concurrency", "4")
+        self.start("worker", "--concurrency", str(concurrency))
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:

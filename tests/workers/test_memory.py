@@ -30,10 +30,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "HOOKLINE_CHILD_MAX_JOBS": str(JOBS_OF_A_CHILD),
     }
     with running_stack(directory, database="postgres", broker="filesystem", **settings) as stack:
-        stack.migrate()
-        stack.start("receiver")
-        stack.start("worker", "--concurrency", "1")
-        stack.wait_until_ready()
+        stack.start_all(concurrency=1)
         yield stack
 
 

@@ -21,10 +21,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     directory = tmp_path_factory.mktemp("recycling")
     variables = {"HOOKLINE_APPS": "heavy_bot", "PYTHONPATH": str(OUTSIDE), "HOOKLINE_CHILD_RECYCLE_MB": "100"}
     with running_stack(directory, database="sqlite", broker="filesystem", **variables) as stack:
-        stack.migrate()
-        stack.start("receiver")
-        stack.start("worker", "--concurrency", "1")
-        stack.wait_until_ready()
+        stack.start_all(concurrency=1)
         yield stack
 
 

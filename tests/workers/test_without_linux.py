@@ -23,6 +23,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with running_stack(directory, database="sqlite", broker="filesystem", **without_linux()) as stack:
         stack.migrate()
         stack.start("receiver")
+        stack.start("relay")
         stack.wait_until_ready()
         yield stack
 
@@ -47,7 +48,11 @@ class Worker:
 
 def sent(stack: Stack, action: str, **payload: Any) -> str:
     """Send a delivery; return the SQL that selects its job's state."""
-    return f"SELECT state FROM webhooks_job WHERE delivery_id = {stack.send(action, **payload)[1]['delivery']}"
+    return of_delivery(stack.send(action, **payload)[1]["delivery"])
+
+
+def of_delivery(delivery: int) -> str:
+    return f"SELECT state FROM webhooks_job WHERE delivery_id = {delivery}"
 
 
 def wait_for(stack: Stack, query: str, state: str) -> None:
@@ -84,11 +89,10 @@ def test_a_handler_that_outlives_the_grace_is_interrupted_and_its_job_handed_bac
 @pytest.mark.slow
 def test_a_killed_child_is_replaced_and_a_killed_worker_takes_its_children_along(stack: Stack) -> None:
     worker = Worker(stack)
-    running = sent(stack, "work", seconds=7.9)
-    wait_for(stack, running, "running")
-    [killed] = wait_until(stack.running_pids, what="the handler to run")
+    delivery = stack.send("work", seconds=7.9)[1]["delivery"]
+    [killed] = wait_until(lambda: stack.running_pids([delivery]), what="the handler to run")
     os.kill(killed, signal.SIGKILL)
-    wait_for(stack, running, "retrying")
+    wait_for(stack, of_delivery(delivery), "retrying")
     wait_for(stack, sent(stack, "work"), "succeeded")
     wait_until(lambda: len(worker.children()) == 3, what="the dispatcher and two children")
     children = worker.children()

@@ -135,10 +135,7 @@ def test_a_child_that_is_killed_alone_costs_its_job_an_attempt(stack: Stack) -> 
 @pytest.mark.slow
 def test_a_child_that_is_killed_while_another_is_replaced_was_killed_alone(tmp_path: Path, broker: str) -> None:
     with running_stack(tmp_path, database="sqlite", broker=broker, HOOKLINE_CHILD_MAX_JOBS="1") as stack:
-        stack.migrate()
-        stack.start("receiver")
-        stack.start("worker", "--concurrency", "2")
-        stack.wait_until_ready()
+        stack.start_all(concurrency=2)
         stack.send("watch")
         (pid,) = wait_until(stack.running_pids, what="the handler to run")
         assert job_after(stack, "work")["state"] == "succeeded"
@@ -208,10 +205,7 @@ def test_term_to_the_whole_process_group_cuts_no_handler_off(stack: Stack) -> No
 
 def test_a_child_is_replaced_after_its_number_of_jobs(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="sqlite", broker="filesystem", HOOKLINE_CHILD_MAX_JOBS="1") as stack:
-        stack.migrate()
-        stack.start("receiver")
-        stack.start("worker", "--concurrency", "1")
-        stack.wait_until_ready()
+        stack.start_all(concurrency=1)
         for _ in range(3):
             job_after(stack, "work")
         assert stack.rows("SELECT count(DISTINCT pid) FROM webhooks_attempt") == [(3,)]
@@ -221,10 +215,7 @@ def test_a_child_is_replaced_after_its_number_of_jobs(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_child_keeps_its_connection_from_job_to_job(tmp_path: Path) -> None:
     with running_stack(tmp_path, database="postgres", broker="filesystem") as stack:
-        stack.migrate()
-        stack.start("receiver")
-        stack.start("worker", "--concurrency", "1")
-        stack.wait_until_ready()
+        stack.start_all(concurrency=1)
         job_after(stack, "work")
         with psycopg.connect(stack.database_url, autocommit=True) as observer:
 
