@@ -106,9 +106,11 @@ class Stack:
         except urllib3.exceptions.HTTPError:
             return False
 
-    def stop_all(self) -> None:
-        """End what is still running, the whole of each session."""
-        for _, process in self.processes:
+    def stop_all(self, only: str = "") -> None:
+        """End what is still running, or only processes of this kind: the whole of each session."""
+        for name, process in self.processes:
+            if only not in ("", name):
+                continue
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

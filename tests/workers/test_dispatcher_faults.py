@@ -23,6 +23,7 @@ from webhooks.subscriptions.event import Event
 from webhooks.subscriptions.subscription import Defaults, discover, on
 from workers.dispatcher import desk, exchange
 from workers.dispatcher.exchange import Exchange, Request
+from workers.dispatcher.queues import Queues
 from workers.dispatcher.step import DispatcherStep
 from workers.runs import channels, turn
 from workers.runs.channels import Pair
@@ -86,6 +87,22 @@ def test_a_job_that_waits_too_long_behind_another_goes_back_to_the_inbox_before_
     assert [message for message in bench.said_to(0) if isinstance(message, Give)] == []
     bench.go_on()
     assert bench.inbox.asked[-1].wanted is None  # And nothing else is claimed to wait there.
+
+
+def test_a_child_does_not_leave_before_the_queue_was_asked_of_which_its_message_told(
+    bench_of: Callable[..., Bench],
+) -> None:
+    """Though the inbox takes longer to answer for the queue before it than a child waits."""
+    bench = bench_of(1)
+    bench.dispatcher._queues = Queues(lambda: ("another", "default"))
+    bench.dispatcher._desk.idle_seconds = -1.0
+    bench.enter(0, 10)
+    bench.go_on()
+    for queue in ("another", "default"):
+        assert bench.inbox.asked[-1].wanted.queue == queue
+        assert bench.said_to(0) == []
+        bench.answer()
+    assert [type(message) for message in bench.said_to(0)] == [Leave]
 
 
 def test_an_outcome_that_a_new_dispatcher_gets_twice_is_recorded_once(bench_of: Callable[..., Bench]) -> None:

@@ -42,13 +42,13 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Skip the jobs that a test leaves: the next one's worker would take them first."""
+    """End the worker that a test leaves if it fails, and skip its jobs: the next one's worker would take them first."""
     yield
     if "stack" in request.fixturenames:
+        stack = request.getfixturevalue("stack")
+        stack.stop_all("worker")
         left = "state NOT IN ('succeeded', 'dead', 'skipped')"
-        request.getfixturevalue("stack").rows(
-            f"UPDATE webhooks_job SET state = 'skipped', publish_at = NULL WHERE {left} RETURNING id"
-        )
+        stack.rows(f"UPDATE webhooks_job SET state = 'skipped', publish_at = NULL WHERE {left} RETURNING id")
 
 
 embedded = pytest.mark.parametrize("stack", ["filesystem"], indirect=True)

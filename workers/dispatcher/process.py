@@ -209,14 +209,15 @@ class Dispatcher:
         self._give(now)
         if is_stopping() or self._is_ending:
             self._take_all_back(now)
-        for number in self._desk.leaves(now=now, is_stopping=is_stopping()):
-            channels.send(self._pairs[number].dispatcher, Leave(self._desk.places[number].pid))
         for number in self._desk.late(now=now):
             while self._take_back(number, now):
                 pass
         self._given_back += self._desk.overdue(now=now)
         if not self._is_asking and now >= self._ask_at:
             self._ask(now)
+        # Last: no child leaves while a queue is still to be asked.
+        for number in self._desk.leaves(now=now, is_stopping=is_stopping()):
+            channels.send(self._pairs[number].dispatcher, Leave(self._desk.places[number].pid))
 
     def _serve_the_idle(self, now: float) -> None:
         """Take a job that waits behind a running one, for a child that has none."""
