@@ -13,6 +13,7 @@ from django.db import IntegrityError
 
 from tests.support.claimed_jobs import claimed_job, ended_run
 from tests.support.inbox_rows import make_job
+from tests.support.processes import run_module
 from tests.workers.bench import WORKER, Bench, benches
 from webhooks.inbox import transitions
 from webhooks.inbox.claimed_job import ClaimedJob
@@ -103,6 +104,19 @@ def test_a_child_does_not_leave_before_the_queue_was_asked_of_which_its_message_
         assert bench.said_to(0) == []
         bench.answer()
     assert [type(message) for message in bench.said_to(0)] == [Leave]
+
+
+def test_a_dispatcher_hears_of_its_parents_end_also_if_that_came_before_it_could(
+    bench_of: Callable[..., Bench],
+) -> None:
+    assert run_module("tests.support.programs.detach_a_dispatcher").stdout == "waits\n"
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert bench_of(1).dispatcher._is_ending
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 
 def test_an_outcome_that_a_new_dispatcher_gets_twice_is_recorded_once(bench_of: Callable[..., Bench]) -> None:

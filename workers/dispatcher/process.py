@@ -85,6 +85,7 @@ class Dispatcher:
         """By place and process: what the parent has said, and nothing has followed from yet."""
         self._is_ending, self._ends_at = False, 0.0
         signal.signal(signal.SIGTERM, self._end)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})  # `step.py` blocks it until there is this handler.
         if not is_first:
             self._find_out()
 

@@ -267,7 +267,9 @@ def _detach(parent: int, *, keep: list[int]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # The parent may block signals while it starts.
+    # The parent's own handler would swallow the signal that says that the parent has ended. So it waits until there is
+    # one of the dispatcher. Any other is let through: the parent may block signals while it starts.
+    signal.pthread_sigmask(signal.SIG_SETMASK, {signal.SIGTERM})
     signal_at_parents_end(signal.SIGTERM)
     if os.getppid() != parent:
         os._exit(0)
