@@ -7,6 +7,7 @@ export PYTHON
 VENV := .venv
 RUN := $(VENV)/.installed
 DEV := $(VENV)/.installed-dev
+ASSETS := webhooks/static/vendor/icons.svg
 
 # In a second run on PostgreSQL, the suite repeats the tests marked `both_databases`.
 HOOKLINE_TEST_POSTGRES_URL ?= postgres://postgres@127.0.0.1:5432/postgres
@@ -29,7 +30,7 @@ DIR ?=
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
 
-run: $(RUN) ## Start everything on the embedded default, send samples, say where to look; APPS=acme is yours
+run: $(RUN) $(ASSETS) ## Start everything on the embedded default, send samples, say where to look; APPS=acme is yours
 	@$(VENV)/bin/python -m deploy.quickstart "$(APPS)" "$(DIR)"
 
 app: $(RUN) ## Lay out an app of your own with a handler and its tests, NAME=acme; DIR=folder to put it into
@@ -54,7 +55,7 @@ COVERED := $(VENV)/bin/coverage run
 ONCE_MORE := -m tests.support.once_more
 NO_POSTGRES := echo "not run for want of a service: postgres (the tests marked both_databases, a second time)"
 
-test: $(DEV) ## Run the suite; ARGS="-k signature" runs a part, WHOLE=1 the slow tests too, with coverage
+test: $(DEV) $(ASSETS) ## Run the suite; ARGS="-k signature" runs a part, WHOLE=1 the slow tests too, with coverage
 ifneq ($(strip $(ARGS)),)
 	@$(VENV)/bin/python -m pytest $(ARGS)
 else ifneq ($(WHOLE),1)
@@ -81,7 +82,7 @@ endif
 # A new environment with only requirements.lock: no package that only the tests need. setuptools is removed, since only
 # Python 3.11's venv installs it. Time zones come only from the locked package: a small image has no others.
 RUNTIME := .venv-runtime
-runtime-test: $(RUNTIME)/.installed ## Import everything and drive every role without the tests' packages, about 3 minutes
+runtime-test: $(RUNTIME)/.installed $(ASSETS) ## Import everything and drive every role without the tests' packages, about 3 minutes
 	@PYTHONTZPATH= $(RUNTIME)/bin/python -m tests.runtime
 
 $(RUNTIME)/.installed: requirements.lock
@@ -112,7 +113,7 @@ bench-growth: $(DEV) ## Measure the same beside ten million stored deliveries; A
 # Neither belongs to `make test`: a fresh machine has no podman, and building takes minutes.
 IMAGE ?= localhost/hookline:latest
 .PHONY: image image-test
-image: ## Build the container image, IMAGE=name; BASE_IMAGE=name of its base image
+image: $(ASSETS) ## Build the container image, IMAGE=name; BASE_IMAGE=name of its base image
 	@deploy/image/build.sh $(IMAGE)
 
 image-test: image $(DEV) ## Run the image's roles in containers, and stop the worker's pod while it works
@@ -134,15 +135,19 @@ contracts: $(DEV) ## Check which packages import which
 
 check: lint types contracts ## Lint, types and contracts
 
-lock: $(DEV) ## Compile the lock files from requirements.in and requirements-dev.in
+lock: $(DEV) ## Compile every lock file
 	@$(UV_COMPILE) requirements.in -o requirements.lock
 	@$(UV_COMPILE) -c requirements.lock requirements-dev.in -o requirements-dev.lock
+	@$(UV_COMPILE) -c requirements-dev.lock requirements-oidc.in -o requirements-oidc.lock
+	@$(UV_COMPILE) -c requirements-dev.lock requirements-otel.in -o requirements-otel.lock
+	@$(UV_COMPILE) requirements-assets.in -o requirements-assets.lock
+	@cd assets && npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 
 UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	--no-emit-index-url --no-annotate
 
 clean: ## Remove the environments and the tools' files; never the data directory
-	@rm -rf $(VENV) .venv-* .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .venv-* .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache webhooks/static/vendor
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- The environment: a stamp for each lock file, so that an unchanged one costs nothing -----------------------------
@@ -150,6 +155,10 @@ clean: ## Remove the environments and the tools' files; never the data directory
 $(RUN): requirements.lock
 	@deploy/install.sh requirements.lock $(VENV)
 	@touch $@
+
+# What the console's pages are made of; the script gives its files the moment of its end.
+$(ASSETS): assets/package-lock.json assets/icons.txt deploy/assets.sh
+	@deploy/assets.sh
 
 # The tests' lock file includes the packages of requirements.lock.
 $(DEV): requirements-dev.lock requirements.lock

@@ -1,11 +1,13 @@
 """Every setting of Hookline, read from the environment once. docs/configuration.md lists the variables."""
 
 import secrets
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from project.broker_settings import CONNECT_SECONDS, broker_settings
@@ -122,6 +124,9 @@ HOOKLINE_KEEP_PAYLOADS_DAYS = env.whole_number("HOOKLINE_KEEP_PAYLOADS_DAYS", 14
 HOOKLINE_KEEP_DAYS = env.whole_number("HOOKLINE_KEEP_DAYS", 30, lowest=8, highest=36_500)
 HOOKLINE_KEEP_DEAD_DAYS = env.whole_number("HOOKLINE_KEEP_DEAD_DAYS", 90, lowest=8, highest=36_500)
 
+HOOKLINE_SESSION_HOURS = env.number("HOOKLINE_SESSION_HOURS", 12.0, lowest=0.1, highest=8_760)
+HOOKLINE_VIEWERS_SEE_PAYLOADS = env.bool("HOOKLINE_VIEWERS_SEE_PAYLOADS", False)
+
 HOOKLINE_LOG_FORMAT = env.str(
     "HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json"))
 )
@@ -151,6 +156,8 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "django.contrib.sessions",
     "django.contrib.messages",
+    "axes",
+    "csp",
     "whitenoise.runserver_nostatic",
     "django.contrib.staticfiles",
     "webhooks",
@@ -160,6 +167,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "webhooks.receiver.middleware.MachinePages",
     "django.middleware.security.SecurityMiddleware",
+    "csp.middleware.CSPMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "webhooks.receiver.middleware.NoNul",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -168,6 +176,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"
@@ -181,16 +190,37 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "webhooks.console.navigation.menu",
             ]
         },
     }
 ]
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+LOGIN_URL = "console:sign-in"
+LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=5)
+# By both: one who guesses locks himself out, not the operator whose name it is, who comes from another address.
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_VERBOSE = False
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 APPEND_SLASH = True
+# Every style, script and picture of the pages is a file of ours. `data:` is for the pictures in Tabler's style sheet.
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "object-src": [NONE],
+        "base-uri": [NONE],
+        "form-action": [SELF],
+        "frame-ancestors": [NONE],
+    }
+}
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"
@@ -202,6 +232,7 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = None
 LOGGING = logging_settings(style=HOOKLINE_LOG_FORMAT, level=HOOKLINE_LOG_LEVEL)
 # Browsers send localhost's cookies to all its ports: another Django service there would use the default name too.
 SESSION_COOKIE_NAME = "hookline_session"
+SESSION_COOKIE_AGE = int(HOOKLINE_SESSION_HOURS * 3_600)
 
 if PRODUCTION:
     SECURE_HSTS_SECONDS = 31_536_000

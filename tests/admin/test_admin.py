@@ -28,10 +28,10 @@ from tests.support.inbox_rows import (
     state_of,
 )
 from webhooks.admin import jobs as jobs_admin
-from webhooks.admin import lists, operations
-from webhooks.admin.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
+from webhooks.admin import lists
 from webhooks.durations import relative, took
-from webhooks.inbox import transitions
+from webhooks.inbox import operations, transitions
+from webhooks.inbox.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
 from webhooks.models import Attempt, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 
@@ -339,7 +339,7 @@ def test_between_two_batches_sqlite_has_room_for_a_delivery(
     monkeypatch.setattr(operations, "BATCH", 2)
     pauses: list[tuple[float, bool]] = []
     monkeypatch.setattr(
-        "webhooks.admin.operations.time.sleep",
+        "webhooks.inbox.operations.time.sleep",
         lambda seconds: pauses.append((seconds, connection.connection.in_transaction)),
     )
     delivery = make_delivery()

@@ -22,7 +22,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 
 from webhooks.admin import lists
-from webhooks.admin.operations import Operation, carry_out, forecast, in_number, in_words
+from webhooks.inbox.operations import Operation, carry_out, forecast, in_number, in_words
 from webhooks.models import Job
 
 LARGEST_ID = 2**63 - 1

@@ -14,11 +14,11 @@ from webhooks.admin import show
 from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import EventFilter
 from webhooks.admin.lists import ReadOnlyAdmin
-from webhooks.admin.operations import RUN_AGAIN
 from webhooks.admin.preview import content_type, preview
 from webhooks.admin.searching import guid_of
 from webhooks.github.event_names import EVENT_NAMES
 from webhooks.github.payload import FORM, JSON
+from webhooks.inbox.operations import RUN_AGAIN
 from webhooks.models import Delivery, Job, Payload
 from webhooks.states import JobState
 

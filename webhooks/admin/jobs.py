@@ -19,8 +19,8 @@ from webhooks.admin import show
 from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import HandlerFilter, QueueFilter, StateFilter
 from webhooks.admin.lists import ReadOnlyAdmin
-from webhooks.admin.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
 from webhooks.admin.searching import guid_of, number_of
+from webhooks.inbox.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.states import JobState
 

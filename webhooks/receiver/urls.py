@@ -1,13 +1,11 @@
 """The receiver's paths. A GitHub App's webhook URL ends in /webhooks/github."""
 
 from django.urls import path
-from django.views.generic import RedirectView
 
 from webhooks.paths import LIVEZ, METRICS, READYZ, STARTUPZ, WEBHOOKS
 from webhooks.receiver import views
 
 urlpatterns = [
-    path("", RedirectView.as_view(url="/admin/")),
     path(f"{WEBHOOKS[1:]}<slug:source>", views.webhook, name="webhook"),
     path(LIVEZ[1:], views.livez),
     path(READYZ[1:], views.readyz),

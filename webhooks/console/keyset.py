@@ -1,0 +1,68 @@
+"""Pages of a long list by the last row seen. OFFSET would read every row before the page."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """A list's order: a column of moments and the id, both one way, as an index has them."""
+
+    column: str
+    is_newest_first: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Rows of a list in its order, and the marks in the URL of the pages beside it; empty if there is none."""
+
+    rows: Sequence[Any]
+    after: str
+    before: str
+
+
+def page_of(rows: QuerySet[Any], order: Order, *, after: str = "", before: str = "", size: int = PAGE) -> Page:
+    """Return the page after a mark, or before one; the first page without a mark, or with one that is none."""
+    mark = _read(before or after)
+    is_back = bool(before) and mark is not None
+    downwards = order.is_newest_first != is_back
+    if mark is not None:
+        rows = rows.filter(_beyond(order.column, mark, downwards=downwards))
+    sign = "-" if downwards else ""
+    found = list(rows.order_by(f"{sign}{order.column}", f"{sign}id")[: size + 1])
+    has_more = len(found) > size
+    found = found[:size]
+    if is_back:
+        found.reverse()
+    has_next, has_previous = (True, has_more) if is_back else (has_more, mark is not None)
+    return Page(
+        rows=found,
+        after=_mark(found[-1], order.column) if found and has_next else "",
+        before=_mark(found[0], order.column) if found and has_previous else "",
+    )
+
+
+def _beyond(column: str, mark: tuple[datetime, int], *, downwards: bool) -> Q:
+    """Return `at <= x AND (at < x OR id < y)`: both databases read it from the index on (at, id)."""
+    at, row = mark
+    side, strictly = ("lte", "lt") if downwards else ("gte", "gt")
+    return Q((f"{column}__{side}", at)) & (Q((f"{column}__{strictly}", at)) | Q((f"id__{strictly}", row)))
+
+
+def _mark(row: Any, column: str) -> str:
+    moment: datetime = getattr(row, column)
+    return f"{int(moment.timestamp()) * 1_000_000 + moment.microsecond}.{row.pk}"
+
+
+def _read(mark: str) -> tuple[datetime, int] | None:
+    at, _, row = mark.partition(".")
+    if not (at.isascii() and at.isdecimal() and len(at) <= 17 and row.isascii() and row.isdecimal() and len(row) <= 18):
+        return None
+    seconds, microseconds = divmod(int(at), 1_000_000)
+    return datetime.fromtimestamp(seconds, tz=UTC).replace(microsecond=microseconds), int(row)

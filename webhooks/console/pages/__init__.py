@@ -1,0 +1,1 @@
+"""One module a page: its views, and their paths as `urlpatterns`."""

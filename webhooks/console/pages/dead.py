@@ -1,0 +1,15 @@
+"""Dead."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
+
+from webhooks.console.access import page
+
+
+@page("view_delivery")
+def dead(request: HttpRequest) -> HttpResponse:
+    return render(request, "console/base.html", {"title": "Dead"})
+
+
+urlpatterns = [path("dead/", dead, name="dead")]

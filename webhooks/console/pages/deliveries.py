@@ -1,0 +1,15 @@
+"""Deliveries."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
+
+from webhooks.console.access import page
+
+
+@page("view_delivery")
+def deliveries(request: HttpRequest) -> HttpResponse:
+    return render(request, "console/base.html", {"title": "Deliveries"})
+
+
+urlpatterns = [path("deliveries/", deliveries, name="deliveries")]

@@ -1,0 +1,15 @@
+"""Home."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
+
+from webhooks.console.access import page
+
+
+@page("view_delivery")
+def home(request: HttpRequest) -> HttpResponse:
+    return render(request, "console/base.html", {"title": "Home"})
+
+
+urlpatterns = [path("", home, name="home")]

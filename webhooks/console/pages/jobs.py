@@ -1,0 +1,15 @@
+"""Jobs."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import path
+
+from webhooks.console.access import page
+
+
+@page("view_delivery")
+def jobs(request: HttpRequest) -> HttpResponse:
+    return render(request, "console/base.html", {"title": "Jobs"})
+
+
+urlpatterns = [path("jobs/", jobs, name="jobs")]

@@ -1,0 +1,79 @@
+"""What the console's templates say in one way: icons, states, moments, durations."""
+
+from datetime import UTC, datetime, timedelta
+
+from django import template
+from django.templatetags.static import static
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from webhooks.durations import relative, took
+from webhooks.states import AttemptOutcome, JobState
+
+register = template.Library()
+
+_STATES: dict[str, tuple[str, str]] = {
+    JobState.QUEUED: ("clock", "azure"),
+    JobState.RUNNING: ("player-play", "blue"),
+    JobState.RETRYING: ("repeat", "orange"),
+    JobState.SUCCEEDED: ("circle-check", "green"),
+    JobState.DEAD: ("skull", "red"),
+    JobState.SKIPPED: ("player-skip-forward", "secondary"),
+    AttemptOutcome.FAILED: ("circle-x", "red"),
+    AttemptOutcome.SOFT_LIMIT: ("clock", "red"),
+    AttemptOutcome.HARD_LIMIT: ("clock", "red"),
+    AttemptOutcome.RETRY_LATER: ("repeat", "orange"),
+    AttemptOutcome.GAVE_UP: ("ban", "red"),
+    AttemptOutcome.HANDED_BACK: ("arrow-back-up", "secondary"),
+    AttemptOutcome.CRASHED: ("bolt", "red"),
+    AttemptOutcome.LOST: ("alert-triangle", "red"),
+}
+"""Each state's icon and colour. The word always stands beside them: colour alone tells nothing."""
+
+
+@register.simple_tag
+def icon(name: str, label: str = "") -> SafeString:
+    """Return an icon of assets/icons.txt. With a label it stands for a word; without one, screen readers skip it."""
+    hidden = format_html('role="img" aria-label="{}"', label) if label else format_html('aria-hidden="true"')
+    return format_html(
+        '<svg class="icon" width="20" height="20" {}><use href="{}#{}"></use></svg>',
+        hidden,
+        static("vendor/icons.svg"),
+        name,
+    )
+
+
+@register.simple_tag
+def state(name: str) -> SafeString:
+    """Return a job's state or an attempt's outcome: icon, word and colour."""
+    symbol, colour = _STATES.get(name, ("info-circle", "secondary"))
+    word = AttemptOutcome(name).label if name in AttemptOutcome.values else name
+    return format_html(
+        '<span class="state text-{}" data-state="{}">{} <span class="state-word">{}</span></span>',
+        colour,
+        name,
+        icon(symbol),
+        word,
+    )
+
+
+@register.simple_tag
+def moment(at: datetime | None) -> SafeString:
+    """Return a moment as the date and the time of day with their zone, and how far it is from now."""
+    if at is None:
+        return format_html("&ndash;")
+    return format_html(
+        '<time class="moment" datetime="{}"><span>{}</span> <span class="moment-at">{}</span></time>',
+        at.astimezone(UTC).isoformat(timespec="seconds"),
+        relative(at, now=timezone.now()),
+        f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+    )
+
+
+@register.filter
+def duration(given: timedelta | float | None) -> str:
+    """Return a duration, given as such or in seconds: "420 ms", "1.2 s", "4 min"."""
+    if given is None:
+        return ""
+    return took(given if isinstance(given, timedelta) else timedelta(seconds=given))
