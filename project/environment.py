@@ -95,6 +95,10 @@ def operator_name() -> Callable[[Any], Any]:
     return validate.ContainsNoneOf(":", error="must not hold a colon.")
 
 
+def release_name() -> Callable[[Any], Any]:
+    return validate.Length(1, 100, error="must have 1 to 100 characters.")
+
+
 def one_of(choices: Sequence[str]) -> Callable[[Any], Any]:
     return validate.OneOf(choices, error="must be one of {choices}.")
 

@@ -3,6 +3,7 @@
 from django.conf import settings
 
 from project.wsgi import application as wsgi_application
+from webhooks.receiver.answer_counts import AnswerCounts
 from webhooks.receiver.connections import Connections
 from webhooks.receiver.front import Front
 from webhooks.receiver.views import deliveries, rules
@@ -13,4 +14,5 @@ application = Front(
     deliveries=deliveries,
     body_seconds=settings.HOOKLINE_BODY_SECONDS,
     connections=Connections(settings.HOOKLINE_PORT),
+    answers=AnswerCounts(),
 )

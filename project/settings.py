@@ -18,11 +18,13 @@ from project.environment import (
     one_of,
     open_environment,
     operator_name,
+    release_name,
     stop_on_errors,
     value_or_default,
 )
 from project.logging import logging_settings
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
+from project.version import VERSION
 from webhooks.listening import EVERY_ADDRESS
 from webhooks.source_secrets import variable_of
 
@@ -36,6 +38,7 @@ PRODUCTION = HOOKLINE_ENVIRONMENT == "production"
 DEBUG = env.bool("DEBUG", False)
 HOOKLINE_DATA_DIR: Path = value_or_default(env.directory, "HOOKLINE_DATA_DIR", BASE_DIR / ".hookline")
 
+HOOKLINE_RELEASE = env.str("HOOKLINE_RELEASE", VERSION, validate=release_name())
 HOOKLINE_ROLE: str = value_or_default(env.str, "HOOKLINE_ROLE", EVERYTHING, validate=one_of(ROLES))
 withhold(HOOKLINE_ROLE)
 # The embedded environment generates the secrets that are not given; production must be given each of them.

@@ -1,5 +1,6 @@
 """What is removed from the inbox, and when: payloads first, later the whole delivery with its jobs and attempts.
-Rows that apps have named are removed at the same age (app_rows.py).
+Rows that apps have named are removed at the same age (app_rows.py). Figures of minutes are kept for two days, those of
+hours as long as dead jobs.
 
 A delivery is removed if it was received, and last repeated, before the limit, and if all its jobs are final and ended
 before the limit. For a job that was run again, its last end counts. A dead job keeps its delivery and the payload
@@ -24,6 +25,7 @@ from django.db.models import Q, QuerySet
 
 from webhooks.inbox import app_rows, database
 from webhooks.inbox.database import skip_locked
+from webhooks.inbox.figures.pruning import old_figures
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.outage_log import OutageLog
 from webhooks.states import JobState
@@ -37,6 +39,7 @@ STEP_SECONDS = 1.0
 AGAIN_SECONDS = 60.0
 """Pause after a database error."""
 FIRST_WITHIN_SECONDS = 60.0
+KEEP_MINUTES = timedelta(days=2)
 DONE = (JobState.SUCCEEDED, JobState.SKIPPED)
 
 logger = logging.getLogger(__name__)
@@ -49,6 +52,8 @@ class Limits:
     payloads: datetime
     deliveries: datetime
     dead: datetime
+    minutes: datetime
+    """For the figures by minute; those by hour go with dead jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +65,7 @@ class Pruned:
     attempts: int = 0
     payloads: int = 0
     app_rows: int = 0
+    figures: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
         return Pruned(
@@ -68,6 +74,7 @@ class Pruned:
             attempts=self.attempts + other.attempts,
             payloads=self.payloads + other.payloads,
             app_rows=self.app_rows + other.app_rows,
+            figures=self.figures + other.figures,
         )
 
 
@@ -88,6 +95,7 @@ def current_limits() -> Limits | None:
         payloads=now - timedelta(days=settings.HOOKLINE_KEEP_PAYLOADS_DAYS),
         deliveries=now - timedelta(days=settings.HOOKLINE_KEEP_DAYS),
         dead=now - timedelta(days=settings.HOOKLINE_KEEP_DEAD_DAYS),
+        minutes=now - KEEP_MINUTES,
     )
 
 
@@ -99,6 +107,7 @@ def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> It
     yield from prune_deliveries(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_payloads(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_app_rows(limits, batch=batch, is_dry_run=is_dry_run)
+    yield from prune_figures(limits, is_dry_run=is_dry_run)
 
 
 def prune_deliveries(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
@@ -117,6 +126,12 @@ def prune_app_rows(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = Fal
     """Remove the rows that apps have named and that are as old as the deliveries removed, as `prune` does."""
     for old in app_rows.old_rows(limits.deliveries, batch=batch):
         yield Batch(Pruned(app_rows=old.rows.count() if is_dry_run else _delete(old.rows)), old.reached)
+
+
+def prune_figures(limits: Limits, *, is_dry_run: bool = False) -> Iterator[Batch]:
+    """Remove the figures of minutes and hours that are old, as `prune` does."""
+    for old in old_figures(minutes_before=limits.minutes, hours_before=limits.dead):
+        yield Batch(Pruned(figures=old.rows.count() if is_dry_run else _delete(old.rows)), old.reached)
 
 
 class Received(NamedTuple):
