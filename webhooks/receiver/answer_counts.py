@@ -11,7 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 from django.conf import settings
 from django.db import Error, connection
@@ -58,12 +58,11 @@ class AnswerCounts:
         self._minutes: dict[tuple[datetime, str], _Minute] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._outages = OutageLog(logger, "answer counts wait")
+        self._outages = OutageLog(logger, "answer counts wait", level=logging.INFO)  # The inbox says so louder.
 
     def note(self, status: int, seconds: float) -> None:
         """Count an answer and how long it took."""
-        at = datetime.fromtimestamp(time.time() // 60 * 60, tz=UTC)
-        key = at, _BY_STATUS.get(status, REFUSED)
+        key = _minute(time.time()), _BY_STATUS.get(status, REFUSED)
         with self._lock:
             minute = self._minutes.get(key)
             if minute is None:
@@ -127,11 +126,15 @@ class AnswerCounts:
 
     def _forget(self, written: Iterable[AnswerMinute]) -> None:
         """Mark what was written, and remove minutes that are over: no answer adds to them any more."""
-        is_over = datetime.now(tz=UTC) - timedelta(minutes=2)
+        is_over = _minute(time.time() - 120)
         with self._lock:
             for row in written:
                 minute = self._minutes[row.at, row.result]
                 minute.is_written = minute.count == row.count
             self._minutes = {
-                key: minute for key, minute in self._minutes.items() if not minute.is_written or key[0] > is_over
+                key: minute for key, minute in self._minutes.items() if not minute.is_written or key[0] >= is_over
             }
+
+
+def _minute(seconds: float) -> datetime:
+    return datetime.fromtimestamp(seconds // 60 * 60, tz=UTC)
