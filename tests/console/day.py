@@ -1,6 +1,6 @@
 """Makes up a day of deliveries in an empty inbox: `python -m tests.console.day 10000`.
 
-Most succeeded. From 14:00 to 14:40 of the day the chat did not answer, and what it was to be told of is dead; some pull
+Most succeeded. For four hours the chat did not answer, and what it was to be told of is dead; some pull
 requests fail for a fault of the handler; nobody consumes the queue `slow`. The same every time, but for the GUIDs.
 """
 
@@ -20,7 +20,7 @@ EVENTS = {
     "push": ("", 34, "team.scan_push", "default"),
     "pull_request": ("opened", 22, "team.label_pull_request", "default"),
     "issues": ("opened", 12, "", ""),
-    "issue_comment": ("created", 18, "team.notify_chat", "chat"),
+    "issue_comment": ("created", 34, "team.notify_chat", "chat"),
     "workflow_run": ("completed", 6, "team.mirror_release", "slow"),
     "star": ("created", 8, "", ""),
 }
@@ -108,7 +108,7 @@ def _jobs(draw: random.Random, delivery: Any, *, now: datetime) -> Iterator[Any]
         max_attempts=5,
         worker="worker@hookline-worker-7c9d-x2x5p",
     )
-    is_outage = timedelta(hours=9.0) < now - at < timedelta(hours=9.7)
+    is_outage = timedelta(hours=9) < now - at < timedelta(hours=13)
     if queue == "slow" and now - at < timedelta(hours=6):
         job.publish_at = at
     elif handler == "team.notify_chat" and is_outage:
