@@ -1,7 +1,7 @@
 """A console with deliveries on real processes, and a real browser in front of it.
 
-The browser is Debian's Chromium, or the one that HOOKLINE_TEST_CHROMIUM names. The console runs on the embedded database
-and broker, as `make run` has it.
+The browser is Debian's Chromium, or the one that HOOKLINE_TEST_CHROMIUM names. The console runs on the embedded
+database and broker, as `make run` has it.
 """
 
 import os
