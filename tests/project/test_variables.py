@@ -51,6 +51,15 @@ GOOD = {
     "HOOKLINE_MAX_AGE_HOURS": "7",
     "HOOKLINE_MAX_ATTEMPTS": "7",
     "HOOKLINE_MAX_BODY_MB": "7",
+    "HOOKLINE_OIDC_AUTHORIZE_URL": "https://id.example.com/authorize",
+    "HOOKLINE_OIDC_CLIENT_ID": "hookline",
+    "HOOKLINE_OIDC_CLIENT_SECRET": "a secret of the client",
+    "HOOKLINE_OIDC_GROUPS_CLAIM": "teams",
+    "HOOKLINE_OIDC_KEYS_URL": "https://id.example.com/keys",
+    "HOOKLINE_OIDC_ROLES": "sre=operator, everybody=viewer",
+    "HOOKLINE_OIDC_SCOPES": "openid teams",
+    "HOOKLINE_OIDC_TOKEN_URL": "https://id.example.com/token",
+    "HOOKLINE_OIDC_USER_URL": "https://id.example.com/user",
     "HOOKLINE_OPERATOR_PASSWORD": "a password of the operator",
     "HOOKLINE_OPERATOR_USER": "somebody",
     "HOOKLINE_PORT": "8080",
@@ -70,8 +79,15 @@ GOOD = {
     "SECRET_KEY": "Zq8#kP2m-vW9x!Lr4t-Yb6n@Hs3d-Gf7j$Qa1c-Ue5w%Ox0z-Ik",
 }
 """A value for each variable, no default of any."""
-SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
-LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TRUSTED_ORIGINS")
+SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
+LISTS = (
+    "ALLOWED_HOSTS",
+    "GITHUB_WEBHOOK_SECRETS",
+    "HOOKLINE_APPS",
+    "HOOKLINE_OIDC_ROLES",
+    "HOOKLINE_SOURCES",
+    "HOOKLINE_TRUSTED_ORIGINS",
+)
 SAME_AS_DEFAULT = {
     *("DEBUG", "HOOKLINE_BEHIND_PROXY", "HOOKLINE_ENVIRONMENT", "HOOKLINE_ROLE", "HOOKLINE_SOURCES", "SECRET_KEY")
 }
