@@ -350,7 +350,7 @@ def test_minutes_stay_until_their_hour_is_made() -> None:
 
 
 def test_hours_and_minutes_answer_the_same() -> None:
-    now = minute_of(database_now())
+    now = minute_of(database_now()) - MINUTE
     ran(now, seconds=2, outcome=AttemptOutcome.FAILED)
     ran(now, seconds=4)
     ran(now, outcome=AttemptOutcome.RETRY_LATER)
@@ -360,7 +360,7 @@ def test_hours_and_minutes_answer_the_same() -> None:
     count_minute(now)
     count_hour(hour_of(now))
     for is_hourly in (False, True):
-        span = reading.span_of(now, hours=1 if not is_hourly else 24, is_hourly=is_hourly)
+        span = reading.span_of(now + MINUTE, hours=24 if is_hourly else 1, is_hourly=is_hourly)
         assert span.moments[-1] == span.last
         assert len(span.moments) == (24 if is_hourly else 60)
         runs = reading.runs_by_handler(span)["shop.count"][span.last]

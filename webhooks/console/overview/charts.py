@@ -13,8 +13,8 @@ LABELS = {
     "duplicate": "duplicate",
     "signature": "wrong signature",
     "refused": "refused",
-    "unavailable": "503, database down",
-    "failed": "500, failed",
+    "unavailable": "not available (503)",
+    "failed": "failed (500)",
 }
 """What a receiver answered, in the order of the legend. The first two tell GitHub that the delivery is stored."""
 ACKNOWLEDGED = ("stored", "duplicate")
@@ -48,7 +48,9 @@ def charts(span: Span) -> Charts:
                     "name": result,
                     "label": LABELS[result],
                     # By the minute also where it is drawn by the hour, so that the two compare.
-                    "values": [round(answers.counts.get(result, {}).get(at, 0) / span.minutes, 2) for at in moments],
+                    "values": [
+                        round(answers.counts.get(result, {}).get(at, 0) / span.minutes_in(at), 2) for at in moments
+                    ],
                 }
                 for result in shown
             ],
@@ -64,6 +66,10 @@ def charts(span: Span) -> Charts:
         p99=answers.whole_p99,
         releases=releases,
     )
+
+
+def _rate(count: int, minutes: int) -> float:
+    return round(count / minutes, 2)
 
 
 def _milliseconds(seconds: float | None) -> float | None:

@@ -28,9 +28,19 @@ class Cell:
 
     @property
     def percent(self) -> str:
-        """Return the share of failed runs: "0 %", "<1 %", "12 %"."""
+        """Return the share of failed runs: "0%", "<1%", "12%"."""
         share = 100 * self.runs.failure_share
-        return "<1 %" if 0 < share < 1 else f"{share:.0f} %"
+        return "<1%" if 0 < share < 1 else f"{share:.0f}%"
+
+    @property
+    def took(self) -> str:
+        """Return how long a run took on average, short enough for a cell: "8ms", "0.4s", "12s", "3min"."""
+        seconds = self.runs.mean_seconds
+        if seconds < 0.1:
+            return f"{1_000 * seconds:.0f}ms"
+        if seconds < 60:
+            return f"{seconds:.1f}s" if seconds < 10 else f"{seconds:.0f}s"
+        return f"{seconds / 60:.0f}min"
 
 
 @dataclass(frozen=True, slots=True)

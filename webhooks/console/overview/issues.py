@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models.functions import Coalesce
+
 from webhooks.models import IssueMark, Job
 from webhooks.states import JobState
 
@@ -33,6 +35,7 @@ class Issues:
     count: int
     is_whole: bool
     """Whether all dead and retrying jobs were looked at."""
+    searched: int = SEARCHED
 
 
 def open_issues(*, limit: int) -> Issues:
@@ -51,9 +54,9 @@ def open_issues(*, limit: int) -> Issues:
 
 
 def _newest(state: JobState, column: str) -> Iterator[tuple[int, str, str, str, datetime]]:
-    """Yield the failed jobs of a state, by its partial index; the time is the end, or when the job runs again."""
+    """Yield the newest jobs of a state, by its partial index, each with the time of its last claim."""
     rows = Job.objects.filter(state=state).order_by(f"-{column}", "-id")
-    yield from rows.values_list(*_COLUMNS, column)[:SEARCHED]
+    yield from rows.values_list(*_COLUMNS, Coalesce("claimed_at", "created_at"))[:SEARCHED]
 
 
 def _count(found: dict[str, Issue], one: Issue) -> None:

@@ -65,6 +65,10 @@ class Queue:
     is_consumed: bool = True
 
     @property
+    def oldest_in_words(self) -> str:
+        return rough(timedelta(seconds=self.oldest_seconds))
+
+    @property
     def is_stranded(self) -> bool:
         """Whether jobs wait here and nobody would take them."""
         return bool(self.jobs) and not self.is_consumed and not self.is_paused

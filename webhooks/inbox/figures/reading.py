@@ -23,12 +23,12 @@ _TOOK = {f"took_{place}": Sum(f"took_{place}") for place in range(BUCKETS)}
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A time that ends now, in minutes or in hours."""
+    """A time in minutes, up to the last one that is over, or in hours, up to the one that is now."""
 
     first: datetime
     last: datetime
-    """The minute or hour that is now."""
     is_hourly: bool
+    now: datetime
 
     @property
     def step(self) -> timedelta:
@@ -39,16 +39,15 @@ class Span:
         """Return the beginnings of all of its minutes or hours."""
         return [self.first + self.step * place for place in range((self.last - self.first) // self.step + 1)]
 
-    @property
-    def minutes(self) -> int:
-        """Return how many minutes each of its figures stands for."""
-        return self.step // MINUTE
+    def minutes_in(self, at: datetime) -> int:
+        """Return how many minutes a figure stands for: of the hour that is now, those that have begun."""
+        return min(self.step, minute_of(self.now) + MINUTE - at) // MINUTE
 
 
 def span_of(now: datetime, *, hours: int, is_hourly: bool) -> Span:
-    last = hour_of(now) if is_hourly else minute_of(now)
+    last = hour_of(now) if is_hourly else minute_of(now) - MINUTE
     step = HOUR if is_hourly else MINUTE
-    return Span(last - timedelta(hours=hours) + step, last, is_hourly)
+    return Span(last - timedelta(hours=hours) + step, last, is_hourly, now)
 
 
 @dataclass(frozen=True, slots=True)

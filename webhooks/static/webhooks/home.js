@@ -44,6 +44,9 @@
     value: (_plot, value) => (value === null || value === undefined ? "–" : `${value.toLocaleString("en")}${unit}`),
   });
 
+  // Without a pointer on the chart, the legend shows the newest figures.
+  const showNewest = (plot) => plot.setLegend({ idx: plot.data[0].length - 1 });
+
   const options = (place, name, series, marks) => {
     const axis = { stroke: css("--tblr-secondary"), grid: { stroke: css("--tblr-border-color"), width: 1 }, ticks: { show: false } };
     return {
@@ -58,7 +61,7 @@
       series: [{ value: (_plot, at) => (at ? new Date(at * 1000).toISOString().slice(0, 16).replace("T", " ") + " UTC" : "–") },
         ...series.map((one) => seriesOf(one, UNITS[name]))],
       cursor: { drag: { x: false, y: false } },
-      hooks: { draw: [drawMarks(marks)] },
+      hooks: { draw: [drawMarks(marks)], ready: [showNewest] },
     };
   };
 
@@ -75,11 +78,15 @@
     const data = [at, ...series.map((one) => one.values)];
     const known = charts.get(name);
     if (known && known.shape === shape && known.place === place && place.contains(known.plot.root)) {
+      const isPointedAt = known.plot.cursor.left >= 0;
       known.plot.setData(data);
+      if (!isPointedAt) queueMicrotask(() => showNewest(known.plot)); // After uPlot's own, which shows none.
       return;
     }
     if (known) known.plot.destroy();
-    charts.set(name, { place, shape, plot: new uPlot(options(place, name, series, marks), data, place) });
+    const plot = new uPlot(options(place, name, series, marks), data, place);
+    charts.set(name, { place, shape, plot });
+    plot.over.addEventListener("mouseleave", () => showNewest(plot));
   };
 
   const places = () => document.querySelectorAll("[data-chart]");
