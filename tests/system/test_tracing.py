@@ -56,7 +56,11 @@ def test_one_trace_leads_from_the_request_to_the_handlers_own_spans_and_attempts
     from tests.support.collector import attributes_of, running_collector
 
     with running_collector() as collector:
-        own = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": NEVER}
+        own = {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
+            "OTEL_BSP_SCHEDULE_DELAY": NEVER,
+            "HOOKLINE_CHILD_MAX_JOBS": "1",  # Each attempt has a child of its own, which ends with it or in the stop.
+        }
         with running_stack(tmp_path, database="sqlite", broker="filesystem", **APP, **own) as stack:
             answer = work(stack)
             (received,) = collector.named("POST /webhooks/{source}")

@@ -15,7 +15,7 @@ def check_traces(app_configs: Any = None, **_options: Any) -> list[CheckMessage]
     return [
         Warning(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: there are no traces.",
-            hint="Install requirements-otel.lock, in the image with EXTRAS=otel; or unset the variable.",
+            hint="Install requirements-otel.lock (in the image: EXTRAS=otel), or unset the variable; docs/tracing.md.",
             id="webhooks.W011",
         )
     ]
