@@ -1,5 +1,7 @@
 """The RSGI application: what `manage.py receiver` serves. It takes in webhooks, and hands pages to the WSGI one."""
 
+from functools import partial
+
 from django.conf import settings
 
 from project.wsgi import application as wsgi_application
@@ -7,6 +9,7 @@ from webhooks.receiver.answer_counts import AnswerCounts
 from webhooks.receiver.connections import Connections
 from webhooks.receiver.front import Front
 from webhooks.receiver.views import deliveries, rules
+from webhooks.traces.spans import start as start_spans
 
 application = Front(
     wsgi_application,
@@ -15,4 +18,5 @@ application = Front(
     body_seconds=settings.HOOKLINE_BODY_SECONDS,
     connections=Connections(settings.HOOKLINE_PORT),
     answers=AnswerCounts(),
+    started=partial(start_spans, "receiver") if settings.HOOKLINE_TRACES else lambda: None,
 )

@@ -1,6 +1,8 @@
 """Every setting of Hookline, read from the environment once. docs/configuration.md lists the variables."""
 
+import os
 import secrets
+import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -23,7 +25,7 @@ from project.environment import (
     value_or_default,
 )
 from project.identity import check_installed, provider_settings
-from project.logging import logging_settings
+from project.logging import has_colours, logging_settings
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
 from project.version import VERSION
 from webhooks.listening import EVERY_ADDRESS
@@ -140,6 +142,9 @@ globals().update(provider_settings(env, is_on=HOOKLINE_OIDC))
 HOOKLINE_LOG_FORMAT = env.str(
     "HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json"))
 )
+# OpenTelemetry reads these, and its other variables, by itself. Here they only say whether it is used at all.
+_collectors = [env.str(f"OTEL_EXPORTER_OTLP_{what}ENDPOINT", "") for what in ("", "TRACES_")]
+HOOKLINE_TRACES = not env.bool("OTEL_SDK_DISABLED", False) and any(_collectors)
 HOOKLINE_LOG_LEVEL = env.str("HOOKLINE_LOG_LEVEL", "INFO", validate=one_of(("DEBUG", "INFO", "WARNING", "ERROR")))
 
 stop_on_errors(env)
@@ -244,7 +249,9 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # No collectstatic step: the admin's files are served from where they are installed.
 # The receiver reads the raw body itself, after a check of its size.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
-LOGGING = logging_settings(style=HOOKLINE_LOG_FORMAT, level=HOOKLINE_LOG_LEVEL)
+LOGGING = logging_settings(
+    style=HOOKLINE_LOG_FORMAT, level=HOOKLINE_LOG_LEVEL, is_coloured=has_colours(sys.stderr, os.environ)
+)
 # Browsers send localhost's cookies to all its ports: another Django service there would use the default name too.
 SESSION_COOKIE_NAME = "hookline_session"
 SESSION_COOKIE_AGE = int(HOOKLINE_SESSION_HOURS * 3_600)

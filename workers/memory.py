@@ -76,6 +76,7 @@ def _made_up_job() -> ClaimedJob:
         received_at=now,
         source="",
         content_type=JSON,
+        traceparent=None,
         once_key=None,
         body_bytes=2,
         body=b"{}",

@@ -185,6 +185,18 @@ def test_of_two_relays_one_takes_a_lost_run_back() -> None:
     assert (job.state, job.lost) == (JobState.RETRYING, 1)
 
 
+def test_the_line_of_a_lost_run_names_its_delivery_and_its_trace(caplog: pytest.LogCaptureFixture) -> None:
+    job = new_job()
+    claimed(job)
+    lose(job)
+    (record,) = [record for record in caplog.records if record.message == "run lost"]
+    delivery = job.delivery
+    assert vars(record).items() >= {
+        "delivery": delivery.pk, "guid": str(delivery.guid), "job": job.pk, "handler": "app.handle", "attempt": 1,
+        "trace_id": delivery.guid.hex, "state": JobState.RETRYING,
+    }.items()  # fmt: skip
+
+
 def test_lost_runs_cost_no_attempt_and_have_a_bound_of_their_own() -> None:
     job = new_job(max_attempts=2)
     runs = 0

@@ -76,6 +76,9 @@ GOOD = {
     "HOOKLINE_VIEWERS_SEE_PAYLOADS": "on",
     "HOOKLINE_WORKER_CONCURRENCY": "7",
     "HOOKLINE_WORKER_MAX_SECONDS": "7000",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:1/v1/traces",
+    "OTEL_SDK_DISABLED": "yes",
     "SECRET_KEY": "Zq8#kP2m-vW9x!Lr4t-Yb6n@Hs3d-Gf7j$Qa1c-Ue5w%Ox0z-Ik",
 }
 """A value for each variable, no default of any."""
@@ -396,3 +399,19 @@ def test_a_child_may_be_replaced_for_any_growth_and_its_two_limits_are_not_compa
     settings = loaded(monkeypatch, HOOKLINE_CHILD_RECYCLE_MB=20, HOOKLINE_CHILD_MAX_MB=500)
     assert (settings["HOOKLINE_CHILD_RECYCLE_MB"], settings["HOOKLINE_CHILD_MAX_MB"]) == (20, 500)
     assert loaded(monkeypatch, HOOKLINE_CHILD_RECYCLE_MB=500, HOOKLINE_CHILD_MAX_MB=500)["HOOKLINE_CHILD_MAX_MB"] == 500
+
+
+@pytest.mark.parametrize(
+    ("variables", "is_wanted"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": ""}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/v1/traces"}, True),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_SDK_DISABLED": "true"}, False),
+    ],
+)
+def test_traces_are_wanted_where_they_have_an_address_and_are_not_turned_off(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], is_wanted: bool
+) -> None:
+    assert loaded(monkeypatch, **variables)["HOOKLINE_TRACES"] is is_wanted

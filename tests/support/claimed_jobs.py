@@ -45,6 +45,7 @@ def claimed_job(**values: Any) -> ClaimedJob:
         "received_at": AT,
         "source": "github",
         "content_type": JSON,
+        "traceparent": None,
         "once_key": None,
         "body_bytes": 2,
         "body": b"{}",

@@ -63,13 +63,13 @@ def test_a_run_cut_off_with_its_process_is_counted_too_whatever_becomes_of_what_
     kind: AttemptOutcome,
     has_failed: bool,
 ) -> None:
-    recorded = [(cut_off(kind), HANDLER, JobState.RETRYING)]
+    recorded = [(cut_off(kind), claimed_job(pk=7, handler=HANDLER, attempt=2), JobState.RETRYING)]
     reports.answered(Answer(Request(ended=[ended(AttemptOutcome.FAILED)]), [None], (), (), recorded, has_failed))
     assert runs(registry, kind) == 1
     assert runs(registry, AttemptOutcome.FAILED) == (None if has_failed else 1)
     (record,) = [record for record in caplog.records if record.message == "attempt ended with its process"]
-    names = ("job", "handler", "attempt", "outcome", "state", "reason")
-    assert fields(record, *names) == [7, HANDLER, 2, kind.value, "retrying", "It ended."]
+    names = ("delivery", "job", "handler", "attempt", "outcome", "state", "reason", "trace_id")
+    assert fields(record, *names) == [1, 7, HANDLER, 2, kind.value, "retrying", "It ended.", f"{1:032x}"]
 
 
 def test_exchanges_claims_and_outages_are_counted(reports: Reports, registry: CollectorRegistry) -> None:
@@ -98,7 +98,8 @@ def test_an_answer_is_told_to_flower_with_what_was_given_back_and_what_may_not_b
     reports.answered(Answer(Request(), claimed=jobs))
     asked = Request(given_back=jobs[3:], begins=jobs[1:3], ended=[ended(AttemptOutcome.SUCCEEDED)])
     reports.answered(Answer(asked, [JobState.SUCCEEDED], begun=jobs[1:2]))
-    reports.answered(Answer(Request(), cut_off=[(cut_off(AttemptOutcome.CRASHED), HANDLER, JobState.RETRYING)]))
+    cut_off_job = claimed_job(pk=7, handler=HANDLER, attempt=2)
+    reports.answered(Answer(Request(), cut_off=[(cut_off(AttemptOutcome.CRASHED), cut_off_job, JobState.RETRYING)]))
     assert [(event["type"].removeprefix("task-"), event["uuid"]) for event in told] == [
         *[("received", f"{pk}-1") for pk in range(1, 5)],
         ("started", "1-1"),

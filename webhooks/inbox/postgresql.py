@@ -114,7 +114,8 @@ _CLAIMED_COLUMNS = """
        claimed.lost, claimed.budget_from_attempt, claimed.budget_from_at, claimed.claimed_at, delivery.id,
        delivery.event, delivery.action, delivery.guid, delivery.hook_id, delivery.repository,
        delivery.installation_id, delivery.sender, delivery.received_at, source.name,
-       delivery.headers ->> 'Content-Type', claimed.once_key, delivery.body_bytes, payload.body
+       delivery.headers ->> 'Content-Type', delivery.headers ->> 'traceparent', claimed.once_key, delivery.body_bytes,
+       payload.body
 """
 _WITH_DELIVERY = """claimed
 JOIN webhooks_delivery AS delivery ON delivery.id = claimed.delivery_id

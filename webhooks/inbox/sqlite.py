@@ -18,6 +18,7 @@ from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
+from webhooks.traces.context import HEADER
 
 _OF_THE_JOB = (
     *("pk", "handler", "queue", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt"),
@@ -31,6 +32,7 @@ _CLAIMED: tuple[Any, ...] = (
     *_OF_THE_JOB,
     *(f"delivery__{name}" for name in _OF_THE_DELIVERY),
     KeyTextTransform("Content-Type", "delivery__headers"),
+    KeyTextTransform(HEADER, "delivery__headers"),
     "once_key",
     "delivery__body_bytes",
     Case(When(delivery__body_bytes__lte=SMALL_BODY_BYTES, then="delivery__payload__body")),

@@ -20,6 +20,7 @@ from django.db.models.functions import Now
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.engine import Change, engine
+from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line
 from webhooks.models import Attempt, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
@@ -78,7 +79,8 @@ def exchange(ended: Sequence[Ended], wanted: Wanted | None) -> tuple[list[JobSta
 
 def running(job_id: int, attempt: int) -> tuple[Job, timedelta] | None:
     """Return a job whose current attempt is this one, and the age of its budget; None if it has recorded."""
-    found = Job.objects.filter(pk=job_id, state=JobState.RUNNING, attempt=attempt).annotate(seen_at=Now()).first()
+    running = Job.objects.filter(pk=job_id, state=JobState.RUNNING, attempt=attempt).select_related("delivery")
+    found = running.annotate(seen_at=Now()).first()
     return (found, found.seen_at - found.budget_from_at) if found else None
 
 
@@ -167,7 +169,7 @@ def expire(job: Job, *, seen_at: datetime) -> JobState | None:
     )
     age_seconds = (seen_at - job.budget_from_at).total_seconds()
     state = record(Ended(job=job, outcome=outcome, backoff=Backoff(), age_seconds=age_seconds, worker=job.worker))
-    logger.warning("run lost", extra={"job": job.pk, "handler": job.handler, "attempt": job.attempt, "state": state})
+    logger.warning("run lost", extra={**job_fields(job), "state": state})
     return state
 
 

@@ -18,6 +18,7 @@ from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker
 from webhooks.threads import place_of
+from webhooks.traces.spans import spans
 
 CAPACITY = 5_000
 MOST_TOGETHER = 64
@@ -97,7 +98,9 @@ class Publisher:
         try:
             having_room = jobs[: self._broker.room(name)]
             if having_room:
+                began_at = time.time_ns()
                 self._broker.publish(having_room)
+                spans().published(having_room, began_at=began_at)
         except OperationalError as error:
             self._pause(str(error), len(jobs))
         except Exception as error:  # An unforeseen error must not end this receiver's publisher.
