@@ -9,6 +9,7 @@ its own, so that slow pages of the admin delay neither deliveries nor probes.
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,8 +20,8 @@ from granian.rsgi import Scope
 
 from webhooks.parent import signal_at_parents_end
 from webhooks.paths import PROBES, WEBHOOKS
-from webhooks.receiver import readiness
-from webhooks.receiver.body_length import Announced, announced_body
+from webhooks.receiver import measures, readiness
+from webhooks.receiver.body_length import announced_body
 from webhooks.receiver.body_reader import HELD_BYTES, read_body
 from webhooks.receiver.byte_budget import ByteBudget
 from webhooks.receiver.connections import Connections
@@ -84,19 +85,33 @@ class Front:
     async def _respond(self, scope: Scope, proto: HTTPProtocol) -> Response:
         headers = _Headers(scope.headers.items())
         path = machine_path(scope.path)
-        announced = self._announced(scope.method, path, headers)
+        if path.startswith(WEBHOOKS):
+            return _encoded(await self._measured(scope.method, path.removeprefix(WEBHOOKS), headers, proto))
+        announced = announced_body(headers, limit=LARGEST_PAGE_BODY)
         async with self._held.share() as held:
             body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
-            if path.startswith(WEBHOOKS):
-                return _encoded(await self._deliveries.reply(path.removeprefix(WEBHOOKS), headers, body))
             lane = self._probes if path in PROBES else self._pages
             environ = environ_of(scope, headers, body)
             return await asyncio.get_running_loop().run_in_executor(lane, call_wsgi, self._wsgi, environ)
 
-    def _announced(self, method: str, path: str, headers: "_Headers") -> Announced:
-        if path.startswith(WEBHOOKS):
-            return check_head(method, path.removeprefix(WEBHOOKS), headers, self._rules())
-        return announced_body(headers, limit=LARGEST_PAGE_BODY)
+    async def _measured(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+        """Return the reply to a webhook, or raise RefusedError, and count it."""
+        began, status = time.monotonic(), measures.HUNG_UP
+        try:
+            reply = await self._webhook(method, source, headers, proto)
+            status = reply.status
+        except RefusedError as refused:
+            status = refused.reply.status
+            raise
+        finally:
+            measures.count(headers.get("X-GitHub-Event", ""), status, seconds=time.monotonic() - began)
+        return reply
+
+    async def _webhook(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+        announced = check_head(method, source, headers, self._rules())
+        async with self._held.share() as held:
+            body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
+            return await self._deliveries.reply(source, headers, body)
 
 
 class _Headers(Mapping[str, str]):
