@@ -238,15 +238,17 @@ def test_istio_stays_out_of_every_pod_of_ours() -> None:
 
 
 @needs_kubectl
-def test_the_outside_reaches_webhooks_alone_and_the_operators_the_admin_alone() -> None:
-    routed = {"receiver": ["/webhooks/"], "console": ["/admin/", "/static/"]}
+def test_the_outside_reaches_webhooks_alone_and_the_operators_the_admin_and_flower_alone() -> None:
+    routed = {"receiver": ["/webhooks/"], "console": ["/admin/", "/static/", "/flower"]}
     for name, rendered in renderings().items():
         for ingress in [one for one in rendered if one["kind"] == "Ingress"]:
             [rule] = ingress["spec"]["rules"]
             paths = rule["http"]["paths"]
             assert [path["path"] for path in paths] == routed[ingress["metadata"]["name"]], name
-            backend = {"service": {"name": "receiver", "port": {"name": "http"}}}
-            assert all(path["backend"] == backend and path["pathType"] == "Prefix" for path in paths), name
+            for path in paths:
+                service = "flower" if path["path"] == "/flower" else "receiver"
+                assert path["backend"] == {"service": {"name": service, "port": {"name": "http"}}}, name
+                assert path["pathType"] == "Prefix", name
             assert [one["hosts"] for one in ingress["spec"]["tls"]] == [[rule["host"]]], name
         assert not any(one["spec"].get("type") for one in rendered if one["kind"] == "Service"), name
 
