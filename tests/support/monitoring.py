@@ -23,10 +23,14 @@ def alerts() -> list[dict[str, Any]]:
     return [rule for group in rules()["groups"] for rule in group["rules"]]
 
 
+def dashboard() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((COMPONENTS / "monitoring" / "dashboard.json").read_text())
+    return found
+
+
 def panels() -> dict[str, list[str]]:
     """Return the queries of each of the dashboard's panels."""
-    dashboard = json.loads((COMPONENTS / "monitoring" / "dashboard.json").read_text())
-    return {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in dashboard["panels"]}
+    return {panel["title"]: [target["expr"] for target in panel["targets"]] for panel in dashboard()["panels"]}
 
 
 def queries() -> Iterator[str]:

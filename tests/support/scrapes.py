@@ -34,11 +34,13 @@ class Sending:
     number: int = 0
     """Chooses repository and installation."""
     secret: str = ""
+    seconds: float = 0.0
+    """How long its handler sleeps, if it does."""
 
     def body(self) -> bytes:
         payload = {
             "action": self.action,
-            "client_payload": {},
+            "client_payload": {"seconds": self.seconds},
             "repository": {"id": self.number, "full_name": f"acme/widget-{self.number}"},
             "installation": {"id": 1_000 + self.number},
             "sender": {"login": f"octo-{self.number}"},

@@ -26,6 +26,7 @@ URLS = {"postgres": POSTGRES_URL, "rabbitmq": RABBITMQ_URL, "redis": REDIS_URL}
 
 PROGRAMS = {
     "pgbouncer": shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"),
+    "prometheus": shutil.which("prometheus"),
     "promtool": shutil.which("promtool"),
 }
 """What tests start themselves: the path of each, or None where it is not installed."""
