@@ -111,8 +111,8 @@ known AS MATERIALIZED (
 )"""
 _CLAIMED_COLUMNS = """
        claimed.id, claimed.handler, claimed.queue, claimed.attempt, claimed.max_attempts, claimed.forgiven,
-       claimed.lost, claimed.budget_from_attempt, claimed.budget_from_at, claimed.claimed_at, delivery.id,
-       delivery.event, delivery.action, delivery.guid, delivery.hook_id, delivery.repository,
+       claimed.lost, claimed.budget_from_attempt, claimed.budget_from_at, claimed.claimed_at, claimed.due_at,
+       delivery.id, delivery.event, delivery.action, delivery.guid, delivery.hook_id, delivery.repository,
        delivery.installation_id, delivery.sender, delivery.received_at, source.name,
        delivery.headers ->> 'Content-Type', delivery.headers ->> 'traceparent', claimed.once_key, delivery.body_bytes,
        payload.body

@@ -22,7 +22,7 @@ from webhooks.traces.context import HEADER
 
 _OF_THE_JOB = (
     *("pk", "handler", "queue", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt"),
-    *("budget_from_at", "claimed_at"),
+    *("budget_from_at", "claimed_at", "due_at"),
 )
 _OF_THE_DELIVERY = (
     *("id", "event", "action", "guid", "hook_id", "repository", "installation_id", "sender", "received_at"),

@@ -19,7 +19,7 @@ from webhooks.inbox import database, due
 from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker, NotConnectedError
-from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import PUBLISHING, RelayHealth
 from webhooks.publishing.repeats import Repeats
 from webhooks.publishing.strays import Strays
@@ -54,7 +54,7 @@ class Relay:
         stop: threading.Event,
         broker: Broker | None = None,
         health: RelayHealth | None = None,
-        gauges: QueueGauges | None = None,
+        gauges: InboxGauges | None = None,
     ) -> None:
         self._subscriptions = subscriptions
         self._health = health or RelayHealth(stop)
