@@ -36,6 +36,8 @@ class Search:
     queue: str = ""
     error: str = ""
     """A part of the error, in any case."""
+    fingerprint: str = ""
+    """What groups failures: the same handler, error class and place in the code."""
     state: str = ""
     since: datetime | None = None
     until: datetime | None = None
@@ -200,6 +202,7 @@ QUALIFIERS = (
     Qualifier("handler", "handler", _text),
     Qualifier("queue", "queue", _text),
     Qualifier("error", "error", _text),
+    Qualifier("fingerprint", "fingerprint", _text),
     Qualifier("state", "state", _state),
     Qualifier("since", "since", _moment),
     Qualifier("until", "until", _moment),
