@@ -4,12 +4,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlencode
 
-from django.http import HttpRequest, QueryDict
+from django.http import HttpRequest, HttpResponseRedirect, QueryDict
 from django.utils import timezone
 
 from webhooks.console import search
-from webhooks.console.search import QUALIFIERS, Search
+from webhooks.console.search import NAMES, QUALIFIERS, Search
 from webhooks.github.event_names import EVENT_NAMES
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -17,6 +18,20 @@ from webhooks.subscriptions.installed import installed_subscriptions
 PLACES = ("after", "before")
 """The parameters that name a page of the list. A changed filter begins at the first page."""
 _NOTHING = (None, "")
+_FIELDS = (
+    ("event", "Event", "pull_request"),
+    ("action", "Action", "opened"),
+    ("repository", "Repository", "acme/ or acme/widgets"),
+    ("sender", "Sender", "octocat"),
+    ("installation", "Installation", "51000123"),
+    ("state", "State of a job", "dead"),
+    ("handler", "Handler", "acme.greet"),
+    ("queue", "Queue", "default"),
+    ("error", "Error contains", "timed out"),
+    ("since", "Received since", "2h or 2026-05-04T14:30"),
+    ("until", "Received before", "30min"),
+)
+"""Each field of the form: its parameter, its label and an example."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +41,17 @@ class Chip:
     name: str
     value: str
     without: str
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the form, with what stands in it and the names that it offers; others work too."""
+
+    name: str
+    label: str
+    value: str
+    choices: Sequence[str]
+    example: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +66,17 @@ class Filters:
     chips: Sequence[Chip]
     query: str
     """The URL's query without the page: what a saved view keeps."""
-    choices: dict[str, Sequence[str]]
-    """The names that the form offers. Others work too."""
+    wider: str
+    """The query with the start of a repository's name in place of the whole one; empty without a whole one."""
+    names: str = NAMES
 
     @property
-    def is_empty(self) -> bool:
-        return self.search.is_empty
+    def fields(self) -> Sequence[Field]:
+        choices = _choices()
+        return [
+            Field(name, label, self.given.get(name, ""), choices.get(name, ()), example)
+            for name, label, example in _FIELDS
+        ]
 
     @property
     def is_form_used(self) -> bool:
@@ -66,8 +97,16 @@ def read(request: HttpRequest) -> Filters:
         given=given,
         chips=tuple(_chips(wanted, given, text, query)),
         query=query.urlencode(),
-        choices=_choices(),
+        wider=_wider(wanted, text, query),
     )
+
+
+def tidied(request: HttpRequest) -> HttpResponseRedirect | None:
+    """Return where the same list stands under a shorter address: a form sends its empty fields too. None if here."""
+    kept = [(name, value) for name, values in request.GET.lists() for value in values if value.strip()]
+    if len(kept) == sum(len(values) for _, values in request.GET.lists()):
+        return None
+    return HttpResponseRedirect(f"{request.path}?{urlencode(kept)}" if kept else request.path)
 
 
 def from_parameters(values: QueryDict | dict[str, str], *, now: datetime) -> tuple[Search, dict[str, str]]:
@@ -98,6 +137,15 @@ def _chips(wanted: Search, given: dict[str, str], text: str, query: QueryDict) -
         rest.pop(field.name, None)
         _set(rest, "q", search.without(text, field.name))
         yield Chip(field.name, _in_words(field.name, value), rest.urlencode())
+
+
+def _wider(wanted: Search, text: str, query: QueryDict) -> str:
+    if not wanted.repository or wanted.repository_start is not None:
+        return ""
+    rest = query.copy()
+    _set(rest, "q", search.without(text, "repository"))
+    _set(rest, "repository", f"{wanted.repository}*")
+    return rest.urlencode()
 
 
 def _set(query: QueryDict, name: str, value: str) -> None:
