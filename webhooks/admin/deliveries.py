@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import admin
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Prefetch, QuerySet
@@ -11,16 +11,13 @@ from django.urls import URLPattern, path
 from django.utils.html import format_html, format_html_join
 
 from webhooks.admin import show
-from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import EventFilter
 from webhooks.admin.lists import ReadOnlyAdmin
 from webhooks.admin.preview import content_type, preview
 from webhooks.admin.searching import guid_of
 from webhooks.github.event_names import EVENT_NAMES
 from webhooks.github.payload import FORM, JSON
-from webhooks.inbox.operations import RUN_AGAIN
 from webhooks.models import Delivery, Job, Payload
-from webhooks.states import JobState
 
 _SUFFIXES = {JSON: "json", FORM: "txt"}
 
@@ -40,8 +37,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
         "the start of one, such as acme/."
     )
     ordering = ["-received_at", "-id"]
-    actions = ["run_dead_again"]
-    actions_selection_counter = False  # It would offer "all pages", which this action does not take.
     change_form_template = "admin/webhooks/delivery/change_form.html"
     fieldsets = [
         (None, {"fields": ["event_shown", "repository", "received", "guid", "sender", "source_name", "repeated"]}),
@@ -64,20 +59,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
             return queryset.filter(event=term), False
         exact = queryset.filter(repository=term)
         return exact if exact.order_by().exists() else queryset.filter(repository__startswith=term), False
-
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("webhooks.change_job")
-
-    @admin.action(description="Run dead jobs again", permissions=["operate"])
-    def run_dead_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
-        """Queue the dead jobs again, as GitHub's redelivery button does; jobs that succeeded are not repeated."""
-        if request.POST.get("select_across") == "1":
-            messages.error(request, "Nothing was changed. This works on one page of deliveries at a time.")
-            return None
-        jobs = Job.objects.filter(delivery_id__in=list(queryset.values_list("pk", flat=True)), state=JobState.DEAD)
-        return ask_or_carry_out(
-            Wish(request=request, model_admin=self, operation=RUN_AGAIN, jobs=jobs, back=request.get_full_path())
-        )
 
     def get_urls(self) -> list[URLPattern]:
         download = self.admin_site.admin_view(self.payload_view)

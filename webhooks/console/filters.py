@@ -18,7 +18,7 @@ from webhooks.subscriptions.installed import installed_subscriptions
 PLACES = ("after", "before")
 """The parameters that name a page of the list. A changed filter begins at the first page."""
 _NOTHING = (None, "")
-_FIELDS = (
+OF_DELIVERIES = (
     ("event", "Event", "pull_request"),
     ("action", "Action", "opened"),
     ("repository", "Repository", "acme/ or acme/widgets"),
@@ -32,6 +32,17 @@ _FIELDS = (
     ("until", "Received before", "30min"),
 )
 """Each field of the form: its parameter, its label and an example."""
+OF_JOBS = (
+    ("state", "State", "dead"),
+    ("handler", "Handler", "acme.greet"),
+    ("queue", "Queue", "default"),
+    ("error", "Error contains", "timed out"),
+    ("fingerprint", "Fingerprint", "0123456789abcdef"),
+    ("repository", "Repository", "acme/ or acme/widgets"),
+    ("event", "Event", "pull_request"),
+    ("since", "Created (if dead, skipped: ended) since", "2h or 2026-05-04T14:30"),
+    ("until", "Created (if dead, skipped: ended) before", "30min"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +80,14 @@ class Filters:
     wider: str
     """The query with the start of a repository's name in place of the whole one; empty without a whole one."""
     names: str = NAMES
+    form: Sequence[tuple[str, str, str]] = OF_DELIVERIES
 
     @property
     def fields(self) -> Sequence[Field]:
         choices = _choices()
         return [
             Field(name, label, self.given.get(name, ""), choices.get(name, ()), example)
-            for name, label, example in _FIELDS
+            for name, label, example in self.form
         ]
 
     @property

@@ -16,7 +16,7 @@ from webhooks.models import Delivery, Job
 
 MOST_SEARCHED = 100_000
 NEWEST_FIRST = Order("received_at")
-_OF_JOBS = ("state", "handler", "queue")
+_OF_JOBS = ("state", "handler", "queue", "fingerprint")
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,7 +30,7 @@ class Selection:
     jobs: QuerySet[Job]
     ids: tuple[int, ...] = ()
     """The jobs chosen by hand; none if the search's are."""
-    search: Search = Search()
+    search: Search
     most_searched: str = ""
     """Among how many jobs only the search looks; "" if among all."""
 

@@ -90,6 +90,12 @@ def story_of(delivery: Delivery) -> Story:
     )
 
 
+def story_of_job(job: Job, *, most_runs: int) -> JobStory:
+    """Read what happened to one job: its newest runs, and what people changed."""
+    attempts, changes = _attempts([job], most=most_runs), _changes([job])
+    return _job(job, attempts.get(job.pk, []), changes.get(job.pk, []), most=most_runs)
+
+
 def twins_of(delivery: Delivery) -> QuerySet[Delivery]:
     """Return the deliveries of the same GUID by other hooks or sources, with their jobs' states."""
     same = Delivery.objects.filter(guid=delivery.guid).exclude(pk=delivery.pk)
@@ -102,10 +108,10 @@ def at_a_glance(jobs: Iterable[Job]) -> list[tuple[str, int]]:
     return [(state, counts[state]) for state in dict.fromkeys((JobState.DEAD, *JobState)) if counts[state]]
 
 
-def _attempts(jobs: Sequence[Job]) -> Mapping[int, list[Attempt]]:
-    """Return the newest MOST_RUNS + 1 attempts of each job, the newest first."""
+def _attempts(jobs: Sequence[Job], *, most: int = MOST_RUNS) -> Mapping[int, list[Attempt]]:
+    """Return at least the newest `most` + 1 attempts of each job, if there are so many; the newest first."""
     rows: dict[int, list[Attempt]] = defaultdict(list)
-    recent = Attempt.objects.filter(job__in=jobs, number__gte=F("job__attempt") - MOST_RUNS)
+    recent = Attempt.objects.filter(job__in=jobs, number__gte=F("job__attempt") - most)
     for attempt in recent.order_by("-number"):
         rows[attempt.job_id].append(attempt)
     return rows
@@ -120,13 +126,13 @@ def _changes(jobs: Sequence[Job]) -> Mapping[int, list[Asked]]:
     return rows
 
 
-def _job(job: Job, attempts: Sequence[Attempt], changes: Sequence[Asked]) -> JobStory:
+def _job(job: Job, attempts: Sequence[Attempt], changes: Sequence[Asked], *, most: int = MOST_RUNS) -> JobStory:
     runs = [*_running(job, attempts), *_ended(job, attempts)]
     return JobStory(
         job=job,
         attempts_spent=spent(job),
-        runs=runs[:MOST_RUNS],
-        has_older_runs=len(runs) > MOST_RUNS,
+        runs=runs[:most],
+        has_older_runs=len(runs) > most,
         changes=changes,
         next_at=job.due_at if job.state in (JobState.QUEUED, JobState.RETRYING) else None,
     )

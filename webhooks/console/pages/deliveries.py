@@ -54,7 +54,7 @@ def _row(each: Delivery, *, may_view_jobs: bool) -> dict[str, Any]:
 
 def _without_jobs(wanted: Search) -> Search:
     """Leave out what would tell of jobs to somebody who may not see them."""
-    rest = replace(wanted, state="", handler="", queue="", error="")
+    rest = replace(wanted, state="", handler="", queue="", error="", fingerprint="")
     if rest == wanted:
         return wanted
     return replace(rest, problems=(*rest.problems, "To filter by jobs, your user needs the permission to view them."))

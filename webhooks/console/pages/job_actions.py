@@ -57,7 +57,7 @@ def change(request: HttpRequest) -> HttpResponse:
     selected, answer = selection.read(request.POST), Answer(request.POST)
     fixed = answer.fixed()
     if not answer.is_valid() or fixed is None:
-        error = " ".join(answer.errors.get("reason", ()))
+        error = " ".join(map(str, answer.errors.get("reason", ())))
         return _ask(request, selected, fixed=fixed, reason=request.POST.get("reason", "")[:200], error=error)
     jobs, reason, who = fixed.within(selected.jobs), answer.cleaned_data["reason"], request.user.get_username()
     before = forecast(selected.operation, jobs if selected.is_by_search else selected.jobs)

@@ -1,5 +1,6 @@
 """Jobs: a list by filters and a search, each state in its own order; and what may be done to many of them."""
 
+from dataclasses import replace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -22,12 +23,10 @@ _LIVE_SECONDS = 10
 def jobs(request: HttpRequest) -> HttpResponse:
     if (shorter := filters.tidied(request)) is not None:
         return shorter
-    asked = filters.read(request)
+    asked = replace(filters.read(request), form=filters.OF_JOBS)
     found = job_search.jobs(asked.search)
     rows = found.jobs.select_related("delivery").defer("delivery__headers")
-    shown = keyset.page_of(
-        rows, found.order, after=request.GET.get("after", ""), before=request.GET.get("before", "")
-    )
+    shown = keyset.page_of(rows, found.order, after=request.GET.get("after", ""), before=request.GET.get("before", ""))
     context = {
         "title": "Jobs",
         "filters": asked,
