@@ -1,7 +1,7 @@
 """Which jobs somebody acts on: those chosen by hand, or all that a search finds; as it goes from form to form."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
@@ -41,9 +41,7 @@ class Selection:
     @property
     def scope(self) -> str:
         """Return what was selected, for the audit log."""
-        if self.ids:
-            return ("job " if len(self.ids) == 1 else "jobs ") + ", ".join(map(str, self.ids))
-        return "all jobs with " + " ".join(f"{name}:{value}" for name, value in parameters_of(self.search).items())
+        return scope_of(ids=self.ids) if self.ids else scope_of(search=self.search)
 
     @property
     def parameters(self) -> list[tuple[str, str]]:
@@ -79,6 +77,13 @@ def _operation(name: str) -> Operation:
     if name not in BY_NAME:
         raise BadRequest("There is no such operation.")
     return BY_NAME[name]
+
+
+def scope_of(*, ids: Sequence[int] = (), search: Search | None = None) -> str:
+    """Return "job 12", "jobs 12, 13" or "all jobs with state:dead"."""
+    if search is not None:
+        return "all jobs with " + " ".join(f"{name}:{value}" for name, value in parameters_of(search).items())
+    return ("job " if len(ids) == 1 else "jobs ") + ", ".join(map(str, ids))
 
 
 def parameters_of(wanted: Search) -> Mapping[str, str]:
