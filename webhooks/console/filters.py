@@ -78,11 +78,6 @@ class Filters:
             for name, label, example in _FIELDS
         ]
 
-    @property
-    def is_form_used(self) -> bool:
-        """Tell whether a field of the form is set, beside the search box."""
-        return bool(self.given)
-
 
 def read(request: HttpRequest) -> Filters:
     """Return the filters in the URL: `q` is the search box, each field of the form is a parameter of its own."""
