@@ -40,8 +40,8 @@ OF_JOBS = (
     ("fingerprint", "Fingerprint", "0123456789abcdef"),
     ("repository", "Repository", "acme/ or acme/widgets"),
     ("event", "Event", "pull_request"),
-    ("since", "Created (if dead, skipped: ended) since", "2h or 2026-05-04T14:30"),
-    ("until", "Created (if dead, skipped: ended) before", "30min"),
+    ("since", "Created or ended since", "2h or 2026-05-04T14:30"),
+    ("until", "Created or ended before", "30min"),
 )
 
 
@@ -89,11 +89,6 @@ class Filters:
             Field(name, label, self.given.get(name, ""), choices.get(name, ()), example)
             for name, label, example in self.form
         ]
-
-    @property
-    def is_form_used(self) -> bool:
-        """Tell whether a field of the form is set, beside the search box."""
-        return bool(self.given)
 
 
 def read(request: HttpRequest) -> Filters:

@@ -55,7 +55,7 @@ def icon(name: str, label: str = "") -> SafeString:
 def state(name: str) -> SafeString:
     """Return a job's state or an attempt's outcome: icon, word and colour."""
     symbol, colour = _STATES.get(name, ("info-circle", "secondary"))
-    word = AttemptOutcome(name).label if name in AttemptOutcome.values else name
+    word = AttemptOutcome(name).label.lower() if name in AttemptOutcome.values else name
     return format_html(
         '<span class="state text-{}" data-state="{}">{} <span class="state-word">{}</span></span>',
         colour,
