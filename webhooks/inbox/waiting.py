@@ -212,7 +212,7 @@ def _next(facts: Facts) -> Waiting:
     first = f"It is the next of the queue {facts.queue}"
     if not fleet.free_slots:
         workers = "1 worker" if fleet.ready == 1 else f"{fleet.ready:,} workers"
-        sentence = f"{first}, and {_slots(fleet.slots)} of {workers} are all busy."
+        sentence = f"{first}, and no slot of {workers} is free ({fleet.slots:,} in all)."
     elif due_for <= REPEATED_SECONDS:
         sentence = f"{first}, and has been due for {_seconds(due_for)}: a worker claims it any moment."
     else:
@@ -269,14 +269,14 @@ def _with_a_worker(now: datetime, claim: Claim, worker: str, lease: str) -> Wait
         sentence = f"Runs now on {worker}{process}, for {_seconds(claim.ran_seconds)}{limit}."
         return Waiting(kind=Kind.RUNNING, sentence=sentence)
     since = (now - claim.since).total_seconds() if claim.since else 0.0
-    claimed = f"Claimed by {worker} {_seconds(since)} ago"
+    claimed = f"by {worker} {_seconds(since)} ago"
     if claim.silent_seconds is None:
-        return Waiting(kind=Kind.CLAIMED, sentence=f"{claimed}, which reports nothing of its runs; {lease}.")
+        return Waiting(kind=Kind.CLAIMED, sentence=f"Claimed {claimed}, which reports nothing of its runs; {lease}.")
     if claim.silent_seconds > since:
-        return Waiting(kind=Kind.CLAIMED, sentence=f"{claimed}; the worker has not reported since.")
+        return Waiting(kind=Kind.CLAIMED, sentence=f"Claimed {claimed}; the worker has not reported since.")
     return Waiting(
         kind=Kind.CLAIMED,
-        sentence=f"{claimed} ahead, and not begun as the worker reported {_seconds(claim.silent_seconds)} ago.",
+        sentence=f"Claimed ahead {claimed}, and not begun as the worker reported {_seconds(claim.silent_seconds)} ago.",
     )
 
 
