@@ -107,7 +107,7 @@ class InboxChangeList(ChangeList):
     def apply_select_related(self, qs: Any) -> Any:
         asked = self.model_admin
         assert isinstance(asked, ReadOnlyAdmin)
-        return super().apply_select_related(qs).prefetch_related(*asked.list_prefetch_related).defer(*asked.list_defer)
+        return super().apply_select_related(qs).defer(*asked.list_defer)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
@@ -116,7 +116,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
     paginator = CappedPaginator
     list_per_page = PAGE
     list_max_show_all = PAGE
-    list_prefetch_related: tuple[Any, ...] = ()
     list_defer: tuple[str, ...] = ()
     """Columns that may be long, which the list does not show and so does not read."""
     shows_of: ClassVar[Mapping[str, type[Model]]] = {}

@@ -34,8 +34,9 @@ def save(request: HttpRequest, page: str) -> HttpResponse:
     elif not kept.filter(name=name).exists() and kept.count() >= MOST:
         messages.error(request, f"Nothing was saved. You keep {MOST} views of this list; delete one first.")
     else:
-        whose = {"user_id": request.user.pk or 0, "page": page, "name": name}
-        SavedView.objects.update_or_create(**whose, defaults={"query": query})
+        SavedView.objects.update_or_create(
+            user_id=request.user.pk or 0, page=page, name=name, defaults={"query": query}
+        )
         messages.success(request, f"Saved as “{name}”.")
     return _back(page, query)
 

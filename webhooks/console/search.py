@@ -113,7 +113,7 @@ def _read(name: str, word: str, *, now: datetime) -> tuple[str, Any]:
     if not name:
         return _bare(word)
     if name not in _BY_NAME:
-        raise ValueError(f"“{name}:” is unknown here. There are: {NAMES}.")
+        raise ValueError(f"“{name}:” is unknown here. There are: {NAMES}")
     if not word.strip():
         raise ValueError(f"“{name}:” needs a value right after its colon.")
     return _BY_NAME[name].field, _BY_NAME[name].read(word.strip(), now)
@@ -138,7 +138,7 @@ def _bare(word: str) -> tuple[str, Any]:
         return "repository", word
     if word in EVENT_NAMES:
         return "event", word
-    raise ValueError(f"“{word}” is no GUID, number, owner/repository or event. To search by more: {NAMES}.")
+    raise ValueError(f"“{word}” is no GUID, number, owner/repository or event. To search by more: {NAMES}")
 
 
 def _guid_or_none(word: str) -> uuid.UUID | None:
