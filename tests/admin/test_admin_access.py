@@ -13,13 +13,13 @@ from django.utils import timezone
 from tests.support.catalog_events import event, handle
 from tests.support.inbox_rows import JOBS, make_delivery, make_job, page
 from webhooks.admin import lists
-from webhooks.models import Attempt, Delivery, Job, Source
+from webhooks.models import Attempt, Change, Delivery, Job, Source
 from webhooks.states import JobState
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
-INBOX: list[type[Model]] = [Delivery, Job, Attempt, Source]
+INBOX: list[type[Model]] = [Delivery, Job, Attempt, Source, Change]
 CATALOG: list[type[Model]] = [Installation, Repository, InstallationRepository, Hook, ScanRequest]
 TOLD: dict[type[Model], str] = {
     # What only a row of the model says.

@@ -137,7 +137,7 @@ def test_the_list_asks_as_many_queries_for_thirty_rows_as_for_one(
         with django_assert_max_num_queries(8) as captured:
             page(admin_client, f"/jobs/{query}")
         asked = " ".join(each["sql"] for each in captured.captured_queries)
-        assert not any(column in asked for column in ("webhooks_payload", '"headers"', '"traceback"', "OFFSET"))
+        assert not any(column in asked for column in ("webhooks_payload", '"headers"', '"traceback"'))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
 
 from webhooks.admin import show
@@ -56,6 +57,10 @@ class JobAdmin(ReadOnlyAdmin):
             (None, {"fields": self.allowed(request, shown)}),
             ("More", {"classes": ["collapse"], "fields": DETAILS}),
         ]
+
+    def view_on_site(self, job: Job) -> str:
+        """Return the job's page in the console."""
+        return reverse("console:job", args=[job.pk])
 
     def get_ordering(self, request: HttpRequest) -> list[str | Combinable]:
         return ORDERS.get(request.GET.get(StateFilter.parameter_name), NEWEST)
