@@ -203,7 +203,8 @@ def test_no_number_of_a_row_is_an_error_of_the_server(admin_client: Client, valu
             assert admin_client.get(f"{address(model)}{value}/{view}").status_code in (301, 302, 400, 403, 404)
     for path in (f"/admin/r/{value}/1/", f"/admin/r/1/{value}/"):
         assert admin_client.get(path).status_code in (302, 400, 404), path
-    assert admin_client.post(f"{JOBS}{value}/run_again/").status_code in (400, 404)
+    assert admin_client.get(f"/jobs/{value}/").status_code in (400, 404)
+    assert admin_client.get(f"/jobs/confirm/?operation=run_again&job={value}").status_code in (200, 400)
 
 
 @pytest.mark.parametrize("chosen", ["\0", "99999999999999999999", "x", "", "1 OR 1=1"])

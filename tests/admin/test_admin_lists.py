@@ -144,7 +144,7 @@ def test_the_audit_log_lists_who_did_what_and_why_and_is_read_only(admin_client:
 
 
 def test_strangers_are_sent_to_the_login(client: Client) -> None:
-    job = make_job()
+    make_job()
     for url in (JOBS, DELIVERIES):
         assert client.post(url).status_code == 302
         assert client.post(url).headers["Location"].startswith("/admin/login/")
