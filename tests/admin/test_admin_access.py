@@ -210,9 +210,9 @@ def test_no_number_of_a_row_is_an_error_of_the_server(admin_client: Client, valu
 @pytest.mark.parametrize("chosen", ["\0", "99999999999999999999", "x", "", "1 OR 1=1"])
 def test_no_value_in_a_form_is_an_error_of_the_server(admin_client: Client, chosen: str) -> None:
     job = make_job(JobState.DEAD)
-    form: dict[str, Any] = {"action": "run_again", "index": "0", "select_across": "0", "_selected_action": [job.pk]}
-    for name in (*form, "reason", "after", "newest", "until"):
-        assert admin_client.post(JOBS, {**form, name: chosen}).status_code in (200, 302, 400), name
+    form: dict[str, Any] = {"operation": "run_again", "job": [job.pk]}
+    for name in (*form, "operation_on_all", "state", "since", "reason", "after", "newest", "until", "next"):
+        assert admin_client.post("/jobs/change/", {**form, name: chosen}).status_code in (200, 302, 400), name
     login = {"username": chosen, "password": chosen, "next": chosen}
     assert Client().post("/sign-in/", login).status_code in (200, 400)
 

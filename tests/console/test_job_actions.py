@@ -214,7 +214,7 @@ def test_what_was_changed_before_it_was_cut_off_is_in_the_log(
         return transitions.give_up(chosen)
 
     monkeypatch.setattr(operations, "BATCH", 1)
-    monkeypatch.setitem(BY_NAME, "give_up", replace(BY_NAME["give_up"], carry_out=fail_at_last))  # type: ignore[arg-type]
+    monkeypatch.setitem(BY_NAME, "give_up", replace(BY_NAME["give_up"], carry_out=fail_at_last))
     asked = ask(admin_client, "give_up", *([] if is_by_filter else jobs), on_all=DEAD if is_by_filter else "")
     with pytest.raises(RuntimeError, match="cut off"):
         confirm(admin_client, asked)
@@ -308,10 +308,10 @@ def test_nobody_is_sent_to_another_site_afterwards(admin_client: Client, place: 
 def test_a_get_changes_nothing_and_a_post_needs_its_token() -> None:
     [job] = dead_jobs(1)
     client = client_of("view_job", "change_job")
-    assert client.get(CHANGE, {"operation": "run_again", "job": job.pk}).status_code == 405
+    assert client.get(CHANGE, {"operation": "run_again", "job": str(job.pk)}).status_code == 405
     strict = Client(enforce_csrf_checks=True)
     strict.cookies = client.cookies
-    assert strict.post(CHANGE, {"operation": "run_again", "job": job.pk}).status_code == 403
+    assert strict.post(CHANGE, {"operation": "run_again", "job": str(job.pk)}).status_code == 403
     assert state_of(job) == JobState.DEAD
 
 

@@ -153,7 +153,8 @@ def test_the_list_asks_as_many_queries_for_thirty_rows_as_for_one(
 @pytest.mark.parametrize("mark", ["", "1777900000000000.9"])
 def test_each_states_page_is_read_from_its_own_index_without_sorting(state: str, index: str, mark: str) -> None:
     found = job_search.jobs(Search(state=state))
-    with connection.execute_wrapper(_explained(plans := [])):
+    plans: list[str] = []
+    with connection.execute_wrapper(_explained(plans)):
         page_of(found.jobs, found.order, after=mark)
         found.jobs.order_by()[:100].count()
     assert f"INDEX {index}" in plans[0]
@@ -281,8 +282,10 @@ def test_who_may_only_look_is_offered_nothing_and_can_change_nothing() -> None:
         text = page(client, url)
         assert "Run again" not in text
         assert "data-select" not in text
-    assert client.get("/jobs/confirm/", {"operation": "run_again", "job": job.pk}).status_code == 403
-    assert client.post("/jobs/change/", {"operation": "run_again", "job": job.pk, "reason": "x"}).status_code == 403
+    assert client.get("/jobs/confirm/", {"operation": "run_again", "job": str(job.pk)}).status_code == 403
+    assert (
+        client.post("/jobs/change/", {"operation": "run_again", "job": str(job.pk), "reason": "x"}).status_code == 403
+    )
 
 
 def test_the_roles_see_jobs_and_the_operator_acts_on_them() -> None:

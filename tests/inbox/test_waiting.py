@@ -204,7 +204,7 @@ def test_what_is_claimed_before_it_is_counted_as_the_claim_orders_it(monkeypatch
     delivery = make_delivery()
     job = installed_job(due_at=Now() - timedelta(seconds=60))
     at = Job.objects.values_list("publish_at", flat=True).get(pk=job.pk)
-    older = {"delivery": delivery, "queue": job.queue, "due_at": Now() - timedelta(seconds=90)}
+    older: dict[str, Any] = {"delivery": delivery, "queue": job.queue, "due_at": Now() - timedelta(seconds=90)}
     for number in range(3):
         make_job(JobState.QUEUED, handler=f"shop.{number}", **older)
     make_job(JobState.QUEUED, handler="shop.other_queue", **older | {"queue": "other"})
