@@ -24,7 +24,7 @@ def ask(client: Client, operation: str, *jobs: Job, on_all: str = "", **more: st
     """Ask for an operation; return the page that says what would happen."""
     if on_all:
         return client.get(f"{CONFIRM}?operation_on_all={operation}&{on_all}", more)
-    return client.get(CONFIRM, {"operation": operation, "job": [job.pk for job in jobs], **more})
+    return client.get(CONFIRM, {"operation": operation, "job": [str(job.pk) for job in jobs], **more})
 
 
 def confirm(client: Client, asked: Any, reason: str = REASON) -> Any:
