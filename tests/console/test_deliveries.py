@@ -141,8 +141,8 @@ def test_the_empty_lists_tell_none_there_none_that_match_and_only_the_newest_sea
     viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "No delivery has come yet" in page(viewer, LIST)
-    for _ in range(3):
-        make_delivery(sender="bob")
+    for minutes in range(3):
+        make_delivery(sender="bob", received_at=timezone.now() - timedelta(minutes=minutes))
     text = page(viewer, f"{LIST}?q=acme%2Fwid")
     assert "None match" in text
     assert "repository=acme%2Fwid%2A" in text
