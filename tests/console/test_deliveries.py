@@ -141,8 +141,8 @@ def test_the_empty_lists_tell_none_there_none_that_match_and_only_the_newest_sea
     viewer: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "No delivery has come yet" in page(viewer, LIST)
-    for _ in range(3):
-        make_delivery(sender="bob")
+    for minutes in range(3):
+        make_delivery(sender="bob", received_at=timezone.now() - timedelta(minutes=minutes))
     text = page(viewer, f"{LIST}?q=acme%2Fwid")
     assert "None match" in text
     assert "repository=acme%2Fwid%2A" in text
@@ -465,19 +465,20 @@ def test_flower_is_linked_where_it_is_below_the_same_address(operator: Client, s
 )
 def test_each_search_reads_its_page_from_an_index_in_the_lists_order(text: str, index: str) -> None:
     found = narrowing.deliveries(parse(text)).rows
-    plan = plan_of(found.order_by("-received_at", "-id")[:51])
+    is_few = index == "delivery_guid"
+    plan = plan_of(found.order_by("-received_at", "-id")[:51], may_sort=is_few)
     assert index in plan, plan
-    assert "delivery_guid" in plan or not any(word in plan for word in ("TEMP B-TREE", "Sort")), plan
+    assert is_few or not any(word in plan for word in ("TEMP B-TREE", "Sort")), plan
     assert "Seq Scan" not in plan, plan
 
 
-def plan_of(rows: Any) -> str:
+def plan_of(rows: Any, *, may_sort: bool) -> str:
     """Return the database's plan; PostgreSQL's with so few rows that it would sort them, were it free to."""
     if connection.vendor == "postgresql":
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL enable_seqscan = off")
             cursor.execute("SET LOCAL enable_bitmapscan = off")
-            cursor.execute("SET LOCAL enable_sort = off")
+            cursor.execute(f"SET LOCAL enable_sort = {'on' if may_sort else 'off'}")
     return str(rows.explain())
 
 

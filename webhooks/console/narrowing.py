@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Q, QuerySet
 
-from webhooks.console.keyset import Order
+from webhooks.console.keyset import Order, earliest, latest
 from webhooks.console.search import Search
 from webhooks.models import Delivery, Job
 
@@ -40,12 +40,13 @@ def deliveries(wanted: Search) -> Narrowed:
 
 def among_the_first(rows: QuerySet[Any], order: Order, *conditions: Q | Exists) -> Narrowed:
     """Return the rows that meet conditions without an index, among the first MOST_SEARCHED in the list's order."""
-    sign, side = ("-", "gte") if order.is_newest_first else ("", "lte")
+    sign = "-" if order.is_newest_first else ""
     ordered = rows.order_by(f"{sign}{order.column}", f"{sign}id").values_list(order.column, flat=True)
     last = ordered[MOST_SEARCHED - 1 : MOST_SEARCHED].first()
     if last is None:
         return Narrowed(rows.filter(*conditions))
-    return Narrowed(rows.filter(Q((f"{order.column}__{side}", last)), *conditions), most_searched=f"{MOST_SEARCHED:,}")
+    is_first = Q((f"{order.column}__gte", earliest(last)) if sign else (f"{order.column}__lte", latest(last)))
+    return Narrowed(rows.filter(is_first, *conditions), most_searched=f"{MOST_SEARCHED:,}")
 
 
 def repository_fits(wanted: Search, column: str) -> Q:
