@@ -77,7 +77,7 @@ def test_a_run_cut_off_with_its_process_is_counted_too_whatever_becomes_of_what_
 def test_jobs_that_are_final_are_counted_and_each_run_is_timed(reports: Reports, registry: CollectorRegistry) -> None:
     outcomes = [AttemptOutcome.SUCCEEDED, AttemptOutcome.FAILED, AttemptOutcome.FAILED, AttemptOutcome.FAILED]
     states = [JobState.SUCCEEDED, JobState.DEAD, JobState.RETRYING, None]
-    recorded = [(cut_off(AttemptOutcome.CRASHED), HANDLER, JobState.DEAD)]
+    recorded = [(cut_off(AttemptOutcome.CRASHED), claimed_job(handler=HANDLER), JobState.DEAD)]
     reports.answered(Answer(Request(ended=[ended(one) for one in outcomes]), states, cut_off=recorded))
     value = registry.get_sample_value
     jobs = {

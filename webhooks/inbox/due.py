@@ -5,7 +5,7 @@ a final state empties it. This module reads it; only `transitions.py` changes a 
 database's clock.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -20,6 +20,8 @@ from webhooks.models import Job
 
 SAMPLE = 20_000
 """How many jobs `waiting_in` reads at most."""
+REPEATED_SECONDS = 5.0
+"""While due jobs wait, a relay says so to the broker again after so long, or sooner: messages may have been lost."""
 CLAIMABLE = Q(publish_at__lte=Now())
 """A worker may claim such a job. `postgresql.py` says the same in SQL."""
 
@@ -107,6 +109,18 @@ def move(job_ids: Sequence[int], *, queue: str) -> int:
         free = skip_locked(Job.objects.filter(pk__in=job_ids, publish_at__isnull=False))
         ids = list(free.order_by("pk").values_list("pk", flat=True))
         return Job.objects.filter(pk__in=ids).update(queue=queue)
+
+
+def ahead_of(job: Job, *, most: int, passed_by: Collection[str] = ()) -> int:
+    """Count the jobs that are claimed before a due job of the same queue, among the first `most` of them.
+
+    Those of the handlers that are passed by are read, and not counted.
+    """
+    before = Q(publish_at__lte=job.publish_at) & (Q(publish_at__lt=job.publish_at) | Q(pk__lt=job.pk))
+    # SQLite compares moments as text, with three digits of a second or six: so the job may stand before itself.
+    first = Job.objects.filter(before, queue=job.queue).exclude(pk=job.pk).order_by("publish_at", "id")[:most]
+    counted: int = first.aggregate(jobs=Count("pk", filter=~Q(handler__in=list(passed_by))))["jobs"]
+    return counted
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from operator import itemgetter
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Least, Now
 
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
@@ -190,7 +190,7 @@ def run_again(jobs: QuerySet[Job]) -> int:
     A job whose payload has been pruned is not changed either, and keeps its result: it could only fail.
     """
     with transaction.atomic():
-        _lock(jobs)
+        lock(jobs)
         return jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).update(
             state=JobState.QUEUED,
             due_at=Now(),
@@ -207,12 +207,23 @@ def run_again(jobs: QuerySet[Job]) -> int:
 def give_up(jobs: QuerySet[Job]) -> int:
     """Skip jobs that wait or are dead; return how many. A running job is not changed: its run may still succeed."""
     with transaction.atomic():
-        _lock(jobs)
+        lock(jobs)
         waiting_or_dead = jobs.filter(state__in=GIVE_UP_FROM)
         return waiting_or_dead.update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
 
 
-def _lock(jobs: QuerySet[Job]) -> None:
+def retry_now(jobs: QuerySet[Job]) -> int:
+    """Let retrying jobs be due now, whatever their handler's backoff or RetryLater asked for; return how many retry.
+
+    A job that is due already keeps its place before those that were not.
+    """
+    with transaction.atomic():
+        lock(jobs)
+        retrying = jobs.filter(state=JobState.RETRYING)
+        return retrying.update(due_at=Least("due_at", Now()), publish_at=Least("publish_at", Now()))
+
+
+def lock(jobs: QuerySet[Job]) -> None:
     """Lock the jobs' rows in the order of their ids.
 
     Then two operators with some of the same jobs wait for each other. Updates in any order could deadlock.
