@@ -5,7 +5,6 @@ from html import unescape
 from typing import Any
 
 import pytest
-from django.contrib.auth.models import Group, User
 from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
@@ -13,22 +12,14 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.support.inbox_rows import EVIL, make_job, page
-from webhooks.console.roles import OPERATOR, VIEWER
+from tests.support.people import ROLELESS, signed_in
+from webhooks.console.role_names import OPERATOR, VIEWER
 from webhooks.inbox import pauses, queues
 from webhooks.models import Change, WorkerReport
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
-
-
-def signed_in(role: str = "", name: str = "ana") -> Client:
-    user = User.objects.create_user(name)
-    if role:
-        user.groups.add(Group.objects.get(name=role))
-    client = Client()
-    client.force_login(user)
-    return client
 
 
 @pytest.fixture
@@ -115,17 +106,21 @@ def test_the_queries_are_as_many_for_many_jobs_as_for_few() -> None:
 def test_an_operator_pauses_a_queue_with_a_reason_and_resumes_it(operator: Client) -> None:
     due(5)
     form = page(operator, "/queues/pause/?queue=default")
-    assert "Pause queue default" in form and 'name="reason"' in form
+    assert "Pause queue default" in form
+    assert 'name="reason"' in form
     answer = operator.post("/queues/pause/now/", {"queue": "default", "reason": " GitHub outage "})
     assert (answer.status_code, answer["Location"]) == (302, "/queues/")
     text = page(operator, "/queues/")
-    assert "Paused by ana: GitHub outage" in text
+    assert "Paused by operator: GitHub outage" in text
     assert text.count('aria-label="Pause queue default"') == 0
     answer = operator.post("/queues/resume/", {"queue": "default", "next": "/jobs/?queue=default"})
     assert (answer.status_code, answer["Location"]) == (302, "/jobs/?queue=default")
     assert pauses.current() == []
     told = list(Change.objects.order_by("id").values_list("action", "who", "scope", "reason"))
-    assert told == [("pause", "ana", "queue default", "GitHub outage"), ("resume", "ana", "queue default", "")]
+    assert told == [
+        ("pause", "operator", "queue default", "GitHub outage"),
+        ("resume", "operator", "queue default", ""),
+    ]
 
 
 def test_a_handler_is_paused_beside_its_queue(operator: Client) -> None:
@@ -152,7 +147,6 @@ def test_a_paused_handler_that_no_app_has_can_be_resumed(operator: Client) -> No
         {"reason": "r"},
         {"queue": "default", "handler": "shop.count", "reason": "r"},
         {"queue": "x" * 101, "reason": "r"},
-        {"queue": "a\0b", "reason": "r"},
     ],
 )
 def test_a_pause_without_a_name_or_a_reason_is_none(operator: Client, form: dict[str, str]) -> None:
@@ -193,7 +187,8 @@ def test_a_viewer_sees_all_of_it_and_may_change_nothing() -> None:
     pauses.pause(queue="default", reason="GitHub outage", who="bo")
     text = page(viewer, "/queues/")
     assert "GitHub outage" in text
-    assert "Resume" not in text and "Pause…" not in text
+    assert "Resume" not in text
+    assert "Pause…" not in text
     assert viewer.get("/queues/pause/?queue=default").status_code == 403
     assert viewer.post("/queues/pause/now/", {"queue": "io", "reason": "r"}).status_code == 403
     assert viewer.post("/queues/resume/", {"queue": "default"}).status_code == 403
@@ -201,7 +196,7 @@ def test_a_viewer_sees_all_of_it_and_may_change_nothing() -> None:
 
 
 def test_who_has_no_role_sees_nothing_and_who_is_not_signed_in_is_asked_to() -> None:
-    nobody = signed_in()
+    nobody = signed_in(ROLELESS)
     pauses.pause(queue="default", reason="GitHub outage", who="bo")
     assert nobody.get("/queues/").status_code == 403
     assert "GitHub outage" not in nobody.get("/password/").content.decode()

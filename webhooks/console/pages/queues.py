@@ -55,7 +55,7 @@ def resume(request: HttpRequest) -> HttpResponse:
 def _named(queue: str, handler: str) -> tuple[str, str]:
     """Return what a request names: ("queue", name) or ("handler", name). No name if it names both or none."""
     kind, name = ("queue", queue) if queue else ("handler", handler)
-    is_one = bool(queue) != bool(handler) and len(name) <= LONGEST_NAME[kind] and "\0" not in name
+    is_one = bool(queue) != bool(handler) and len(name) <= LONGEST_NAME[kind]
     return kind, name if is_one else ""
 
 
