@@ -14,7 +14,7 @@ from django.utils import timezone
 from tests.support.inbox_rows import EVIL, make_job, page
 from tests.support.people import ROLELESS, signed_in
 from webhooks.console.role_names import OPERATOR, VIEWER
-from webhooks.inbox import pauses, queues
+from webhooks.inbox import counts, pauses, queues
 from webhooks.models import Change, WorkerReport
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -81,7 +81,7 @@ def test_it_is_an_error_if_jobs_wait_and_nobody_consumes_and_nobody_has_paused_t
 
 
 def test_a_count_is_exact_up_to_its_cap_and_says_so_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queues, "MOST_COUNTED", 3)
+    monkeypatch.setattr(counts, "MOST_COUNTED", 3)
     for _ in range(3):
         due(5, queue="io")
     assert str(status("io").waiting) == "3"

@@ -11,28 +11,15 @@ from datetime import timedelta
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from webhooks.inbox import due, pauses
+from webhooks.inbox import counts, due, pauses
+from webhooks.inbox.counts import Capped
 from webhooks.models import Job, Pause, WorkerReport
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 
-MOST_COUNTED = 10_000
 FRESH_SECONDS = 30.0
 """A worker whose last report is older than this does not count as one that consumes."""
 CONSUMING = (WorkerReport.State.STARTING, WorkerReport.State.READY)
-
-
-@dataclass(frozen=True, slots=True)
-class Capped:
-    """A count that is exact up to MOST_COUNTED."""
-
-    count: int
-
-    def __str__(self) -> str:
-        return f"{self.count:,}" if self.count <= MOST_COUNTED else f"more than {MOST_COUNTED:,}"
-
-    def __bool__(self) -> bool:
-        return self.count > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +91,7 @@ def paused_elsewhere(shown: Sequence[QueueStatus]) -> list[Pause]:
 
 
 def _capped(waiting: QuerySet[Job]) -> Capped:
-    return Capped(waiting.order_by("publish_at", "id")[: MOST_COUNTED + 1].count())
+    return Capped(waiting.order_by("publish_at", "id")[: counts.MOST_COUNTED + 1].count())
 
 
 def _oldest_seconds(queue: str) -> float | None:
@@ -117,7 +104,7 @@ def _oldest_seconds(queue: str) -> float | None:
 def _running() -> Counter[str]:
     """Count the running jobs of each queue: as many as workers have claimed, so there are few."""
     running = Job.objects.filter(state=JobState.RUNNING).order_by("lease_until", "id")
-    return Counter(running.values_list("queue", flat=True)[: MOST_COUNTED + 1])
+    return Counter(running.values_list("queue", flat=True)[: counts.MOST_COUNTED + 1])
 
 
 def _consumers() -> dict[str, list[int]]:
