@@ -15,6 +15,7 @@ from tests.support.processes import wait_until
 from webhooks.inbox import due, store, transitions
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome, spent
+from webhooks.inbox.pauses import Paused
 from webhooks.inbox.transitions import Ended
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
@@ -447,12 +448,15 @@ def test_a_run_that_is_given_twice_in_one_exchange_is_recorded_once() -> None:
     assert Attempt.objects.count() == 2
 
 
+NOTHING = Paused()
+
+
 def test_how_long_until_the_next_job_is_due() -> None:
-    assert due.seconds_until_due(["q"]) is None
+    assert due.seconds_until_due(["q"], held=NOTHING) is None
     job = new_job(publish_at=Now() + timedelta(seconds=30))
-    assert 28 < (due.seconds_until_due(["q", "none"]) or 0) <= 30
+    assert 28 < (due.seconds_until_due(["q", "none"], held=NOTHING) or 0) <= 30
     every(job).update(publish_at=F("publish_at") - timedelta(seconds=60))
-    assert (due.seconds_until_due(["q"]) or 0) < 0
+    assert (due.seconds_until_due(["q"], held=NOTHING) or 0) < 0
 
 
 @pytest.mark.parametrize("change", [transitions.run_again, transitions.give_up, transitions.retry_now])

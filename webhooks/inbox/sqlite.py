@@ -15,6 +15,7 @@ from django.db.models.functions import Now
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.inbox.pauses import paused
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
@@ -129,8 +130,12 @@ def _record(change: Mapping[str, Any]) -> bool:
 
 
 def _claim(wanted: Wanted) -> list[tuple[Any, ...]]:
-    asked = Q(pk=wanted.job_id) if wanted.queue is None else Q(queue=wanted.queue)
-    waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=wanted.leases).order_by("publish_at", "id")
+    held = paused()  # In this transaction, which no pause can be committed beside.
+    if wanted.queue in held.queues:
+        return []
+    asked = Q(pk=wanted.job_id) & ~Q(queue__in=held.queues) if wanted.queue is None else Q(queue=wanted.queue)
+    handlers = wanted.leases.keys() - held.handlers
+    waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=handlers).order_by("publish_at", "id")
     due = dict(skip_locked(waiting).values_list("pk", "handler")[: wanted.limit])
     for handler in set(due.values()):
         Job.objects.filter(pk__in=[pk for pk, its in due.items() if its == handler]).update(

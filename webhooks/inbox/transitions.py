@@ -21,7 +21,7 @@ from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.engine import Change, engine
 from webhooks.inbox.job_log import job_fields
-from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line
+from webhooks.inbox.outcomes import Budget, Outcome, Step, failure_fingerprint, next_step, one_line
 from webhooks.models import Attempt, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
@@ -135,7 +135,7 @@ def _change(ended: Ended, step: Step) -> Change:
         "loses": int(step.loses),
         "result": one_line(outcome.message) if succeeded else "",
         "error": "" if succeeded else one_line(f"{outcome.message} {step.reason}"),
-        "fingerprint": outcome.fingerprint,
+        "fingerprint": _fingerprint(ended, step),
         "outcome": outcome.kind.value,
         "message": one_line(outcome.message),
         "traceback": outcome.traceback,
@@ -144,6 +144,14 @@ def _change(ended: Ended, step: Step) -> Change:
         "began": ended.began_seconds_ago,
         "ended": ended.ended_seconds_ago,
     }
+
+
+def _fingerprint(ended: Ended, step: Step) -> str:
+    """Return what groups the failure with others like it. A dead job always has one: by its message if need be."""
+    outcome = ended.outcome
+    if outcome.fingerprint or step.state is not JobState.DEAD:
+        return outcome.fingerprint
+    return failure_fingerprint(ended.job.handler, outcome.kind.value, one_line(outcome.message))
 
 
 def expire_leases(*, limit: int = 100) -> int:
@@ -165,7 +173,7 @@ def expire(job: Job, *, seen_at: datetime) -> JobState | None:
     outcome = Outcome(
         kind=AttemptOutcome.LOST,
         message="The run did not record before its lease ran out: its worker died, or the hard time limit killed it.",
-        fingerprint="lost",
+        fingerprint=failure_fingerprint(job.handler, AttemptOutcome.LOST.value, ""),
     )
     age_seconds = (seen_at - job.budget_from_at).total_seconds()
     state = record(Ended(job=job, outcome=outcome, backoff=Backoff(), age_seconds=age_seconds, worker=job.worker))
@@ -246,5 +254,5 @@ def end_without_run(job_ids: Sequence[int], *, reason: str) -> int:
             publish_at=None,
             finished_at=Now(),
             error=one_line(reason),
-            fingerprint="no-handler",
+            fingerprint=failure_fingerprint("", "no-handler", reason),
         )

@@ -46,6 +46,11 @@ class Repeats:
                 last.again_at = now + last.pause
             last.jobs = jobs
 
+    def forget(self, queue: str) -> None:
+        """Forget what was published for a queue in which everything due is paused: once it resumes, messages go at
+        once."""
+        self._last.pop(queue, None)
+
 
 def _none_was_claimed(before: Sequence[DueJob], now: Sequence[DueJob]) -> bool:
     both = min(len(before), len(now))
