@@ -70,7 +70,7 @@ def test_a_worker_is_shown_with_all_that_it_says_of_itself(operator: Client) -> 
     text = text_of(operator)
     for part in (
         "ready", "worker-1@pod", "started 1 h ago", "2026.11", "default mail", "1 of 4", "300.0 MB",
-        "#7 shop.count , attempt 2 for 12.5 s, process 4321", "1 of 4 slots are busy",
+        "#7 shop.count, attempt 2 for 12.5 s, process 4321", "1 of 4 slots are busy",
     ):  # fmt: skip
         assert part in text.replace("\xa0", " "), part
     assert 'href="/jobs/7/"' in operator.get("/workers/").content.decode()
@@ -110,7 +110,7 @@ def test_a_second_report_is_the_same_row(operator: Client) -> None:
     first = report(release="1", silent=100)
     second = report(release="2")
     assert (first.pk, second.release) == (second.pk, "2")
-    [worker] = workers.workers()
+    [worker] = workers.known()
     assert worker.state == State.READY
     assert abs((timezone.now() - second.started_at).total_seconds() - 3_600) < 60
 
@@ -148,7 +148,7 @@ def test_a_viewer_sees_workers_and_an_operator_may_act(role: str | None, sees: i
     assert client.post("/workers/stack/", {"job": job.pk}).status_code == done
     assert WorkerRequest.objects.count() == (2 if acts == 200 else 0)
     if role == "viewer":
-        assert "Stop" not in text_of(client)
+        assert "Stop…" not in text_of(client)
 
 
 def test_who_is_not_signed_in_is_asked_to(client: Client) -> None:
@@ -211,10 +211,10 @@ def test_a_worker_that_was_started_again_under_its_name_was_not_asked(operator: 
     [request] = workers.open_requests("worker-1@pod")
     assert workers.answer(request, "It stops.")
     assert not workers.answer(request, "Again.")
-    assert workers.workers()[0].asked_by == "ana"
+    assert workers.known()[0].asked_by == "ana"
     WorkerRequest.objects.update(asked_at=Now() - timedelta(seconds=5))
     report(age_seconds=0.0)
-    assert workers.workers()[0].may_be_asked_to_stop
+    assert workers.known()[0].may_be_asked_to_stop
 
 
 # --- A running job's stack --------------------------------------------------------------------------------------------
@@ -280,10 +280,14 @@ def test_rows_of_workers_gone_for_a_day_and_old_requests_are_removed() -> None:
 @pytest.fixture
 def many_requests() -> Iterator[None]:
     """What a year of questions would leave behind if nothing was removed, and a database that has looked at it."""
+    now = timezone.now()
     WorkerRequest.objects.bulk_create(
-        WorkerRequest(worker=f"worker-{number % 50}@pod", kind="stack", asked_by="ana", answered_at=timezone.now())
+        WorkerRequest(
+            worker=f"worker-{number % 50}@pod", kind="stack", asked_by="ana",
+            asked_at=now - timedelta(minutes=26 * number), answered_at=now,
+        )
         for number in range(20_000)
-    )
+    )  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "ANALYZE webhooks_workerrequest")
     return
@@ -302,7 +306,7 @@ def test_what_each_worker_asks_every_two_seconds_is_found_by_the_index_of_open_r
 def test_the_page_takes_two_queries_for_any_number_of_requests(django_assert_num_queries: Any) -> None:
     report()
     with django_assert_num_queries(2) as seen:
-        workers.workers()
+        workers.known()
     [requests] = [query["sql"] for query in seen if "webhooks_workerrequest" in query["sql"]]
     assert "request_asked" in plan_of(requests)
 

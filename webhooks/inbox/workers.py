@@ -130,7 +130,7 @@ def answer(request: WorkerRequest, text: str) -> bool:
 # --- The people's side ------------------------------------------------------------------------------------------------
 
 
-def workers() -> list[Worker]:
+def known() -> list[Worker]:
     """Return the workers that have reported within a day, those that need a look first; LISTED at most."""
     rows = WorkerReport.objects.annotate(now=Now()).filter(reported_at__gt=Now() - KEPT)
     asked = _stops_asked()
@@ -165,7 +165,7 @@ def ask_to_stop(names: Sequence[str], *, who: str, reason: str) -> int:
 
     Those that are lost, that stop already, or that were asked before are left out.
     """
-    asked = [one.row.worker for one in workers() if one.row.worker in names and one.may_be_asked_to_stop]
+    asked = [one.row.worker for one in known() if one.row.worker in names and one.may_be_asked_to_stop]
     WorkerRequest.objects.bulk_create(
         WorkerRequest(worker=name, kind=WorkerRequest.Kind.STOP, asked_by=who[:150]) for name in asked
     )

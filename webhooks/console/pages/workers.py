@@ -31,7 +31,7 @@ FILTERS = {
 
 @page("view_workerreport")
 def workers(request: HttpRequest) -> HttpResponse:
-    known = inbox.workers()
+    known = inbox.known()
     state = request.GET.get("state", THERE)
     state = state if state in FILTERS else THERE
     shown = [worker for worker in known if _matches(worker, state)]
@@ -73,7 +73,7 @@ def _filters(known: Sequence[Worker], chosen: str) -> list[dict[str, Any]]:
 def confirm_stop(request: HttpRequest) -> HttpResponse:
     """Ask for the reason, and show what each worker runs. Those that are shown now are asked, and no others."""
     named, state = request.GET.getlist("worker"), request.GET.get("state", THERE)
-    known = [worker for worker in inbox.workers() if worker.may_be_asked_to_stop]
+    known = [worker for worker in inbox.known() if worker.may_be_asked_to_stop]
     chosen = [one for one in known if (one.row.worker in named if named else _matches(one, state))]
     context = {
         "title": "Stop after the current jobs",
