@@ -26,8 +26,8 @@ from webhooks.inbox.workers import LOST, State, Worker
 from webhooks.management.migrated import on_migrated_database
 
 EVERY_SECONDS = 2.0
-HEAD_LINES = 7
-"""Lines that are not rows: the two above, the tables' headings, the empty lines, the last one."""
+HEAD_LINES = 8
+"""Lines that are not rows: those above, of which the rates may take two, the tables' headings, the empty lines."""
 FEWEST_ROWS = 2
 UNLIMITED = 10_000
 WIDE_COLUMNS = 60
@@ -96,7 +96,7 @@ def _headline(live: Live, *, is_live: bool) -> Text:
 def _rates(live: Live) -> Text:
     rates = live.rates
     dead = f"{live.dead:,}{'+' if live.dead >= MOST else ''} dead"
-    text = Text(overflow="ellipsis", no_wrap=True)
+    text = Text()
     text.append(f"A minute: {rates.received:,.0f} received, {rates.succeeded:,.0f} succeeded, ")
     text.append(f"{rates.failed:,.0f} failed", style="red" if rates.failed else "")
     return text.append("; ").append(dead, style="red" if live.dead else "")
