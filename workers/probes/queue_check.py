@@ -15,12 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 class QueueCheck:
-    """Asks over connections of its own, which are opened with the first question."""
+    """Asks over a connection to the broker of its own, which is opened with the first question.
 
-    def __init__(self) -> None:
+    The committer limits the wait for a database that does not answer.
+    """
+
+    def __init__(self, committer: Committer | None = None) -> None:
         self._broker = Broker()
-        # It limits the wait for a database that does not answer.
-        self._committer = Committer(threads=1)
+        self._committer = committer or Committer(threads=1)
         self.broker_reason = ""
         """What was wrong with the broker when it was asked last: words to put after "the broker"."""
 
