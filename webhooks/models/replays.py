@@ -64,9 +64,9 @@ class ReplayItem(models.Model):
     """A job of a replay that has not ended, or has not succeeded. Once it has succeeded, the row is removed."""
 
     replay = models.ForeignKey(Replay, on_delete=models.CASCADE, related_name="items", db_index=False)
-    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="+")
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="+", db_index=False)
     handler = models.CharField(max_length=200)
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, null=True, related_name="+")
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="+")
     was = models.CharField(max_length=10, blank=True, help_text="The job's state before; empty if it was made.")
     is_open = models.BooleanField(default=True)
     error = models.CharField(max_length=500, blank=True, help_text="Why the job did not succeed.")
