@@ -27,7 +27,7 @@ from webhooks.subscriptions.subscription import Backoff, Subscription, Subscript
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
-WHO = {"who": "ana", "reason": "the mail server is back"}
+WHO: Any = {"who": "ana", "reason": "the mail server is back"}
 
 
 def subscription(name: str, **values: Any) -> Subscription:
