@@ -9,10 +9,6 @@ from importlib import import_module
 
 
 def main() -> None:
-    if sys.argv[1:2] == ["worker"]:
-        # Blocked until Celery handles it. Otherwise a SIGTERM would look like a failed start, or, in a container where
-        # this is process 1, have no effect at all.
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from django.core.exceptions import ImproperlyConfigured
     from django.core.management import execute_from_command_line
@@ -59,4 +55,10 @@ def _set_up() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["worker"]:
+        # Blocked until Celery handles it. Otherwise a SIGTERM would look like a failed start, or, in a container where
+        # this is process 1, have no effect at all.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    from webhooks.leaving import run_and_leave
+
+    run_and_leave(main)

@@ -18,6 +18,7 @@ from environs import EnvValidationError, ValidationError, validate
 
 from project.addresses import host_names, listen_address, origins, url_prefix
 from project.connection_urls import broker_nodes, check_database_options, check_sqlite, whole_url
+from project.identity import group_roles, https_address
 from project.variables import Variables, is_quoted, items, unquoted_items
 
 ENVIRONMENTS = ("embedded", "production")
@@ -35,7 +36,17 @@ def open_environment() -> Variables:
     """
     env = Variables(eager=False)
     parsers = (webhook_secrets, source_names, broker_url, authorities, database, directory, app_names)
-    for parser in (*parsers, whole_number, number, host_names, listen_address, origins, url_prefix):
+    for parser in (
+        *parsers,
+        whole_number,
+        number,
+        host_names,
+        listen_address,
+        origins,
+        url_prefix,
+        group_roles,
+        https_address,
+    ):
         env.add_parser(parser.__name__, _unless_parsed(parser))
     return env
 

@@ -12,7 +12,12 @@ from webhooks.source_secrets import listed_name
 EVERYTHING = "all"
 """The role of all other commands, such as `manage.py check`: it uses every variable."""
 USED: Mapping[str, frozenset[str]] = {
-    "receiver": frozenset({"ALLOWED_HOSTS", "BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS", "SECRET_KEY"}),
+    "receiver": frozenset(
+        {
+            *("ALLOWED_HOSTS", "BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS"),
+            *("HOOKLINE_OIDC_CLIENT_SECRET", "SECRET_KEY"),
+        }
+    ),
     "relay": frozenset({"BROKER_URL", "DATABASE_URL"}),
     "worker": frozenset({"BROKER_URL", "DATABASE_URL"}),
     "flower": frozenset({"BROKER_URL", "HOOKLINE_OPERATOR_PASSWORD"}),
@@ -20,7 +25,10 @@ USED: Mapping[str, frozenset[str]] = {
 }
 ROLES = (*USED, EVERYTHING)
 GUARDED = frozenset(
-    {"BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY"}
+    {
+        *("BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS"),
+        *("HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY"),
+    }
 )
 
 _ROLE_OF_COMMAND: Mapping[str, str] = {

@@ -21,6 +21,7 @@ from project.environment import (
     stop_on_errors,
     value_or_default,
 )
+from project.identity import check_installed, provider_settings
 from project.logging import logging_settings
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
 from webhooks.listening import EVERY_ADDRESS
@@ -127,12 +128,19 @@ HOOKLINE_KEEP_DEAD_DAYS = env.whole_number("HOOKLINE_KEEP_DEAD_DAYS", 90, lowest
 HOOKLINE_SESSION_HOURS = env.number("HOOKLINE_SESSION_HOURS", 12.0, lowest=0.1, highest=8_760)
 HOOKLINE_VIEWERS_SEE_PAYLOADS = env.bool("HOOKLINE_VIEWERS_SEE_PAYLOADS", False)
 
+OIDC_RP_CLIENT_ID = env.str("HOOKLINE_OIDC_CLIENT_ID", "")
+HOOKLINE_OIDC = bool(OIDC_RP_CLIENT_ID) and uses(HOOKLINE_ROLE, "HOOKLINE_OIDC_CLIENT_SECRET")
+HOOKLINE_OIDC_GROUPS_CLAIM = env.str("HOOKLINE_OIDC_GROUPS_CLAIM", "groups")
+HOOKLINE_OIDC_ROLES: dict[str, str] = env.group_roles("HOOKLINE_OIDC_ROLES", ... if HOOKLINE_OIDC else {})
+globals().update(provider_settings(env, is_on=HOOKLINE_OIDC))
+
 HOOKLINE_LOG_FORMAT = env.str(
     "HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json"))
 )
 HOOKLINE_LOG_LEVEL = env.str("HOOKLINE_LOG_LEVEL", "INFO", validate=one_of(("DEBUG", "INFO", "WARNING", "ERROR")))
 
 stop_on_errors(env)
+check_installed(is_on=HOOKLINE_OIDC)
 if PRODUCTION and DEBUG:
     raise ImproperlyConfigured("DEBUG: must be off where HOOKLINE_ENVIRONMENT is production.")
 if not HOOKLINE_KEEP_PAYLOADS_DAYS <= HOOKLINE_KEEP_DAYS <= HOOKLINE_KEEP_DEAD_DAYS:
@@ -196,6 +204,8 @@ TEMPLATES = [
     }
 ]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+if HOOKLINE_OIDC:
+    AUTHENTICATION_BACKENDS.append("webhooks.console.identity.Provider")
 LOGIN_URL = "console:sign-in"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
 AXES_FAILURE_LIMIT = 5
@@ -204,6 +214,8 @@ AXES_COOLOFF_TIME = timedelta(minutes=5)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_VERBOSE = False
+AXES_LOCKOUT_TEMPLATE = "console/locked_out.html"
+AXES_CLIENT_IP_CALLABLE = "webhooks.console.sign_in.client_address"
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},

@@ -14,9 +14,16 @@ from environs import Env
 
 from webhooks.source_secrets import listed_name
 
-LISTS = ("ALLOWED_HOSTS", "GITHUB_WEBHOOK_SECRETS", "HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TRUSTED_ORIGINS")
+LISTS = (
+    "ALLOWED_HOSTS",
+    "GITHUB_WEBHOOK_SECRETS",
+    "HOOKLINE_APPS",
+    "HOOKLINE_OIDC_ROLES",
+    "HOOKLINE_SOURCES",
+    "HOOKLINE_TRUSTED_ORIGINS",
+)
 """Lists: their items may be on lines of their own."""
-SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
+SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
 """Quotes around these are refused, not removed: they may belong to the secret, and a wrong one verifies no delivery."""
 MAY_BE_EMPTY = ("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS")
 """Only these may be empty, which means none."""

@@ -27,6 +27,7 @@ hypothesis.settings.register_profile("hookline", deadline=None, suppress_health_
 hypothesis.settings.load_profile("hookline")
 
 _LONGEST = (
+    "test_every_page",
     "test_faults",
     "test_receiver_stop",
     "test_end_to_end",

@@ -483,6 +483,6 @@ def test_a_login_through_a_proxy_on_another_port_needs_that_origin_to_be_trusted
 ) -> None:
     settings.CSRF_TRUSTED_ORIGINS = trusted
     client = Client(enforce_csrf_checks=True)
-    client.get("/admin/login/")
+    client.get("/sign-in/")
     form = {"username": "nobody", "password": "wrong", "csrfmiddlewaretoken": client.cookies["csrftoken"].value}
-    assert client.post("/admin/login/", form, HTTP_ORIGIN="https://console.example.com:8443").status_code == status
+    assert client.post("/sign-in/", form, HTTP_ORIGIN="https://console.example.com:8443").status_code == status

@@ -17,7 +17,7 @@ from tests.support.processes import ROOT
 DEPLOY = ROOT / "deploy"
 NAME = "localhost/hookline-twice:latest"
 BASE = "localhost/hookline-base:trixie"
-HERE = {"image/build.sh", "image/make-base.sh", "image/make-secrets.sh", "install.sh"}
+HERE = {"assets.sh", "image/build.sh", "image/make-base.sh", "image/make-secrets.sh", "install.sh"}
 
 Done = subprocess.CompletedProcess[str]
 
@@ -188,3 +188,29 @@ def test_a_lock_file_that_names_no_package_is_a_failure(tmp_path: Path, content:
     assert done.returncode != 0
     assert f"{lock} names no package" in done.stderr
     assert not (tmp_path / "venv").exists()
+
+
+# --- The console's files ----------------------------------------------------------------------------------------------
+
+
+def test_the_consoles_files_are_copied_anew_and_nothing_else_is_left_there(tmp_path: Path) -> None:
+    checkout = tmp_path / "hookline"
+    for part in ("assets", "deploy", "webhooks/static", "tests/console"):
+        shutil.copytree(ROOT / part, checkout / part, ignore=shutil.ignore_patterns("vendor", "axe.min.js"))
+    shutil.copy(ROOT / "requirements-assets.lock", checkout)
+    vendor = checkout / "webhooks/static/vendor"
+    first, second = (_copy_assets(checkout, vendor) for _ in range(2))
+    assert first == second
+    assert {"tabler.min.css", "tabler.min.js", "htmx.min.js", "uPlot.iife.min.js", "icons.svg"} <= set(first)
+    (checkout / "assets/icons.txt").write_text("home\nno-such-icon\n")
+    done = subprocess.run([checkout / "deploy/assets.sh"], capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "hookline: assets/icons.txt: there is no icon no-such-icon\n"
+    assert {path.name for path in vendor.iterdir()} == {*first, "old.css"}
+
+
+def _copy_assets(checkout: Path, vendor: Path) -> dict[str, str]:
+    subprocess.run([checkout / "deploy/assets.sh"], check=True, timeout=280, capture_output=True)
+    found = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in vendor.iterdir()}
+    (vendor / "old.css").write_text("of the release before")
+    return found

@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
+from django.urls import reverse
 
 from tests.support.deployments import around
 from tests.support.inbox_rows import make_job
@@ -30,6 +31,8 @@ from tests.support.kubernetes import (
     runs_hookline,
 )
 from tests.support.processes import ROOT
+from webhooks.console import urls as console_urls
+from webhooks.console.navigation import MENU
 from webhooks.inbox.due import waiting_in
 from webhooks.models import Job
 from webhooks.paths import PROBES, WEBHOOKS
@@ -239,15 +242,18 @@ def test_istio_stays_out_of_every_pod_of_ours() -> None:
 
 
 @needs_kubectl
-def test_the_outside_reaches_webhooks_alone_and_the_operators_the_admin_alone() -> None:
-    routed = {"receiver": ["/webhooks/"], "console": ["/admin/", "/static/"]}
+def test_the_outside_reaches_webhooks_alone_and_the_operators_the_console_alone() -> None:
+    routed = {"receiver": {"/webhooks/"}, "console": console_paths()}
     for name, rendered in renderings().items():
         for ingress in [one for one in rendered if one["kind"] == "Ingress"]:
             [rule] = ingress["spec"]["rules"]
             paths = rule["http"]["paths"]
-            assert [path["path"] for path in paths] == routed[ingress["metadata"]["name"]], name
+            assert {path["path"] for path in paths} == routed[ingress["metadata"]["name"]], name
             backend = {"service": {"name": "receiver", "port": {"name": "http"}}}
-            assert all(path["backend"] == backend and path["pathType"] == "Prefix" for path in paths), name
+            for path in paths:
+                # As a prefix, the home page's path would be everything.
+                assert path["pathType"] == ("Exact" if path["path"] == "/" else "Prefix"), name
+                assert path["backend"] == backend, name
             assert [one["hosts"] for one in ingress["spec"]["tls"]] == [[rule["host"]]], name
         assert not any(one["spec"].get("type") for one in rendered if one["kind"] == "Service"), name
 
@@ -266,16 +272,18 @@ def test_the_console_has_a_host_a_controller_and_a_way_in_of_its_own() -> None:
     assert documents("ingress")["NetworkPolicy", "receiver"] == rendered["NetworkPolicy", "receiver"]
 
 
+def console_paths() -> set[str]:
+    """Return the beginnings of all paths that the console and the admin have."""
+    firsts = {str(pattern.pattern).partition("/")[0] for pattern in console_urls.urlpatterns}
+    return {"/" if first == "" else f"/{first}/" for first in firsts} | {"/admin/", "/static/", "/oidc/"}
+
+
 @pytest.mark.django_db
-def test_the_admins_pages_need_no_path_that_the_console_does_not_route(client: Client) -> None:
-    file = COMPONENTS / "console-ingress" / "console-ingress.yaml"
-    [rule] = yaml.safe_load(file.read_text())["spec"]["rules"]
-    routed = tuple(path["path"] for path in rule["http"]["paths"])
+def test_the_operators_pages_need_no_path_that_the_console_does_not_route(client: Client) -> None:
+    routed = tuple(console_paths() - {"/"})
     client.force_login(User.objects.create_superuser("operator"))
-    for page in ("/admin/", "/admin/webhooks/job/", "/admin/logout/"):
-        assert page.startswith(routed)
+    for page in ("/admin/", "/admin/webhooks/job/", *(reverse(f"console:{entry.name}") for entry in MENU)):
         asked = re.findall(r'(?:href|src|action)="(/[^"]*)"', client.get(page).content.decode())
-        # "View site" leads to the root, which leads back to the admin for whoever is let in there.
         assert {path for path in asked if not path.startswith(routed)} <= {"/"}, page
     assert not any(path.startswith(routed) for path in (*PROBES, WEBHOOKS))
 

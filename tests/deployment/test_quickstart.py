@@ -99,7 +99,7 @@ def test_a_stranger_sees_samples_done_and_where_to_look_and_comes_back_to_it(pla
         [password] = re.findall(r"Password +(\S+) +\(shown this once", first.output)
         sent, jobs = map(int, first.expect(r"(\d+) signed deliveries .* (\d+) jobs: \2 succeeded").groups())
         assert (place.count("webhooks_delivery"), place.count("webhooks_job")) == (sent, jobs)
-        assert place.get("HOOKLINE_PORT", "/admin/login/") == 200
+        assert place.get("HOOKLINE_PORT", "/sign-in/") == 200
         assert place.get("HOOKLINE_FLOWER_PORT", "/") == 401
         assert place.get("HOOKLINE_FLOWER_PORT", "/", password) == 200
 

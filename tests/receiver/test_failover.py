@@ -161,8 +161,8 @@ def test_a_page_that_fails_for_the_session_gives_its_connection_up(
     login = {"username": "nobody", "password": "nothing"}
     monkeypatch.setattr("django.contrib.auth.authenticate", lambda *_a, **_k: database.check_writable())
     monkeypatch.setattr("django.contrib.auth.forms.authenticate", lambda *_a, **_k: database.check_writable())
-    assert client.post("/admin/login/", login, secure=True, headers={"host": "localhost"}).status_code == 500
-    assert client.post("/admin/login/", login, secure=True, headers={"host": "localhost"}).status_code == 200
+    assert client.post("/sign-in/", login, secure=True, headers={"host": "localhost"}).status_code == 500
+    assert client.post("/sign-in/", login, secure=True, headers={"host": "localhost"}).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)

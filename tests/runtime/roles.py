@@ -44,7 +44,7 @@ def _drive(stack: Stack) -> None:
     flower_port = free_port()
     stack.start("flower", HOOKLINE_FLOWER_PORT=str(flower_port))
     wait_until(lambda: _status(flower_port, "/healthcheck") == 200, what="Flower to answer")
-    assert _status(stack.port, "/admin/login/") == 200
+    assert _status(stack.port, "/sign-in/") == 200
     for action in OUTCOMES:
         assert stack.send(action)[0] == 202
     stack.manage("send_webhook", "push")

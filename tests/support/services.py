@@ -24,7 +24,10 @@ REDIS_URL = os.environ.get("HOOKLINE_TEST_REDIS_URL", "redis://127.0.0.1:6379/15
 URLS = {"postgres": POSTGRES_URL, "rabbitmq": RABBITMQ_URL, "redis": REDIS_URL}
 """The URL of each service, by the name of the marker of the tests that need it."""
 
-PROGRAMS = {"pgbouncer": shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin")}
+PROGRAMS = {
+    "pgbouncer": shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"),
+    "browser": shutil.which(os.environ.get("HOOKLINE_TEST_CHROMIUM", "chromium")),
+}
 """Services that tests start themselves: the path of each, or None where it is not installed."""
 
 REQUIRED = os.environ.get("HOOKLINE_REQUIRE_SERVICES") == "1"

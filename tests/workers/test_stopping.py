@@ -184,7 +184,7 @@ def test_term_during_the_start_is_kept_until_it_is_heard_and_the_worker_exits_0(
     worker = stack.start("worker", "--concurrency", "2")
     if moment == "celery":
         command = Path(f"/proc/{worker.pid}/cmdline")
-        wait_until(lambda: b"\0celery\0" in command.read_bytes(), what="the worker to become Celery")
+        wait_until(lambda: b"\0workers\0" in command.read_bytes(), what="the worker to become Celery")
     else:
         wait_until(lambda: "[tasks]" in log_of_the_last(stack), what="Celery's banner")
     seconds_to_exit(worker, signal.SIGTERM)
@@ -211,7 +211,7 @@ def test_a_worker_that_cannot_start_fails(tmp_path: Path) -> None:
 
 @embedded
 def test_a_worker_whose_start_fails_inside_celery_fails(stack: Stack) -> None:
-    command = [sys.executable, "-m", "celery", "--app", "project", "worker", "--queues", "nobodys"]
+    command = [sys.executable, "-m", "workers", "--app", "project", "worker", "--queues", "nobodys"]
     failed = subprocess.run(command, env=stack.settings(), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert failed.returncode == 1
 

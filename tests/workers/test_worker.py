@@ -248,7 +248,7 @@ def test_quit_after_term_hands_the_running_job_back_and_it_runs_again(stack: Sta
 
 @pytest.mark.parametrize("pool", ["threads", repeated("solo")])
 def test_a_pool_that_ignores_time_limits_is_refused_at_the_start(stack: Stack, pool: str) -> None:
-    command = [sys.executable, "-m", "celery", "--app", "project", "worker", "--pool", pool]
+    command = [sys.executable, "-m", "workers", "--app", "project", "worker", "--pool", pool]
     refused = subprocess.run(command, env=stack.settings(), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
     assert "ignores handlers' time limits" in refused.stderr

@@ -1,8 +1,10 @@
 """Granian as the receiver runs it: one process that serves, and a launcher that drains it at a stop."""
 
 import contextlib
+import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -59,6 +61,10 @@ def _later(seconds: float, call: Callable[..., None], *args: Any) -> None:
 
 def serve(address: str) -> None:
     """Serve at this address and HOOKLINE_PORT until SIGTERM."""
+    if sys.platform == "linux":
+        # A forked process leaves without the interpreter's finalisation (webhooks/leaving.py). One that is started
+        # anew, which is Python 3.14's default, does not.
+        multiprocessing.set_start_method("fork", force=True)
     DrainingServer(
         settings.RSGI_APPLICATION,
         address=address,

@@ -13,6 +13,9 @@ from webhooks.states import AttemptOutcome, JobState
 
 register = template.Library()
 
+_HIDDEN = SafeString('aria-hidden="true"')
+_NOTHING = SafeString("&ndash;")
+
 _STATES: dict[str, tuple[str, str]] = {
     JobState.QUEUED: ("clock", "azure"),
     JobState.RUNNING: ("player-play", "blue"),
@@ -35,7 +38,7 @@ _STATES: dict[str, tuple[str, str]] = {
 @register.simple_tag
 def icon(name: str, label: str = "") -> SafeString:
     """Return an icon of assets/icons.txt. With a label it stands for a word; without one, screen readers skip it."""
-    hidden = format_html('role="img" aria-label="{}"', label) if label else format_html('aria-hidden="true"')
+    hidden = format_html('role="img" aria-label="{}"', label) if label else _HIDDEN
     return format_html(
         '<svg class="icon" width="20" height="20" {}><use href="{}#{}"></use></svg>',
         hidden,
@@ -62,7 +65,7 @@ def state(name: str) -> SafeString:
 def moment(at: datetime | None) -> SafeString:
     """Return a moment as the date and the time of day with their zone, and how far it is from now."""
     if at is None:
-        return format_html("&ndash;")
+        return _NOTHING
     return format_html(
         '<time class="moment" datetime="{}"><span>{}</span> <span class="moment-at">{}</span></time>',
         at.astimezone(UTC).isoformat(timespec="seconds"),

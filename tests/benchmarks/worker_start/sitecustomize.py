@@ -45,7 +45,7 @@ def _keep_gc_off_until_then() -> None:
 
 def _load_lean_apps() -> None:
     """Load the smallest list of apps that the handlers and the inbox run with, in the worker alone."""
-    if "celery" not in sys.orig_argv:
+    if "workers" not in sys.orig_argv:
         return
     from project import settings
 

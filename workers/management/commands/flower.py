@@ -29,5 +29,5 @@ class Command(BaseCommand):
 
 def flower_command() -> list[str]:
     """Return the command line, which shows no secret."""
-    celery = [sys.executable, "-m", "celery", "--app=project", f"--workdir={settings.BASE_DIR}"]
+    celery = [sys.executable, "-m", "workers", "--app=project", f"--workdir={settings.BASE_DIR}"]
     return [*celery, "flower", f"--conf={OPTIONS_FILE}"]

@@ -36,7 +36,7 @@ class Command(BaseCommand):
         if not re.fullmatch("0*[1-9][0-9]*", str(concurrency)):  # Celery takes 0 for one child a core.
             raise CommandError("--concurrency must be a whole number of 1 or more.")
         command = [
-            *(sys.executable, "-m", "celery", "--app", "project", "worker"),
+            *(sys.executable, "-m", "workers", "--app", "project", "worker"),
             *("--pool", "prefork", "--concurrency", str(concurrency), "--hostname", name),
             *("--loglevel", settings.HOOKLINE_LOG_LEVEL, "--events", "--without-gossip", "--without-mingle"),
         ]

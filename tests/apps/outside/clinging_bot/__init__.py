@@ -1,0 +1,1 @@
+"""An app that notes how its program ends, in the file that CLINGING_NOTES names."""

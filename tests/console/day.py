@@ -1,0 +1,165 @@
+"""Makes up a day of deliveries in an empty inbox: `python -m tests.console.day 10000`.
+
+Most succeeded. For four hours the chat did not answer, and what it was to be told of is dead; some pull
+requests fail for a fault of the handler; nobody consumes the queue `slow`. The same every time, but for the GUIDs.
+"""
+
+import json
+import random
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import django
+from django.db import transaction
+from django.utils import timezone
+
+EVENTS = {
+    "push": ("", 34, "team.scan_push", "default"),
+    "pull_request": ("opened", 22, "team.label_pull_request", "default"),
+    "issues": ("opened", 12, "", ""),
+    "issue_comment": ("created", 34, "team.notify_chat", "chat"),
+    "workflow_run": ("completed", 6, "team.mirror_release", "slow"),
+    "star": ("created", 8, "", ""),
+}
+"""Each event's action, how many of a hundred deliveries it is, and its handler with its queue."""
+REPOSITORIES = ("acme/widgets", "acme/gears", "acme/site", "acme/docs", "acme/infrastructure")
+SENDERS = ("octo", "hubot", "mona", "dependabot[bot]")
+CHAT_FINGERPRINT, LABEL_FINGERPRINT = "c4a7c4a7c4a7c4a7", "1abe11abe11abe11"
+CHAT_ERROR = "ConnectionError: chat.example.com did not answer within 5 s"
+LABEL_ERROR = "KeyError: 'head'"
+TRACEBACK = """Traceback (most recent call last):
+  File "/app/team/handlers.py", line {line}, in {function}
+    {code}
+{error}
+"""
+
+
+def fill(deliveries: int, *, now: datetime) -> None:
+    """Store so many deliveries of the day before `now`, with their jobs and attempts."""
+    from webhooks.models import Attempt, Delivery, Job, Payload, Source
+
+    draw = random.Random(8)
+    source, _ = Source.objects.get_or_create(name="github")
+    with transaction.atomic():
+        for first in range(0, deliveries, 1_000):
+            moments = [
+                now - timedelta(days=1) * (1 - (number + draw.random()) / deliveries)
+                for number in range(first, min(first + 1_000, deliveries))
+            ]
+            rows = Delivery.objects.bulk_create(_delivery(draw, source, at) for at in moments)
+            Payload.objects.bulk_create(Payload(delivery=row, body=_body(row)) for row in rows)
+            jobs = Job.objects.bulk_create(job for row in rows for job in _jobs(draw, row, now=now))
+            Attempt.objects.bulk_create(attempt for job in jobs for attempt in _attempts(draw, job))
+
+
+def _delivery(draw: random.Random, source: Any, at: datetime) -> Any:
+    from webhooks.models import Delivery
+
+    event = draw.choices(list(EVENTS), weights=[weight for _, weight, _, _ in EVENTS.values()])[0]
+    is_again = draw.random() < 0.004
+    return Delivery(
+        source=source,
+        hook_id=1,
+        guid=uuid.uuid4(),
+        event=event,
+        action=EVENTS[event][0],
+        repository=draw.choice(REPOSITORIES),
+        installation_id=51_000_123,
+        sender=draw.choice(SENDERS),
+        secret_fingerprint="9f2c51d07ab3",
+        headers={"Content-Type": "application/json", "User-Agent": "GitHub-Hookshot/0000000", "X-GitHub-Event": event},
+        body_bytes=draw.randint(4_000, 24_000),
+        received_at=at,
+        repeats=int(is_again),
+        last_repeat_at=at + timedelta(minutes=7) if is_again else None,
+    )
+
+
+def _body(delivery: Any) -> bytes:
+    body: dict[str, Any] = {
+        "action": delivery.action,
+        "repository": {"id": 40_000_001, "full_name": delivery.repository, "private": False, "topics": ["webhooks"]},
+        "sender": {"login": delivery.sender, "id": 583_231, "type": "User"},
+        "installation": {"id": delivery.installation_id},
+    }
+    if delivery.event == "pull_request":
+        body["pull_request"] = {"number": 214, "title": "Say what a lease is", "draft": False, "labels": []}
+    return json.dumps({name: value for name, value in body.items() if value}).encode()
+
+
+def _jobs(draw: random.Random, delivery: Any, *, now: datetime) -> Iterator[Any]:
+    from webhooks.models import Job
+    from webhooks.states import JobState
+
+    handler, queue = EVENTS[delivery.event][2:]
+    if not handler:
+        return
+    at = delivery.received_at
+    job = Job(
+        delivery=delivery,
+        handler=handler,
+        queue=queue,
+        created_at=at,
+        due_at=at,
+        budget_from_at=at,
+        max_attempts=5,
+        worker="worker@hookline-worker-7c9d-x2x5p",
+    )
+    is_outage = timedelta(hours=9) < now - at < timedelta(hours=13)
+    if queue == "slow" and now - at < timedelta(hours=6):
+        job.publish_at = at
+    elif handler == "team.notify_chat" and is_outage:
+        _end(job, JobState.DEAD, attempts=5, seconds=310, error=CHAT_ERROR, fingerprint=CHAT_FINGERPRINT)
+    elif handler == "team.label_pull_request" and draw.random() < 0.02:
+        _end(job, JobState.DEAD, attempts=5, seconds=190, error=LABEL_ERROR, fingerprint=LABEL_FINGERPRINT)
+    else:
+        waited = draw.uniform(0.01, 0.2)
+        _end(job, JobState.SUCCEEDED, attempts=1, seconds=waited + draw.lognormvariate(-1.2, 0.7))
+        job.result = "done"
+    yield job
+
+
+def _end(job: Any, state: str, *, attempts: int, seconds: float, error: str = "", fingerprint: str = "") -> None:
+    job.state, job.attempt, job.error, job.fingerprint = state, attempts, error, fingerprint
+    job.finished_at = job.created_at + timedelta(seconds=seconds)
+    job.claimed_at = job.finished_at - timedelta(seconds=min(seconds, 0.4))
+
+
+def _attempts(draw: random.Random, job: Any) -> Iterator[Any]:
+    from webhooks.models import Attempt
+    from webhooks.states import JobState
+
+    is_dead = job.state == JobState.DEAD
+    for number in range(1, job.attempt + 1):
+        ran = draw.uniform(0.05, 0.4)
+        later = (job.finished_at - job.created_at) * number / job.attempt
+        ended = job.created_at + later
+        yield Attempt(
+            job=job,
+            number=number,
+            worker=job.worker,
+            pid=draw.randint(40, 110),
+            started_at=ended - timedelta(seconds=ran),
+            finished_at=ended,
+            outcome="failed" if is_dead else "succeeded",
+            message=job.error or job.result,
+            traceback=_traceback(job) if is_dead else "",
+        )
+
+
+def _traceback(job: Any) -> str:
+    function = job.handler.partition(".")[2]
+    code = "chat.post(text)" if job.error == CHAT_ERROR else 'event.payload["pull_request"]["head"]["sha"]'
+    return TRACEBACK.format(line=41, function=function, code=code, error=job.error)
+
+
+def main(arguments: Sequence[str]) -> None:
+    django.setup()
+    fill(int(arguments[0]), now=timezone.now())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

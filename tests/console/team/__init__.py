@@ -1,0 +1,1 @@
+"""A team's app, as the console's tests and pictures show it."""

@@ -1,0 +1,3 @@
+"""The names of the roles. Without Django: the settings read them."""
+
+VIEWER, OPERATOR, ADMINISTRATOR = ROLES = ("viewer", "operator", "administrator")
