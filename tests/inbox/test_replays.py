@@ -15,7 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.support.inbox_rows import make_delivery, make_job, new_delivery
-from webhooks.inbox import missing, retention, transitions
+from webhooks.inbox import audit, missing, retention, transitions
 from webhooks.inbox.replays import counting, life, running, scope
 from webhooks.inbox.replays.life import ask, cancel, go_on, pause
 from webhooks.inbox.replays.scope import Scope, ScopeError
@@ -236,19 +236,19 @@ def test_a_crash_between_and_within_batches_loses_nothing_and_queues_nothing_twi
             make_job(JobState.DEAD, delivery=delivery)
     chosen = Scope(handler="shop.count", is_missing=is_missing)
     replay = ask(chosen, rate=2, **WHO)
-    place = running.ReplayItem.objects
+    items = ReplayItem.objects
 
     def crash(*_arguments: Any, **_values: Any) -> None:
         raise KeyboardInterrupt
 
     for _ in range(4):
         with monkeypatch.context() as crashing:
-            crashing.setattr(running.audit, "note_jobs", crash)
+            crashing.setattr(audit, "note_jobs", crash)
             with suppress(KeyboardInterrupt):
                 running.step()
         queued = Job.objects.filter(state=JobState.QUEUED).count()
         running.step()
-        assert Job.objects.filter(state=JobState.QUEUED).count() == queued + 2 == place.count()
+        assert Job.objects.filter(state=JobState.QUEUED).count() == queued + 2 == items.count()
         a_second_later()
     end_all()
     running.step()
@@ -288,7 +288,8 @@ def test_a_count_that_has_to_stop_says_so_and_the_relay_counts_on_before_anythin
     assert (counted.is_complete, counted.total) == (False, 3)
     assert counting.received_at(Scope(), counted) == Job.objects.order_by("pk")[2].created_at
     replay = ask(Scope(), count_seconds=0, **WHO)
-    assert replay.total is None
+    uncounted: int | None = replay.total
+    assert uncounted is None
     running.step()
     assert not Job.objects.filter(state=JobState.QUEUED).exists()
     replay.refresh_from_db()

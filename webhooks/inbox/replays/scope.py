@@ -69,10 +69,16 @@ class Scope:
         return cls(**values)
 
     @property
+    def fields(self) -> list[tuple[str, Any]]:
+        """Return the filters as fields of a form."""
+        names = {"is_missing": "missing", "installation_id": "installation"}
+        given = {names.get(name, name): value for name, value in self.as_json().items()}
+        return [(name, "on" if value is True else value) for name, value in given.items()]
+
+    @property
     def query(self) -> str:
         """Return the filters as the part of a URL after the question mark."""
-        given = {name: "on" if value is True else value for name, value in self.as_json().items()}
-        return urlencode(given)
+        return urlencode(self.fields)
 
     @property
     def in_words(self) -> str:
