@@ -1,5 +1,5 @@
 """What is removed from the inbox, and when: payloads first, later the whole delivery with its jobs and attempts.
-Rows that apps have named are removed at the same age (app_rows.py).
+Rows that apps have named are removed at the same age (app_rows.py), and so are replays that have ended.
 
 A delivery is removed if it was received, and last repeated, before the limit, and if all its jobs are final and ended
 before the limit. For a job that was run again, its last end counts. A dead job keeps its delivery and the payload
@@ -24,7 +24,8 @@ from django.db.models import Q, QuerySet
 
 from webhooks.inbox import app_rows, database, workers
 from webhooks.inbox.database import skip_locked
-from webhooks.models import Attempt, Delivery, Job, Payload
+from webhooks.inbox.replays import pruning
+from webhooks.models import Attempt, ChangedJob, Delivery, Job, Payload, ReplayItem, WorkerRequest
 from webhooks.outage_log import OutageLog
 from webhooks.states import JobState
 
@@ -60,6 +61,7 @@ class Pruned:
     attempts: int = 0
     payloads: int = 0
     app_rows: int = 0
+    replays: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
         return Pruned(
@@ -68,6 +70,7 @@ class Pruned:
             attempts=self.attempts + other.attempts,
             payloads=self.payloads + other.payloads,
             app_rows=self.app_rows + other.app_rows,
+            replays=self.replays + other.replays,
         )
 
 
@@ -101,6 +104,7 @@ def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> It
     yield from prune_deliveries(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_payloads(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_app_rows(limits, batch=batch, is_dry_run=is_dry_run)
+    yield from prune_replays(limits, batch=batch, is_dry_run=is_dry_run)
 
 
 def prune_deliveries(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
@@ -119,6 +123,12 @@ def prune_app_rows(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = Fal
     """Remove the rows that apps have named and that are as old as the deliveries removed, as `prune` does."""
     for old in app_rows.old_rows(limits.deliveries, batch=batch):
         yield Batch(Pruned(app_rows=old.rows.count() if is_dry_run else _delete(old.rows)), old.reached)
+
+
+def prune_replays(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
+    """Remove the replays that ended before the limit of deliveries, as `prune` does. One with jobs that run stays."""
+    for ids, reached in pruning.ended_replays(limits.deliveries, batch=batch):
+        yield Batch(Pruned(replays=len(ids) if is_dry_run else pruning.remove(ids)), reached)
 
 
 class Received(NamedTuple):
@@ -181,6 +191,9 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_dry_ru
         quiet = Q(last_repeat_at=None) | Q(last_repeat_at__lt=limits.deliveries)
         locked = skip_locked(Delivery.objects.filter(quiet, pk__in=going)).only("pk")
         going, jobs = _lock_jobs([delivery.pk for delivery in locked], _job_goes_with_delivery(limits))
+        # The audit log keeps what people did to the jobs, without the jobs.
+        for rows in (ReplayItem, ChangedJob, WorkerRequest):
+            _delete(rows._default_manager.filter(job_id__in=jobs))
         return Pruned(
             attempts=_delete(Attempt.objects.filter(job_id__in=jobs)),
             jobs=_delete(Job.objects.filter(pk__in=jobs)),

@@ -4,6 +4,7 @@ from webhooks.models.audit import Change, ChangedJob
 from webhooks.models.inbox import Attempt, Delivery, Job, Payload, Source
 from webhooks.models.issues import IssueMark
 from webhooks.models.pauses import Pause
+from webhooks.models.replays import Replay, ReplayItem
 from webhooks.models.views import SavedView
 from webhooks.models.workers import WorkerReport, WorkerRequest
 
@@ -16,6 +17,8 @@ __all__ = [
     "Job",
     "Pause",
     "Payload",
+    "Replay",
+    "ReplayItem",
     "SavedView",
     "Source",
     "WorkerReport",

@@ -1,4 +1,4 @@
-"""The relay's work that needs no broker: lost runs, jobs whose handler is elsewhere, the gauges, retention.
+"""The relay's work that needs no broker: lost runs, jobs whose handler is elsewhere, the gauges, retention, replays.
 
 It has a thread and a database connection of its own. A silent broker may block the publishing for seconds or minutes;
 meanwhile leases still end, and the gauges that an autoscaler reads are still true.
@@ -12,6 +12,7 @@ import time
 from django.db import Error, connection
 
 from webhooks.inbox import database, retention, transitions
+from webhooks.inbox.replays import running as replaying
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import UPKEEP, RelayHealth
@@ -57,6 +58,7 @@ class Upkeep:
         if time.monotonic() >= self._strays_at:
             self._strays_at = time.monotonic() + (TICK_SECONDS if self._strays.step() else STRAYS_SECONDS)
         self._retention.step()
+        replaying.step()
         return expired == LEASE_BATCH
 
     def _turn(self) -> float:
