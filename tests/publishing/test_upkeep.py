@@ -202,7 +202,7 @@ def test_no_statement_of_a_relay_relies_on_a_session_so_a_pooler_by_transaction_
         relay._upkeep.step()
         relay.round()
     verbs = {query["sql"].split()[0] for query in asked.captured_queries}
-    assert verbs - {"BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "WITH", "INSERT"} == {"SELECT", "UPDATE"}
+    assert verbs - {"BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "WITH", "INSERT", "DELETE"} == {"SELECT", "UPDATE"}
 
 
 def test_an_idle_relay_asks_the_inbox_three_things_a_second_and_the_broker_nothing() -> None:
