@@ -1,6 +1,6 @@
 """What is removed from the inbox, and when: payloads first, later the whole delivery with its jobs and attempts.
-Rows that apps have named are removed at the same age (app_rows.py), and so are replays that have ended. Figures of minutes
-are kept for two days, those of hours as long as dead jobs.
+Rows that apps have named are removed at the same age (app_rows.py), and so are replays that have ended. Figures of
+minutes are kept for two days, those of hours as long as dead jobs.
 
 A delivery is removed if it was received, and last repeated, before the limit, and if all its jobs are final and ended
 before the limit. For a job that was run again, its last end counts. A dead job keeps its delivery and the payload

@@ -1,4 +1,4 @@
-"""The relay's work that needs no broker: lost runs, jobs whose handler is elsewhere, gauges, figures, retention, replays.
+"""The relay's work without a broker: lost runs, jobs whose handler is elsewhere, gauges, figures, retention, replays.
 
 It has a thread and a database connection of its own. A silent broker may block the publishing for seconds or minutes;
 meanwhile leases still end, and the gauges that an autoscaler reads are still true.

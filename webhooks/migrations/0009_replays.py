@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('webhooks', '0006_operators'),
+        ('webhooks', '0008_finished_attempts'),
     ]
 
     operations = [
