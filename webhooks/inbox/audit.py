@@ -15,7 +15,7 @@ def record(action: str, *, who: str, scope: str, reason: str = "", jobs: Iterabl
     change = Change.objects.create(
         action=action, who=who[:150], scope=scope[:500], reason=reason[:500], count=len(changed)
     )
-    _note_jobs(change, changed)
+    note_jobs(change, changed)
     return change
 
 
@@ -23,9 +23,10 @@ def extend(change: Change, jobs: Iterable[int]) -> None:
     """Add further jobs to a change, and count them. Call it in the transaction that changes them."""
     changed = list(jobs)
     Change.objects.filter(pk=change.pk).update(count=F("count") + len(changed))
-    _note_jobs(change, changed)
+    note_jobs(change, changed)
 
 
-def _note_jobs(change: Change, jobs: Iterable[int]) -> None:
+def note_jobs(change: Change, jobs: Iterable[int]) -> None:
+    """Note jobs that a change has changed; it does not count them."""
     rows = (ChangedJob(change=change, job_id=job) for job in jobs)
     ChangedJob.objects.bulk_create(rows, batch_size=ROWS_AT_ONCE)
