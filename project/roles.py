@@ -33,7 +33,7 @@ GUARDED = frozenset(
 
 _ROLE_OF_COMMAND: Mapping[str, str] = {
     **dict.fromkeys(("changepassword", "createsuperuser", "dbshell", "prune", "showmigrations"), "migrate"),
-    **dict.fromkeys(("inbox", "stop_workers"), "relay"),
+    **dict.fromkeys(("inbox", "replay", "stop_workers"), "relay"),
 }
 """Commands that people run in any pod. Each needs no more variables than its role uses."""
 

@@ -1,4 +1,4 @@
-"""The pages of replays: for each role, with exact counts before anything runs, and the actions that the state allows."""
+"""The pages of replays: for each role, the exact count before anything runs, and what the state allows."""
 
 from typing import Any
 
