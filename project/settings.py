@@ -1,6 +1,8 @@
 """Every setting of Hookline, read from the environment once. docs/configuration.md lists the variables."""
 
+import os
 import secrets
+import sys
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -15,6 +17,7 @@ from project.embedded import generated_secrets, open_data_directory
 from project.environment import (
     ENVIRONMENTS,
     database,
+    flower_provider,
     one_of,
     open_environment,
     operator_name,
@@ -22,7 +25,7 @@ from project.environment import (
     value_or_default,
 )
 from project.identity import check_installed, provider_settings
-from project.logging import logging_settings
+from project.logging import has_colours, logging_settings
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
 from webhooks.listening import EVERY_ADDRESS
 from webhooks.source_secrets import variable_of
@@ -88,6 +91,14 @@ HOOKLINE_PORT_IS_GIVEN = _port is not None
 HOOKLINE_FLOWER_PORT = env.whole_number("HOOKLINE_FLOWER_PORT", 5555, lowest=1, highest=65_535)
 # The variable has Flower's name for it, since Flower reads it too.
 HOOKLINE_FLOWER_PREFIX = env.url_prefix("FLOWER_URL_PREFIX", "")
+# So have these, by Flower's name for each option.
+HOOKLINE_FLOWER_OAUTH: dict[str, str] = {
+    "auth_provider": env.str("FLOWER_AUTH_PROVIDER", "", validate=flower_provider()),
+    "auth": env.email_pattern("FLOWER_AUTH", ""),
+    "oauth2_key": env.str("FLOWER_OAUTH2_KEY", ""),
+    "oauth2_secret": env.str("FLOWER_OAUTH2_SECRET", ""),
+    "oauth2_redirect_uri": env.redirect_uri("FLOWER_OAUTH2_REDIRECT_URI", ""),
+}
 CSRF_TRUSTED_ORIGINS = env.origins("HOOKLINE_TRUSTED_ORIGINS", [])
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
 
@@ -139,6 +150,9 @@ globals().update(provider_settings(env, is_on=HOOKLINE_OIDC))
 HOOKLINE_LOG_FORMAT = env.str(
     "HOOKLINE_LOG_FORMAT", "json" if PRODUCTION else "text", validate=one_of(("text", "json"))
 )
+# OpenTelemetry reads these, and its other variables, by itself. Here they only say whether it is used at all.
+_collectors = [env.str(f"OTEL_EXPORTER_OTLP_{what}ENDPOINT", "") for what in ("", "TRACES_")]
+HOOKLINE_TRACES = not env.bool("OTEL_SDK_DISABLED", False) and any(_collectors)
 HOOKLINE_LOG_LEVEL = env.str("HOOKLINE_LOG_LEVEL", "INFO", validate=one_of(("DEBUG", "INFO", "WARNING", "ERROR")))
 
 stop_on_errors(env)
@@ -243,7 +257,9 @@ STATIC_URL = "static/"
 WHITENOISE_USE_FINDERS = True  # No collectstatic step: the admin's files are served from where they are installed.
 # The receiver reads the raw body itself, after a check of its size.
 DATA_UPLOAD_MAX_MEMORY_SIZE = None
-LOGGING = logging_settings(style=HOOKLINE_LOG_FORMAT, level=HOOKLINE_LOG_LEVEL)
+LOGGING = logging_settings(
+    style=HOOKLINE_LOG_FORMAT, level=HOOKLINE_LOG_LEVEL, is_coloured=has_colours(sys.stderr, os.environ)
+)
 # Browsers send localhost's cookies to all its ports: another Django service there would use the default name too.
 SESSION_COOKIE_NAME = "hookline_session"
 SESSION_COOKIE_AGE = int(HOOKLINE_SESSION_HOURS * 3_600)

@@ -10,7 +10,8 @@ class WebhooksConfig(AppConfig):
 
     def ready(self) -> None:
         import webhooks.publishing.checks
-        import webhooks.subscriptions.checks  # noqa: F401  Importing registers the checks.
+        import webhooks.subscriptions.checks
+        import webhooks.traces.checks  # noqa: F401  Importing registers the checks.
         from webhooks.console.roles import make_roles
         from webhooks.inbox import database
         from webhooks.subscriptions.installed import find_subscriptions

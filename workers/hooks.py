@@ -11,6 +11,7 @@ from celery import signals
 from celery.concurrency.prefork import TaskPool
 from django.conf import settings
 
+from webhooks.traces import spans
 from workers.memory import keep_loaded_shared
 from workers.processes.descendants import IS_LINUX, let_handlers_have_processes
 from workers.processes.recycling import count_growth, warn_of_little_room
@@ -29,6 +30,10 @@ def connect() -> None:
     """Connect the hooks. They do nothing in a process that is not a Celery worker."""
     signals.celeryd_init.connect(_prepare, weak=False)
     signals.worker_init.connect(_refuse_other_pools, weak=False)
+    if settings.HOOKLINE_TRACES:
+        signals.worker_init.connect(_load_spans, weak=False)  # Before the next, so that children share what is loaded.
+        signals.worker_process_init.connect(_start_spans, weak=False)
+        signals.worker_process_shutdown.connect(_end_spans, weak=False)
     signals.worker_init.connect(keep_loaded_shared, weak=False)
     signals.worker_init.connect(warn_of_little_room, weak=False)
     signals.worker_shutting_down.connect(_mark_stopping, weak=False)
@@ -100,6 +105,18 @@ def _unblock_sigterm(**_options: Any) -> None:
 
 def _let_handlers_have_processes(**_options: Any) -> None:
     let_handlers_have_processes()
+
+
+def _load_spans(**_options: Any) -> None:
+    spans.is_installed()
+
+
+def _start_spans(**_options: Any) -> None:
+    spans.start("worker")
+
+
+def _end_spans(**_options: Any) -> None:
+    spans.spans().end()
 
 
 def _exit_at_once(exitcode: int = 0, **_options: Any) -> None:

@@ -3,8 +3,9 @@
 #
 #     deploy/image/build.sh localhost/hookline:latest
 #
-# $BASE_IMAGE is the base image. Without it, the base is the Dockerfile's, or, if that cannot be pulled, one that
-# make-base.sh makes. The step that runs pip gets pip's configuration of this machine.
+# $EXTRAS is what else is installed, such as "oidc otel". $BASE_IMAGE is the base image; without it, the base is the
+# Dockerfile's, or, if that cannot be pulled, one that make-base.sh makes. The step that runs pip gets pip's
+# configuration of this machine.
 set -eu
 name=$1
 cd "$(dirname "$0")/../.."
@@ -55,7 +56,7 @@ id_of() { buildah inspect --type image --format '{{.FromImageID}}' "$1" 2>/dev/n
 former=$(id_of "$name")
 buildah bud --isolation chroot --layers --quiet --file $file --tag "$name" \
     --secret id=pip.conf,src="$mounted/pip.conf" --secret id=ca.pem,src="$mounted/ca.pem" \
-    --build-arg BASE_IMAGE="$base" \
+    --build-arg BASE_IMAGE="$base" --build-arg EXTRAS="${EXTRAS:-}" \
     --build-arg VERSION="$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)" \
     --build-arg REVISION="$(git describe --always --abbrev=40 --exclude '*' --dirty 2>/dev/null || echo unknown)" \
     --build-arg CREATED="$(date -u +%Y-%m-%dT%H:%M:%SZ)" \

@@ -15,6 +15,8 @@ from tests.image.containers import IMAGE, WHY_NOT, Container, Installation, runn
 from tests.support.processes import ROOT, free_port, wait_until
 
 DOCKERFILE = ROOT / "deploy" / "image" / "Dockerfile"
+NO_EXTRAS = {"requirements-dev.lock", "requirements-assets.lock"}
+"""Lock files of what only development and the build need."""
 USER = "10001:10001"
 ENTRYPOINT = ["tini", "--", "python", "manage.py"]
 LARGEST_MB = 300
@@ -62,6 +64,15 @@ def test_nothing_is_installed_in_the_final_stage() -> None:
 def test_packages_are_wheels_whose_hashes_are_in_the_lock_file() -> None:
     (install,) = [line for name, line in instructions() if name == "RUN" and "pip --python" in line]
     assert {"--require-hashes", "--only-binary"} <= set(install.split())
+
+
+def test_every_extra_can_be_added_and_nothing_is_that_was_not_asked_for() -> None:
+    (copied,) = [line for name, line in instructions() if name == "COPY" and line.startswith("requirements")]
+    extras = {path.name for path in ROOT.glob("requirements-*.lock")} - NO_EXTRAS
+    assert set(copied.split()[:-1]) == {"requirements.lock", *extras}
+    assert ("ARG", 'EXTRAS=""') in instructions()
+    (install,) = [line for name, line in instructions() if name == "RUN" and "pip --python" in line]
+    assert 'for extra in $EXTRAS; do set -- "$@" --requirement "/build/requirements-$extra.lock"; done' in install
 
 
 def test_every_variable_of_the_image_is_one_that_settings_know() -> None:

@@ -124,6 +124,12 @@ def claims(one: Engine, **values: Any) -> list[ClaimedJob]:
     return [ClaimedJob(*row) for row in one.exchange([], wanted(**values))[1]]
 
 
+def test_a_claim_brings_what_the_delivery_has_stored_of_its_trace(each: Engine) -> None:
+    without, with_trace = waiting(6), waiting(5)
+    Delivery.objects.filter(pk=with_trace.delivery_id).update(headers={"traceparent": "00-of-a-trace"})
+    assert [(job.pk, job.traceparent) for job in claims(each)] == [(without.pk, None), (with_trace.pk, "00-of-a-trace")]
+
+
 def ids(jobs: Iterable[ClaimedJob | Job]) -> list[int]:
     return [job.pk for job in jobs]
 

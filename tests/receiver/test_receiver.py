@@ -21,6 +21,7 @@ from webhooks.receiver import views
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscription
+from webhooks.traces.context import trace_id_of
 
 if TYPE_CHECKING:
     from django.test.client import _MonkeyPatchedWSGIResponse as Response
@@ -199,6 +200,35 @@ def test_a_fault_of_our_own_before_the_commit_is_answered_in_json(
     monkeypatch.setattr("webhooks.receiver.intake.summarise", fail)
     hold_refused(post(), 500)
     assert "delivery failed" in caplog.text
+
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+def test_the_trace_that_a_request_is_part_of_is_stored() -> None:
+    assert post(traceparent=TRACEPARENT).status_code == 202
+    assert the_delivery().headers["traceparent"] == TRACEPARENT
+    assert trace_id_of(the_delivery()) == "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    "traceparent",
+    [
+        "",
+        f"{TRACEPARENT}\t",
+        f"{TRACEPARENT}-more",
+        f"{TRACEPARENT},{TRACEPARENT}",
+        TRACEPARENT.upper(),
+        TRACEPARENT.replace("00-", "ff-", 1),
+        f"00-{'0' * 32}-00f067aa0ba902b7-01",
+        f"00-4bf92f3577b34da6a3ce929d0e0e4736-{'0' * 16}-01",
+        MARKER,
+    ],
+)
+def test_what_names_no_trace_is_not_stored_and_the_guid_stands_in_for_it(traceparent: str) -> None:
+    assert post(traceparent=traceparent).status_code == 202
+    assert "traceparent" not in the_delivery().headers
+    assert trace_id_of(the_delivery()) == the_delivery().guid.hex
 
 
 def test_only_allow_listed_headers_are_stored() -> None:

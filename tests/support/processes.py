@@ -28,6 +28,7 @@ _SETTINGS = (
     "BROKER_URL",
     "DEBUG",
     "FLOWER_",
+    "OTEL_",
 )
 _OURS = ("HOOKLINE_TEST_", "HOOKLINE_REQUIRE_SERVICES")
 

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -125,6 +125,7 @@ class Stack:
         guid: str = "",
         secret: str = "",
         event: str = "repository_dispatch",
+        headers: Mapping[str, str] | None = None,
         **client_payload: Any,
     ) -> tuple[int, dict[str, Any]]:
         """POST a signed delivery; return the status and the answer."""
@@ -140,6 +141,7 @@ class Stack:
                 "X-GitHub-Delivery": guid or str(uuid.uuid4()),
                 "X-GitHub-Hook-ID": "1",
                 "X-Hub-Signature-256": sign(body, secret or self.secret),
+                **(headers or {}),
             },
             timeout=20,
         )

@@ -9,6 +9,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from webhooks.inbox import pauses
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -40,6 +42,7 @@ def menu(request: HttpRequest) -> dict[str, Any]:
         "menu": list(_entries(request)),
         "environment": settings.HOOKLINE_ENVIRONMENT,
         "as_of": timezone.now(),
+        "pauses": pauses.current,  # Asked only where the template shows it.
     }
 
 

@@ -40,6 +40,8 @@ class ClaimedJob(NamedTuple):
     budget_from_at: datetime
     claimed_at: datetime
     """The database's time of the claim."""
+    due_at: datetime
+    """Since when it could have been claimed, by the database's clock."""
     delivery_id: int
     event: str
     action: str
@@ -52,6 +54,8 @@ class ClaimedJob(NamedTuple):
     source: str
     content_type: str | None
     """The header as received; None if the delivery has none."""
+    traceparent: str | None
+    """What the delivery has stored of its trace; None if nothing."""
     once_key: str | None
     """The key of this handler's one job for the event; None if each hook's delivery has its own job."""
     body_bytes: int

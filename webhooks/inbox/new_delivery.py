@@ -41,6 +41,8 @@ class JobToPublish:
     id: int
     handler: str
     queue: str
+    traceparent: str = ""
+    """Not in the message: the span of its publishing continues it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,15 @@ from django.db.models.functions import Now
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.inbox.pauses import paused
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
+from webhooks.traces.context import HEADER
 
 _OF_THE_JOB = (
     *("pk", "handler", "queue", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt"),
-    *("budget_from_at", "claimed_at"),
+    *("budget_from_at", "claimed_at", "due_at"),
 )
 _OF_THE_DELIVERY = (
     *("id", "event", "action", "guid", "hook_id", "repository", "installation_id", "sender", "received_at"),
@@ -31,6 +33,7 @@ _CLAIMED: tuple[Any, ...] = (
     *_OF_THE_JOB,
     *(f"delivery__{name}" for name in _OF_THE_DELIVERY),
     KeyTextTransform("Content-Type", "delivery__headers"),
+    KeyTextTransform(HEADER, "delivery__headers"),
     "once_key",
     "delivery__body_bytes",
     Case(When(delivery__body_bytes__lte=SMALL_BODY_BYTES, then="delivery__payload__body")),
@@ -127,8 +130,12 @@ def _record(change: Mapping[str, Any]) -> bool:
 
 
 def _claim(wanted: Wanted) -> list[tuple[Any, ...]]:
-    asked = Q(pk=wanted.job_id) if wanted.queue is None else Q(queue=wanted.queue)
-    waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=wanted.leases).order_by("publish_at", "id")
+    held = paused()  # In this transaction, which no pause can be committed beside.
+    if wanted.queue in held.queues:
+        return []
+    asked = Q(pk=wanted.job_id) & ~Q(queue__in=held.queues) if wanted.queue is None else Q(queue=wanted.queue)
+    handlers = wanted.leases.keys() - held.handlers
+    waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=handlers).order_by("publish_at", "id")
     due = dict(skip_locked(waiting).values_list("pk", "handler")[: wanted.limit])
     for handler in set(due.values()):
         Job.objects.filter(pk__in=[pk for pk, its in due.items() if its == handler]).update(

@@ -15,12 +15,13 @@ from operator import itemgetter
 from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
-from django.db.models.functions import Now
+from django.db.models.functions import Least, Now
 
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.engine import Change, engine
-from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line
+from webhooks.inbox.job_log import job_fields
+from webhooks.inbox.outcomes import Budget, Outcome, Step, failure_fingerprint, next_step, one_line
 from webhooks.models import Attempt, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
@@ -78,7 +79,8 @@ def exchange(ended: Sequence[Ended], wanted: Wanted | None) -> tuple[list[JobSta
 
 def running(job_id: int, attempt: int) -> tuple[Job, timedelta] | None:
     """Return a job whose current attempt is this one, and the age of its budget; None if it has recorded."""
-    found = Job.objects.filter(pk=job_id, state=JobState.RUNNING, attempt=attempt).annotate(seen_at=Now()).first()
+    running = Job.objects.filter(pk=job_id, state=JobState.RUNNING, attempt=attempt).select_related("delivery")
+    found = running.annotate(seen_at=Now()).first()
     return (found, found.seen_at - found.budget_from_at) if found else None
 
 
@@ -133,7 +135,7 @@ def _change(ended: Ended, step: Step) -> Change:
         "loses": int(step.loses),
         "result": one_line(outcome.message) if succeeded else "",
         "error": "" if succeeded else one_line(f"{outcome.message} {step.reason}"),
-        "fingerprint": outcome.fingerprint,
+        "fingerprint": _fingerprint(ended, step),
         "outcome": outcome.kind.value,
         "message": one_line(outcome.message),
         "traceback": outcome.traceback,
@@ -142,6 +144,14 @@ def _change(ended: Ended, step: Step) -> Change:
         "began": ended.began_seconds_ago,
         "ended": ended.ended_seconds_ago,
     }
+
+
+def _fingerprint(ended: Ended, step: Step) -> str:
+    """Return what groups the failure with others like it. A dead job always has one: by its message if need be."""
+    outcome = ended.outcome
+    if outcome.fingerprint or step.state is not JobState.DEAD:
+        return outcome.fingerprint
+    return failure_fingerprint(ended.job.handler, outcome.kind.value, one_line(outcome.message))
 
 
 def expire_leases(*, limit: int = 100) -> int:
@@ -163,11 +173,11 @@ def expire(job: Job, *, seen_at: datetime) -> JobState | None:
     outcome = Outcome(
         kind=AttemptOutcome.LOST,
         message="The run did not record before its lease ran out: its worker died, or the hard time limit killed it.",
-        fingerprint="lost",
+        fingerprint=failure_fingerprint(job.handler, AttemptOutcome.LOST.value, ""),
     )
     age_seconds = (seen_at - job.budget_from_at).total_seconds()
     state = record(Ended(job=job, outcome=outcome, backoff=Backoff(), age_seconds=age_seconds, worker=job.worker))
-    logger.warning("run lost", extra={"job": job.pk, "handler": job.handler, "attempt": job.attempt, "state": state})
+    logger.warning("run lost", extra={**job_fields(job), "state": state})
     return state
 
 
@@ -188,7 +198,7 @@ def run_again(jobs: QuerySet[Job]) -> int:
     A job whose payload has been pruned is not changed either, and keeps its result: it could only fail.
     """
     with transaction.atomic():
-        _lock(jobs)
+        lock(jobs)
         return jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).update(
             state=JobState.QUEUED,
             due_at=Now(),
@@ -205,12 +215,23 @@ def run_again(jobs: QuerySet[Job]) -> int:
 def give_up(jobs: QuerySet[Job]) -> int:
     """Skip jobs that wait or are dead; return how many. A running job is not changed: its run may still succeed."""
     with transaction.atomic():
-        _lock(jobs)
+        lock(jobs)
         waiting_or_dead = jobs.filter(state__in=GIVE_UP_FROM)
         return waiting_or_dead.update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
 
 
-def _lock(jobs: QuerySet[Job]) -> None:
+def retry_now(jobs: QuerySet[Job]) -> int:
+    """Let retrying jobs be due now, whatever their handler's backoff or RetryLater asked for; return how many retry.
+
+    A job that is due already keeps its place before those that were not.
+    """
+    with transaction.atomic():
+        lock(jobs)
+        retrying = jobs.filter(state=JobState.RETRYING)
+        return retrying.update(due_at=Least("due_at", Now()), publish_at=Least("publish_at", Now()))
+
+
+def lock(jobs: QuerySet[Job]) -> None:
     """Lock the jobs' rows in the order of their ids.
 
     Then two operators with some of the same jobs wait for each other. Updates in any order could deadlock.
@@ -233,5 +254,5 @@ def end_without_run(job_ids: Sequence[int], *, reason: str) -> int:
             publish_at=None,
             finished_at=Now(),
             error=one_line(reason),
-            fingerprint="no-handler",
+            fingerprint=failure_fingerprint("", "no-handler", reason),
         )

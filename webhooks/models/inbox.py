@@ -131,6 +131,7 @@ class Job(models.Model):
             models.Index(fields=["lease_until", "id"], name="job_running", condition=Q(state="running")),
             models.Index(fields=["due_at", "id"], name="job_retrying", condition=Q(state="retrying")),
             models.Index(fields=["finished_at", "id"], name="job_dead", condition=Q(state="dead")),
+            models.Index(fields=["fingerprint", "finished_at", "id"], name="job_issue", condition=Q(state="dead")),
             models.Index(fields=["finished_at", "id"], name="job_skipped", condition=Q(state="skipped")),
         ]
 

@@ -9,17 +9,20 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from django.conf import settings
 from django.db import Error, connection
 from kombu.exceptions import OperationalError
 
-from webhooks.inbox import database, due
+from webhooks.inbox import database, due, pauses
+from webhooks.inbox.due import DueJob
 from webhooks.inbox.new_delivery import JobToPublish
+from webhooks.inbox.pauses import Paused
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker, NotConnectedError
-from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import PUBLISHING, RelayHealth
 from webhooks.publishing.repeats import Repeats
 from webhooks.publishing.strays import Strays
@@ -54,7 +57,7 @@ class Relay:
         stop: threading.Event,
         broker: Broker | None = None,
         health: RelayHealth | None = None,
-        gauges: QueueGauges | None = None,
+        gauges: InboxGauges | None = None,
     ) -> None:
         self._subscriptions = subscriptions
         self._health = health or RelayHealth(stop)
@@ -87,6 +90,7 @@ class Relay:
     def round(self) -> tuple[Round, float]:
         """Publish for the jobs that are due now; return what was done and how many seconds to sleep."""
         done = Round()
+        held = pauses.paused()
         # Not for jobs in other queues: `strays.py` moves or ends them.
         queues = [queue for queue in due.waiting_queues() if queue in self._subscriptions.queues]
         failures: dict[str, OperationalError] = {}
@@ -96,7 +100,7 @@ class Relay:
                 break
             self._health.heartbeat(PUBLISHING)
             try:
-                has_answered |= self._relay(queue, done)
+                has_answered |= self._relay(queue, done, held)
             except NotConnectedError:  # It would fail for the other queues too, after the same wait.
                 raise
             except OperationalError as error:  # It may be about this queue only, so the other queues go on.
@@ -105,17 +109,18 @@ class Relay:
             raise next(iter(failures.values()))
         for queue, failure in failures.items():
             self._queue_failures.failed(f"the broker {failure}", queue=queue)
-        until_due = due.seconds_until_due(queues)
+        until_due = due.seconds_until_due(queues, held=held)
         return done, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
 
-    def _relay(self, queue: str, done: Round) -> bool:
+    def _relay(self, queue: str, done: Round, held: Paused) -> bool:
         """Publish messages for the due jobs of a queue, as many as the broker has room for.
 
         The broker is asked only if there is something to publish; return whether it was.
         """
-        handlers = [subscription.name for subscription in self._subscriptions if subscription.queue == queue]
-        jobs = due.due_jobs(queue, handlers=handlers, limit=min(MOST_JOBS, settings.HOOKLINE_QUEUE_WINDOW))
+        jobs = self._due_jobs(queue, held)
         now = time.monotonic()
+        if not jobs and held:
+            self._repeats.forget(queue)
         wanted = self._repeats.wanted(queue, jobs, now=now)
         if not wanted:
             return False
@@ -130,6 +135,14 @@ class Relay:
         if room:
             self._repeats.published(queue, jobs, now=now)
         return True
+
+    def _due_jobs(self, queue: str, held: Paused) -> Sequence[DueJob]:
+        """Return the queue's due jobs that a worker may claim, as many as messages may be published for."""
+        if queue in held.queues:
+            return ()
+        own = [subscription.name for subscription in self._subscriptions if subscription.queue == queue]
+        handlers = [name for name in own if name not in held.handlers]
+        return due.due_jobs(queue, handlers=handlers, limit=min(MOST_JOBS, settings.HOOKLINE_QUEUE_WINDOW))
 
     def _wait_out(self, error: Exception) -> None:
         """Wait with exponential backoff and jitter, so that not all relays try again at the same moment."""

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Sequence
 
-from webhooks.inbox import due, transitions
+from webhooks.inbox import due, pauses, transitions
 from webhooks.inbox.due import Place
 from webhooks.publishing.health import RelayHealth
 from webhooks.subscriptions.subscription import Subscriptions
@@ -62,8 +62,10 @@ class Strays:
                 moving.setdefault(subscription.queue, []).append(job_id)
         for queue, ids in moving.items():
             self._move(ids, queue)
+        held = pauses.paused().handlers if unknown else ()
         for handler, ids in unknown.items():
-            self._end_if_gone(ids, handler)
+            if handler not in held:  # Paused jobs wait, whatever is installed meanwhile.
+                self._end_if_gone(ids, handler)
 
     def _move(self, job_ids: Sequence[int], queue: str) -> None:
         moved = due.move(job_ids, queue=queue)

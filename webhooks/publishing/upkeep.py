@@ -13,7 +13,7 @@ from django.db import Error, connection
 
 from webhooks.inbox import database, retention, transitions
 from webhooks.outage_log import OutageLog
-from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import UPKEEP, RelayHealth
 from webhooks.publishing.strays import Strays
 
@@ -29,7 +29,7 @@ class Upkeep:
     """`run` works until `stop` is set, on a thread of its own; an unforeseen error there ends the process."""
 
     def __init__(
-        self, strays: Strays, *, stop: threading.Event, health: RelayHealth, gauges: QueueGauges | None
+        self, strays: Strays, *, stop: threading.Event, health: RelayHealth, gauges: InboxGauges | None
     ) -> None:
         self._strays = strays
         self._strays_at = 0.0

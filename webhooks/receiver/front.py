@@ -9,6 +9,7 @@ its own, so that slow pages of the admin delay neither deliveries nor probes.
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,8 +20,8 @@ from granian.rsgi import Scope
 
 from webhooks.parent import signal_at_parents_end
 from webhooks.paths import PROBES, WEBHOOKS
-from webhooks.receiver import readiness
-from webhooks.receiver.body_length import Announced, announced_body
+from webhooks.receiver import measures, readiness
+from webhooks.receiver.body_length import announced_body
 from webhooks.receiver.body_reader import HELD_BYTES, read_body
 from webhooks.receiver.byte_budget import ByteBudget
 from webhooks.receiver.connections import Connections
@@ -29,6 +30,8 @@ from webhooks.receiver.intake import Rules, check_head
 from webhooks.receiver.middleware import machine_path
 from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.receiver.wsgi import Response, Wsgi, call_wsgi, environ_of
+from webhooks.traces.context import HEADER
+from webhooks.traces.spans import spans
 
 DRAIN_SIGNAL = signal.SIGUSR2
 """Sent by the launcher: go on serving, report "not ready", and close connections with their next answer."""
@@ -47,12 +50,15 @@ class Front:
         deliveries: Callable[[asyncio.AbstractEventLoop], Deliveries],
         body_seconds: float,
         connections: Connections,
+        started: Callable[[], None] = lambda: None,
     ) -> None:
+        """`started` is called once, in the process that serves."""
         self._wsgi = wsgi
         self._rules = rules
         self._make_deliveries = deliveries
         self._body_seconds = body_seconds
         self._connections = connections
+        self._started = started
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # A receiver whose launcher was killed must not keep the port.
@@ -63,11 +69,13 @@ class Front:
         self._deliveries = self._make_deliveries(loop)
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="probes")
         self._pages = ThreadPoolExecutor(4, thread_name_prefix="pages")
+        self._started()
 
     def __rsgi_del__(self, _loop: asyncio.AbstractEventLoop) -> None:
         self._deliveries.close()
         for lane in (self._probes, self._pages):
             lane.shutdown(wait=True)
+        spans().end()
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
         try:
@@ -84,19 +92,42 @@ class Front:
     async def _respond(self, scope: Scope, proto: HTTPProtocol) -> Response:
         headers = _Headers(scope.headers.items())
         path = machine_path(scope.path)
-        announced = self._announced(scope.method, path, headers)
+        if path.startswith(WEBHOOKS):
+            return _encoded(await self._measured(scope.method, path.removeprefix(WEBHOOKS), headers, proto))
+        announced = announced_body(headers, limit=LARGEST_PAGE_BODY)
         async with self._held.share() as held:
             body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
-            if path.startswith(WEBHOOKS):
-                return _encoded(await self._deliveries.reply(path.removeprefix(WEBHOOKS), headers, body))
             lane = self._probes if path in PROBES else self._pages
             environ = environ_of(scope, headers, body)
             return await asyncio.get_running_loop().run_in_executor(lane, call_wsgi, self._wsgi, environ)
 
-    def _announced(self, method: str, path: str, headers: "_Headers") -> Announced:
-        if path.startswith(WEBHOOKS):
-            return check_head(method, path.removeprefix(WEBHOOKS), headers, self._rules())
-        return announced_body(headers, limit=LARGEST_PAGE_BODY)
+    async def _measured(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+        """Return the reply to a webhook, and count it."""
+        began, status = time.monotonic(), measures.HUNG_UP
+        try:
+            reply = await self._traced(method, source, headers, proto)
+            status = reply.status
+        finally:
+            measures.count(headers.get("X-GitHub-Event", ""), status, seconds=time.monotonic() - began)
+        return reply
+
+    async def _traced(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+        """Take in a delivery, in a span where spans are written."""
+        with spans().receiving(method, headers.get(HEADER)) as receipt:
+            if receipt.traceparent:
+                headers = headers.having(HEADER, receipt.traceparent)
+            try:
+                reply = await self._receive(method, source, headers, proto)
+            except RefusedError as refused:
+                reply = refused.reply
+            receipt.answered(reply.status, reply.body)
+            return reply
+
+    async def _receive(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+        announced = check_head(method, source, headers, self._rules())
+        async with self._held.share() as held:
+            body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
+            return await self._deliveries.reply(source, headers, body)
 
 
 class _Headers(Mapping[str, str]):
@@ -107,6 +138,10 @@ class _Headers(Mapping[str, str]):
         for name, value in items:
             key = name.lower()
             self._values[key] = f"{self._values[key]},{value}" if key in self._values else value
+
+    def having(self, name: str, value: str) -> "_Headers":
+        """Return these headers with another value of one."""
+        return _Headers({**self._values, name: value}.items())
 
     def __getitem__(self, name: str) -> str:
         return self._values[name.lower()]

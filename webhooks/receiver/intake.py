@@ -13,7 +13,7 @@ https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
 import re
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from webhooks.github.event_names import EVENT_NAME
@@ -36,6 +36,7 @@ from webhooks.inbox.stored_log import log_stored
 from webhooks.receiver.body_length import Announced, announced_body
 from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.subscriptions.subscription import Subscriptions
+from webhooks.traces.context import HEADER, is_valid
 
 RETRY_AFTER_SECONDS = 5
 KEPT_HEADERS = (
@@ -145,7 +146,10 @@ def unavailable() -> RefusedError:
 
 def acknowledged(new: NewDelivery, stored: Stored, publisher: Offers) -> Reply:
     """Offer the jobs of a committed delivery to the broker, and return the reply."""
-    publisher.offer(stored.to_publish)
+    jobs = stored.to_publish
+    if traceparent := new.headers.get(HEADER):
+        jobs = tuple(replace(job, traceparent=traceparent) for job in jobs)
+    publisher.offer(jobs)
     body: dict[str, Any] = {"delivery": stored.delivery_id, "jobs": stored.job_count}
     return Reply(200, {**body, "duplicate": True}) if stored.is_duplicate else Reply(202, body)
 
@@ -165,7 +169,14 @@ def _new_delivery(
         installation_id=summary.installation_id,
         sender=summary.sender,
         secret_fingerprint=secret_fingerprint(secret, key=rules.fingerprint_key),
-        headers={name: headers[name][:LONGEST_HEADER] for name in KEPT_HEADERS if name in headers},
+        headers=_kept(headers),
         body=body,
         subscriptions=rules.subscriptions.matching(event, summary.action, payload),
     )
+
+
+def _kept(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the headers to store: also the trace that the request is part of, or that the front has begun for it."""
+    kept = {name: headers[name][:LONGEST_HEADER] for name in KEPT_HEADERS if name in headers}
+    traceparent = headers.get(HEADER, "")
+    return {**kept, HEADER: traceparent} if is_valid(traceparent) else kept

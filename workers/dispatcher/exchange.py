@@ -18,6 +18,7 @@ from typing import TypeVar
 from webhooks.inbox import database, transitions
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.committer import Committer, InboxUnavailableError
+from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Outcome, failure_fingerprint
 from webhooks.inbox.transitions import Ended
 from webhooks.models import Job
@@ -70,8 +71,8 @@ class Answer:
     claimed: Sequence[ClaimedJob] = ()
     begun: Sequence[ClaimedJob] = ()
     """Those of the jobs about to begin that may."""
-    cut_off: Sequence[tuple[CutOff, str, JobState | None]] = ()
-    """Those of the cut-off runs that had not been recorded, each with its handler and the job's new state."""
+    cut_off: Sequence[tuple[CutOff, ClaimedJob | Job, JobState | None]] = ()
+    """Those of the cut-off runs that had not been recorded, each with its job and the job's new state."""
     has_failed: bool = False
     is_in_doubt: bool = False
     """Whether something may have been committed of which the answer was lost."""
@@ -113,7 +114,7 @@ class Exchange:
         A step that the database refuses, and not only at present, is not tried again: the leases of its claims end.
         """
         self._was_repeated = False
-        cut_off: list[tuple[CutOff, str, JobState | None]] = []
+        cut_off: list[tuple[CutOff, ClaimedJob | Job, JobState | None]] = []
         try:
             if request.known is not None:
                 self._run_in(partial(transitions.release_unknown, self._worker, {*request.known, *self._left}))
@@ -122,7 +123,7 @@ class Exchange:
             begun = [job for job in request.begins if self._run_in(partial(transitions.begin, job))]
             for run in request.cut_off:
                 if ended := self._run_in(partial(ended_of, run, self._worker)):
-                    cut_off.append((run, ended.job.handler, self._record(ended)))
+                    cut_off.append((run, ended.job, self._record(ended)))
             states, claimed = self._exchange([_said(run, self._worker) for run in request.ended], request.wanted)
         except InboxUnavailableError:
             self._outages.failed(f"the database {self._committer.reason or 'refuses'}")
@@ -150,7 +151,7 @@ class Exchange:
             if answer is not None:
                 return answer[0][0]
         self._left.add((ended.job.pk, ended.job.attempt))
-        logger.error("run left to its lease", extra={"job": ended.job.pk, "attempt": ended.job.attempt})
+        logger.error("run left to its lease", extra=job_fields(ended.job))
         return None
 
     def _run_in(self, work: Callable[[], T]) -> T | None:

@@ -4,12 +4,16 @@ import logging
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 
+from webhooks.inbox.claimed_job import ClaimedJob
+from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Outcome
+from webhooks.models import Job
 from webhooks.states import AttemptOutcome, JobState
 from workers.dispatcher.desk import EndedRun
 from workers.dispatcher.ended_children import CutOff
 from workers.dispatcher.events import JobEvents
 from workers.dispatcher.exchange import Answer
+from workers.dispatcher.run_metrics import RunMetrics
 from workers.runs.slots import Slots
 
 LOOK_SECONDS = 0.5
@@ -25,9 +29,7 @@ class Reports:
         self._events = events
         self._look_at = 0.0
         ProcessCollector(namespace="hookline_worker_dispatcher", registry=registry)
-        self._runs = Counter(
-            "hookline_worker_runs", "Runs by how they ended.", ["handler", "outcome"], registry=registry
-        )
+        self._runs = RunMetrics(registry)
         self._claimed = Counter(
             "hookline_worker_jobs_claimed", "Jobs that it claimed, those given back included.", ["queue"],
             registry=registry,
@@ -49,34 +51,36 @@ class Reports:
 
     def answered(self, answer: Answer) -> None:
         self._seconds.observe(answer.seconds)
-        for cut_off, handler, state in answer.cut_off:
-            self._ended_with_process(cut_off, handler, state)
+        for cut_off, job, state in answer.cut_off:
+            self._ended_with_process(cut_off, job, state)
         if answer.has_failed:
             self._failed.inc()
             return
         for run, state in zip(answer.request.ended, answer.states, strict=True):
             self._ended(run, state)
         if answer.claimed:
+            self._runs.claimed(answer.claimed[0], ago_seconds=answer.seconds)
             self._claimed.labels(answer.claimed[0].queue).inc(len(answer.claimed))
         if self._events:
             self._events.claimed(answer.claimed)
             self._events.given_back(answer.request.given_back)
             self._events.given_back([job for job in answer.request.begins if job not in answer.begun])
 
-    def _ended_with_process(self, run: CutOff, handler: str, state: JobState | None) -> None:
-        self._runs.labels(handler, run.kind.value).inc()
+    def _ended_with_process(self, run: CutOff, job: ClaimedJob | Job, state: JobState | None) -> None:
+        self._runs.ended(job.handler, run.kind, state, seconds=run.ended_at - run.began_at)
         if self._events:
             outcome = Outcome(kind=run.kind, message=run.reason)
             self._events.ended(
-                (run.job_id, run.attempt), handler, outcome, state,
+                (run.job_id, run.attempt), job.handler, outcome, state,
                 pid=run.pid, began_at=run.began_at, ended_at=run.ended_at,
             )  # fmt: skip
-        fields = {"job": run.job_id, "handler": handler, "attempt": run.attempt, "outcome": run.kind.value}
-        logger.warning("attempt ended with its process", extra={**fields, "state": _name(state), "reason": run.reason})
+        fields = {**job_fields(job), "outcome": run.kind.value, "state": _name(state)}
+        logger.warning("attempt ended with its process", extra={**fields, "reason": run.reason})
 
     def _ended(self, run: EndedRun, state: JobState | None) -> None:
         job, message, kind = run.job, run.message, run.message.outcome.kind
-        self._runs.labels(job.handler, kind.value).inc()
+        self._runs.ended(job.handler, kind, state, seconds=message.ended_at - message.began_at)
+        self._runs.waited(job, until=message.began_at)
         if self._events:
             self._events.ended(
                 (job.pk, job.attempt), job.handler, message.outcome, state,
@@ -84,9 +88,9 @@ class Reports:
             )  # fmt: skip
         level = logging.DEBUG if kind is AttemptOutcome.SUCCEEDED else logging.INFO
         if logger.isEnabledFor(level):
-            fields = {"job": job.pk, "handler": job.handler, "attempt": job.attempt, "outcome": kind.value}
+            fields = {**job_fields(job), "outcome": kind.value, "state": _name(state)}
             seconds = round(message.ended_at - message.began_at, 3)
-            logger.log(level, "attempt ended", extra={**fields, "state": _name(state), "seconds": seconds})
+            logger.log(level, "attempt ended", extra={**fields, "seconds": seconds})
 
 
 def _name(state: JobState | None) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kombu.exceptions import OperationalError
 
 from webhooks.inbox.committer import Committer, InboxUnavailableError
-from webhooks.inbox.due import seconds_until_due
+from webhooks.inbox.due import claimable_seconds
 from webhooks.publishing.broker import Broker
 from webhooks.threads import place_of
 from workers.probes.liveness import Answers, Check
@@ -53,7 +53,6 @@ class QueueCheck:
 
     def _due_seconds(self, queues: Sequence[str]) -> float | None:
         try:
-            until_due = self._committer.run(lambda: seconds_until_due(queues))
+            return self._committer.run(lambda: claimable_seconds(queues))
         except InboxUnavailableError:
             return None
-        return None if until_due is None else -until_due

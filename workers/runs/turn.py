@@ -9,19 +9,23 @@ import os
 import socket
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 
 from billiard import current_process
 from django.db import connections
 from msgspec.structs import replace
 
+from webhooks import running_job
 from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.claimed_job import ClaimedJob
+from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Outcome
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Run
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
+from webhooks.traces.spans import RunOf, RunSpan, spans
 from workers.processes.descendants import end_processes, is_retired, retire
 from workers.processes.recycling import has_had_enough
 from workers.runs import channels
@@ -32,6 +36,7 @@ from workers.runs.slots import Slots
 from workers.runs.stacks import Stacks
 from workers.stopping.flag import is_stopping
 
+WITHOUT_ERROR = (AttemptOutcome.SUCCEEDED, AttemptOutcome.RETRY_LATER, AttemptOutcome.HANDED_BACK)
 INTERRUPTED = (AttemptOutcome.HARD_LIMIT, AttemptOutcome.HANDED_BACK)
 """Outcomes of a handler that was interrupted somewhere: its process is replaced."""
 
@@ -91,9 +96,10 @@ class Child:
             self._place, job.pk, job.attempt, pid=self._pid,
             soft_limit=subscription.soft_time_limit, hard_limit=subscription.time_limit,
         )  # fmt: skip
-        outcome = self._outcome(subscription, job, window.of(running))
-        if has_had_enough() or outcome.kind in INTERRUPTED:
-            retire()
+        with running_job.running(job_fields(job)):
+            outcome = self._traced(subscription, job, window.of(running))
+            if has_had_enough() or outcome.kind in INTERRUPTED:
+                retire()
         self._number += 1
         ended = RunEnded(
             number=self._number,
@@ -116,18 +122,40 @@ class Child:
             self._unrecorded = unrecorded
             self._slots.owe(self._place, [(job.pk, job.attempt) for _, job in unrecorded])
 
+    def _traced(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow) -> Outcome:
+        with run_span(job) as span:
+            outcome = self._outcome(subscription, job, window)
+            is_error = outcome.kind not in WITHOUT_ERROR
+            span.ended(outcome.kind.value, is_error=is_error, message=outcome.message, traceback=outcome.traceback)
+        return outcome
+
     def _outcome(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow) -> Outcome:
         run = Run(attempt=job.attempt, stopping=is_stopping)
         outcome = run_handler(subscription, partial(event_of, job), run, window)
         if left := end_processes(at_once=outcome.kind in INTERRUPTED):
-            extra = {"job": job.pk, "handler": job.handler, "processes": left}
-            logger.warning("processes killed that the handler had left; this child ends too", extra=extra)
+            logger.warning("processes killed that the handler had left; this child ends too", extra={"processes": left})
             retire()
         was_open = close_faulty_connections()
         if was_open and outcome.kind is AttemptOutcome.SUCCEEDED:
             message = "The handler left a transaction open; it is rolled back."
             return Outcome(kind=AttemptOutcome.FAILED, message=message)
         return outcome
+
+
+def run_span(job: ClaimedJob) -> AbstractContextManager[RunSpan]:
+    return spans().running(
+        RunOf(
+            traceparent=job.traceparent,
+            guid=job.guid,
+            delivery=job.delivery_id,
+            job=job.pk,
+            handler=job.handler,
+            queue=job.queue,
+            attempt=job.attempt,
+            event=job.event,
+            repository=job.repository,
+        )
+    )
 
 
 _slots: Slots | None = None

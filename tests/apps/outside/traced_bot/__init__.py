@@ -1,0 +1,1 @@
+"""An app from outside that logs lines and writes spans of its own, where OpenTelemetry is installed."""
