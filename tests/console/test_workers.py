@@ -2,7 +2,6 @@
 
 import re
 import tomllib
-from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
 from typing import Any
@@ -278,7 +277,7 @@ def test_rows_of_workers_gone_for_a_day_and_old_requests_are_removed() -> None:
 
 
 @pytest.fixture
-def many_requests() -> Iterator[None]:
+def many_requests() -> None:
     """What a year of questions would leave behind if nothing was removed, and a database that has looked at it."""
     now = timezone.now()
     WorkerRequest.objects.bulk_create(
@@ -290,7 +289,6 @@ def many_requests() -> Iterator[None]:
     )  # fmt: skip
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE" if connection.vendor == "sqlite" else "ANALYZE webhooks_workerrequest")
-    return
 
 
 @pytest.mark.usefixtures("many_requests")

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections.abc import Iterator
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -162,7 +163,7 @@ def moments(terminal: Terminal) -> set[str]:
 
 
 def test_a_database_that_goes_away_is_said_and_looked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = iter([live.look(), Error("gone"), live.look(), KeyboardInterrupt()])
+    looks: Iterator[live.Live | BaseException] = iter([live.look(), Error("gone"), live.look(), KeyboardInterrupt()])
     out = StringIO()
 
     def look() -> live.Live:
@@ -173,8 +174,8 @@ def test_a_database_that_goes_away_is_said_and_looked_for_again(monkeypatch: pyt
 
     monkeypatch.setattr(inbox_watch, "look", look)
     monkeypatch.setattr(inbox_watch, "EVERY_SECONDS", 0.0)
-    monkeypatch.setattr(inbox_watch.Console, "is_terminal", True)
-    monkeypatch.setattr(inbox_watch.database, "drop", lambda: None)
+    monkeypatch.setattr(Console, "is_terminal", True)
+    monkeypatch.setattr("webhooks.inbox.database.drop", lambda: None)
     with Path("/dev/null").open() as nobody:
         monkeypatch.setattr(sys, "stdin", nobody)
         inbox_watch.watch(out)

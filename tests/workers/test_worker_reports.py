@@ -66,7 +66,7 @@ class Reporting:
 
     def ask(self, kind: str, *, job: int | None = None, attempt: int | None = None) -> int:
         """Ask the worker as the console does; return the request's number."""
-        number = 1 + (self.stack.rows("SELECT coalesce(max(id), 0) FROM webhooks_workerrequest")[0][0])
+        number = 1 + int(self.stack.rows("SELECT coalesce(max(id), 0) FROM webhooks_workerrequest")[0][0])
         write(
             self.stack,
             "INSERT INTO webhooks_workerrequest (id, worker, kind, job_id, attempt, asked_by, answer)"
