@@ -14,6 +14,8 @@ _ORIGIN = re.compile(
     r"(?P<scheme>https?)://((\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
 )
 _PORTS = {"http": "80", "https": "443"}
+_EMAIL = re.compile(r"(\.\*|[^\s|*@]+)@[^\s|*@]+")
+"""An address, or `.*` in place of the name: Flower lets in whoever has one, so only names may be left open."""
 _PATH = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
 
@@ -67,6 +69,23 @@ def url_prefix(value: str) -> str:
     if path and not _PATH.fullmatch(path):
         _fail("must be a path of letters, digits, hyphens and underscores, such as flower.")
     return path
+
+
+def email_pattern(value: str) -> str:
+    """Return FLOWER_AUTH, or an empty text for none: addresses separated by `|`, or a pattern: `.*@example.com`."""
+    addresses = value.split("|") if value else []
+    if not all(map(_EMAIL.fullmatch, addresses)) or ("*" in value and len(addresses) > 1):
+        _fail("must be e-mail addresses, separated by |, or one pattern such as .*@example.com.")
+    return value
+
+
+def redirect_uri(value: str) -> str:
+    """Return FLOWER_OAUTH2_REDIRECT_URI, or an empty text for none: the URL of Flower's page for signing in."""
+    scheme, _, rest = value.partition("://")
+    origin, _, path = rest.partition("/")
+    if value and not (_ORIGIN.fullmatch(f"{scheme}://{origin}".lower()) and _PATH.fullmatch(path)):
+        _fail("must be the URL of Flower's page for signing in, such as https://console.example.com/flower/login.")
+    return value
 
 
 def bracketed(address: str) -> str:

@@ -16,7 +16,7 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvValidationError, ValidationError, validate
 
-from project.addresses import host_names, listen_address, origins, url_prefix
+from project.addresses import email_pattern, host_names, listen_address, origins, redirect_uri, url_prefix
 from project.connection_urls import broker_nodes, check_database_options, check_sqlite, whole_url
 from project.identity import group_roles, https_address
 from project.variables import Variables, is_quoted, items, unquoted_items
@@ -24,6 +24,9 @@ from project.variables import Variables, is_quoted, items, unquoted_items
 ENVIRONMENTS = ("embedded", "production")
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
 DATABASE_SCHEMES = ("postgres", "postgresql", "sqlite")
+FLOWER_PROVIDERS = tuple(
+    f"flower.views.auth.{name}LoginHandler" for name in ("GoogleAuth2", "Github", "GitLab", "Okta")
+)
 SOURCE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,49}")
 MINIMUM_SECRET_LENGTH = 16
 
@@ -36,17 +39,8 @@ def open_environment() -> Variables:
     """
     env = Variables(eager=False)
     parsers = (webhook_secrets, source_names, broker_url, authorities, database, directory, app_names)
-    for parser in (
-        *parsers,
-        whole_number,
-        number,
-        host_names,
-        listen_address,
-        origins,
-        url_prefix,
-        group_roles,
-        https_address,
-    ):
+    of_addresses = (email_pattern, host_names, https_address, listen_address, origins, redirect_uri, url_prefix)
+    for parser in (*parsers, *of_addresses, whole_number, number, group_roles):
         env.add_parser(parser.__name__, _unless_parsed(parser))
     return env
 
@@ -104,6 +98,12 @@ def number(value: str, *, lowest: float, highest: float) -> float:
 def operator_name() -> Callable[[Any], Any]:
     # Basic authentication separates the name from the password by the first colon.
     return validate.ContainsNoneOf(":", error="must not hold a colon.")
+
+
+def flower_provider() -> Callable[[Any], Any]:
+    return validate.OneOf(
+        FLOWER_PROVIDERS, error="must be one of Flower's classes for signing in; docs/configuration.md lists them."
+    )
 
 
 def release_name() -> Callable[[Any], Any]:

@@ -20,20 +20,17 @@ USED: Mapping[str, frozenset[str]] = {
     ),
     "relay": frozenset({"BROKER_URL", "DATABASE_URL"}),
     "worker": frozenset({"BROKER_URL", "DATABASE_URL"}),
-    "flower": frozenset({"BROKER_URL", "HOOKLINE_OPERATOR_PASSWORD"}),
+    "flower": frozenset({"BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OPERATOR_PASSWORD"}),
     "migrate": frozenset({"DATABASE_URL"}),
 }
 ROLES = (*USED, EVERYTHING)
-GUARDED = frozenset(
-    {
-        *("BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS"),
-        *("HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY"),
-    }
-)
+GUARDED = frozenset().union(*USED.values()) - {"ALLOWED_HOSTS"}
 
 _ROLE_OF_COMMAND: Mapping[str, str] = {
     **dict.fromkeys(("changepassword", "createsuperuser", "dbshell", "prune", "showmigrations"), "migrate"),
-    **dict.fromkeys(("inbox", "stop_workers"), "relay"),
+    **dict.fromkeys(
+        ("dead", "deliveries", "inbox", "job", "jobs", "pause", "replay", "resume", "stop_workers"), "relay"
+    ),
 }
 """Commands that people run in any pod. Each needs no more variables than its role uses."""
 

@@ -17,6 +17,6 @@ application = Front(
     deliveries=deliveries,
     body_seconds=settings.HOOKLINE_BODY_SECONDS,
     connections=Connections(settings.HOOKLINE_PORT),
-    answers=AnswerCounts(),
     started=partial(start_spans, "receiver") if settings.HOOKLINE_TRACES else lambda: None,
+    answers=AnswerCounts(),
 )

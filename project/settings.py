@@ -17,6 +17,7 @@ from project.embedded import generated_secrets, open_data_directory
 from project.environment import (
     ENVIRONMENTS,
     database,
+    flower_provider,
     one_of,
     open_environment,
     operator_name,
@@ -93,6 +94,14 @@ HOOKLINE_PORT_IS_GIVEN = _port is not None
 HOOKLINE_FLOWER_PORT = env.whole_number("HOOKLINE_FLOWER_PORT", 5555, lowest=1, highest=65_535)
 # The variable has Flower's name for it, since Flower reads it too.
 HOOKLINE_FLOWER_PREFIX = env.url_prefix("FLOWER_URL_PREFIX", "")
+# So have these, by Flower's name for each option.
+HOOKLINE_FLOWER_OAUTH: dict[str, str] = {
+    "auth_provider": env.str("FLOWER_AUTH_PROVIDER", "", validate=flower_provider()),
+    "auth": env.email_pattern("FLOWER_AUTH", ""),
+    "oauth2_key": env.str("FLOWER_OAUTH2_KEY", ""),
+    "oauth2_secret": env.str("FLOWER_OAUTH2_SECRET", ""),
+    "oauth2_redirect_uri": env.redirect_uri("FLOWER_OAUTH2_REDIRECT_URI", ""),
+}
 CSRF_TRUSTED_ORIGINS = env.origins("HOOKLINE_TRUSTED_ORIGINS", [])
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
 
@@ -129,6 +138,7 @@ HOOKLINE_KEEP_PAYLOADS_DAYS = env.whole_number("HOOKLINE_KEEP_PAYLOADS_DAYS", 14
 # GitHub Enterprise Server redelivers for seven days, and a redelivery is recognised by the stored delivery.
 HOOKLINE_KEEP_DAYS = env.whole_number("HOOKLINE_KEEP_DAYS", 30, lowest=8, highest=36_500)
 HOOKLINE_KEEP_DEAD_DAYS = env.whole_number("HOOKLINE_KEEP_DEAD_DAYS", 90, lowest=8, highest=36_500)
+
 
 HOOKLINE_SESSION_HOURS = env.number("HOOKLINE_SESSION_HOURS", 12.0, lowest=0.1, highest=8_760)
 HOOKLINE_VIEWERS_SEE_PAYLOADS = env.bool("HOOKLINE_VIEWERS_SEE_PAYLOADS", False)

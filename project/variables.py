@@ -23,7 +23,13 @@ LISTS = (
     "HOOKLINE_TRUSTED_ORIGINS",
 )
 """Lists: their items may be on lines of their own."""
-SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
+SECRETS = (
+    "FLOWER_OAUTH2_SECRET",
+    "GITHUB_WEBHOOK_SECRETS",
+    "HOOKLINE_OIDC_CLIENT_SECRET",
+    "HOOKLINE_OPERATOR_PASSWORD",
+    "SECRET_KEY",
+)
 """Quotes around these are refused, not removed: they may belong to the secret, and a wrong one verifies no delivery."""
 MAY_BE_EMPTY = ("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS")
 """Only these may be empty, which means none."""

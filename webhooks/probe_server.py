@@ -18,8 +18,9 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry
 
+from webhooks.exposition import exposition
 from webhooks.listening import address_of, open_socket
 from webhooks.paths import LIVEZ, METRICS, READYZ, STARTUPZ
 from webhooks.threads import start_thread
@@ -41,7 +42,7 @@ class Health:
     def answer(self, path: str) -> tuple[HTTPStatus, str, bytes]:
         """Return the status, the content type and the body for a path."""
         if path == METRICS:
-            return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(self.registry)
+            return HTTPStatus.OK, *exposition(self.registry)
         words = {
             LIVEZ: ("live", self.live),
             READYZ: ("ready", self.ready),

@@ -65,6 +65,7 @@ def _made_up_job() -> ClaimedJob:
         budget_from_attempt=0,
         budget_from_at=now,
         claimed_at=now,
+        due_at=now,
         delivery_id=0,
         event="ping",
         action="",

@@ -1,6 +1,5 @@
 """The components: what each of them does to the rendered manifests, and the metrics that they ask for."""
 
-import json
 import re
 from collections.abc import Iterator
 from datetime import timedelta
@@ -30,6 +29,7 @@ from tests.support.kubernetes import (
     renderings,
     runs_hookline,
 )
+from tests.support.monitoring import COMPONENTS, alerts, queries
 from tests.support.processes import ROOT
 from webhooks.console import urls as console_urls
 from webhooks.console.navigation import MENU
@@ -43,8 +43,7 @@ from workers.deployment.manifests import Manifest, Workload, workloads
 
 pytestmark = pytest.mark.timeout(900)  # The first test that needs them renders all combinations.
 
-COMPONENTS = KUBERNETES / "components"
-METRIC = re.compile(r"\b(hookline_[a-z_]+)")
+OF_THE_FLEET = re.compile("hookline_(?:queue_|dead_jobs)")
 
 
 def documents(*components: str) -> dict[tuple[str, str], Document]:
@@ -249,11 +248,11 @@ def test_the_outside_reaches_webhooks_alone_and_the_operators_the_console_alone(
             [rule] = ingress["spec"]["rules"]
             paths = rule["http"]["paths"]
             assert {path["path"] for path in paths} == routed[ingress["metadata"]["name"]], name
-            backend = {"service": {"name": "receiver", "port": {"name": "http"}}}
             for path in paths:
                 # As a prefix, the home page's path would be everything.
                 assert path["pathType"] == ("Exact" if path["path"] == "/" else "Prefix"), name
-                assert path["backend"] == backend, name
+                service = "flower" if path["path"] == "/flower" else "receiver"
+                assert path["backend"] == {"service": {"name": service, "port": {"name": "http"}}}, name
             assert [one["hosts"] for one in ingress["spec"]["tls"]] == [[rule["host"]]], name
         assert not any(one["spec"].get("type") for one in rendered if one["kind"] == "Service"), name
 
@@ -275,7 +274,7 @@ def test_the_console_has_a_host_a_controller_and_a_way_in_of_its_own() -> None:
 def console_paths() -> set[str]:
     """Return the beginnings of all paths that the console and the admin have."""
     firsts = {str(pattern.pattern).partition("/")[0] for pattern in console_urls.urlpatterns}
-    return {"/" if first == "" else f"/{first}/" for first in firsts} | {"/admin/", "/static/", "/oidc/"}
+    return {"/" if first == "" else f"/{first}/" for first in firsts} | {"/admin/", "/static/", "/oidc/", "/flower"}
 
 
 @pytest.mark.django_db
@@ -319,45 +318,13 @@ def test_monitors_find_what_they_scrape_by_ports_that_exist() -> None:
 # --- Queries ----------------------------------------------------------------------------------------------------------
 
 
-def alerts() -> list[Document]:
-    [group] = yaml.safe_load((COMPONENTS / "monitoring" / "prometheusrule.yaml").read_text())["spec"]["groups"]
-    rules: list[Document] = group["rules"]
-    return rules
-
-
-def queries() -> Iterator[str]:
-    """Yield every query of alerts, dashboard, adapter and the READMEs' snippets."""
-    yield from (rule["expr"] for rule in alerts())
-    dashboard = json.loads((COMPONENTS / "monitoring" / "dashboard.json").read_text())
-    yield from (target["expr"] for panel in dashboard["panels"] for target in panel["targets"])
-    adapter = yaml.safe_load((COMPONENTS / "backlog-autoscaling" / "prometheus-adapter.yaml").read_text())
-    yield from (rule["metricsQuery"] for rule in adapter["rules"]["external"])
-    yield from re.findall(r"query: (.*hookline_.*)", (COMPONENTS / "keda" / "README.md").read_text())
-
-
-def defined_metrics() -> set[str]:
-    names = set()
-    for path in (path for package in ("webhooks", "workers") for path in (ROOT / package).rglob("*.py")):
-        source = path.read_text()
-        names |= set(re.findall(r"(?:Counter|Gauge|Histogram|MetricFamily)\(\s*\"(hookline_[a-z_]+)\"", source))
-        # workers/probes/process.py gives its gauges the prefix in one place.
-        names |= {f"hookline_worker_{name}" for name in re.findall(r"_gauge\(\s*\"([a-z_]+)\"", source)}
-    return names
-
-
-def test_every_query_names_metrics_that_the_code_defines() -> None:
-    asked = {name for query in queries() for name in METRIC.findall(query)}
-    # A counter's family may be defined without the suffix that it is told with.
-    defined = defined_metrics()
-    assert {name for name in asked if name not in defined and name.removesuffix("_total") not in defined} == set()
-    assert len(asked) >= 8
-
-
 def test_what_every_relay_tells_of_the_whole_fleet_is_never_summed() -> None:
-    of_the_fleet = [query for query in queries() if "hookline_queue_" in query]
+    of_the_fleet = [query for query in queries() if OF_THE_FLEET.search(query)]
     assert len(of_the_fleet) >= 6
     for query in of_the_fleet:
-        assert re.findall(r"(\w+)(?: by \([\w, ]+\))? ?\(hookline_queue_", query)[0] in ("max", "absent"), query
+        asked = re.findall(rf"(\w+)(?: by \([\w, ]+\))? ?\({OF_THE_FLEET.pattern}", query)
+        assert len(asked) == len(OF_THE_FLEET.findall(query)), query
+        assert set(asked) <= {"max", "absent"}, query
 
 
 def test_every_outcome_in_a_query_is_one_that_runs_have() -> None:

@@ -6,15 +6,17 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 
 from tests.support.claimed_jobs import run_now
-from tests.support.inbox_rows import DELIVERIES, new_delivery, page
+from tests.support.inbox_rows import new_delivery, page
 from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
 from webhooks.inbox.new_delivery import Stored
 from webhooks.inbox.store import store
@@ -153,6 +155,7 @@ def test_once_the_first_delivery_is_pruned_a_redelivery_of_the_second_runs_nothi
     guid = uuid.uuid4()
     for hook_id in (1, 2):
         post(guid, hook_id=hook_id)
+    Delivery.objects.update(received_at=Now() - timedelta(days=settings.HOOKLINE_KEEP_DAYS))
     Delivery.objects.get(hook_id=1).delete()
     assert post(guid, hook_id=2).status_code == 200
     assert hooks_with_a_job("shop.bill") == []
@@ -167,18 +170,16 @@ def test_the_page_of_a_delivery_shows_the_same_event_from_another_hook(
     for hook_id in (4711, 4712):
         post(guid, hook_id=hook_id)
     post(uuid.uuid4(), hook_id=4713)
-    post(guid, hook_id=4714, path="/webhooks/ghes")
     first, second = Delivery.objects.filter(hook_id__in=(4711, 4712)).order_by("hook_id")
-    text = page(admin_client, f"{DELIVERIES}{second.pk}/change/")
-    assert f"/{first.pk}/change/" in text
+    text = page(admin_client, f"/deliveries/{second.pk}/")
+    assert f'href="/deliveries/{first.pk}/"' in text
     assert "4711" in text
-    assert "1 queued" in text
-    assert "A job that runs once for an event belongs to the delivery that came first." in text
+    assert 'data-state="queued"' in text
+    assert "A job that runs once for an event belongs to the delivery that came first" in text
     assert "4713" not in text
-    assert "4714" not in text
-    assert f"/{second.pk}/change/" in page(admin_client, f"{DELIVERIES}{first.pk}/change/")
+    assert f'href="/deliveries/{second.pk}/"' in page(admin_client, f"/deliveries/{first.pk}/")
     alone = Delivery.objects.get(hook_id=4713)
-    assert "other hooks" not in page(admin_client, f"{DELIVERIES}{alone.pk}/change/")
+    assert "other hooks" not in page(admin_client, f"/deliveries/{alone.pk}/")
 
 
 def only(name: str) -> Subscription:

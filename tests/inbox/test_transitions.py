@@ -15,6 +15,7 @@ from tests.support.processes import wait_until
 from webhooks.inbox import due, store, transitions
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.outcomes import LOST_ALLOWANCE, MOST_FORGIVEN, Outcome, spent
+from webhooks.inbox.pauses import Paused
 from webhooks.inbox.transitions import Ended
 from webhooks.models import Attempt, Delivery, Job, Payload
 from webhooks.states import AttemptOutcome, JobState
@@ -303,6 +304,27 @@ def test_give_up_leaves_a_job_that_runs_or_is_done(state: JobState) -> None:
     assert transitions.give_up(every(new_job(state=state))) == 0
 
 
+def test_retry_now_makes_a_retrying_job_due_and_leaves_the_place_of_one_that_is() -> None:
+    later = Now() + timedelta(hours=1)
+    put_off = new_job(state=JobState.RETRYING, due_at=later, publish_at=later, attempt=1)
+    due_since = Now() - timedelta(seconds=90)
+    is_due_already = new_job(state=JobState.RETRYING, due_at=due_since, publish_at=due_since)
+    before = every(is_due_already).values("due_at", "publish_at").get()
+    assert claim(put_off) is None
+    assert transitions.retry_now(Job.objects.all()) == 2
+    assert every(is_due_already).values("due_at", "publish_at").get() == before
+    job = Job.objects.get(pk=put_off.pk)
+    assert (job.state, job.attempt, job.due_at) == (JobState.RETRYING, 1, job.publish_at)
+    assert claimed(put_off).attempt == 2
+
+
+@pytest.mark.parametrize("state", [state for state in JobState if state != JobState.RETRYING])
+def test_retry_now_leaves_a_job_that_does_not_retry(state: JobState) -> None:
+    job = new_job(state=state, publish_at=None)
+    assert transitions.retry_now(every(job)) == 0
+    assert Job.objects.get(pk=job.pk).publish_at is None
+
+
 def test_a_job_without_a_handler_is_buried_with_the_reason() -> None:
     waiting, running = new_job(), new_job(state=JobState.RUNNING)
     assert transitions.end_without_run([waiting.pk, running.pk], reason="No installed app has it.") == 1
@@ -426,20 +448,24 @@ def test_a_run_that_is_given_twice_in_one_exchange_is_recorded_once() -> None:
     assert Attempt.objects.count() == 2
 
 
+NOTHING = Paused()
+
+
 def test_how_long_until_the_next_job_is_due() -> None:
-    assert due.seconds_until_due(["q"]) is None
+    assert due.seconds_until_due(["q"], held=NOTHING) is None
     job = new_job(publish_at=Now() + timedelta(seconds=30))
-    assert 28 < (due.seconds_until_due(["q", "none"]) or 0) <= 30
+    assert 28 < (due.seconds_until_due(["q", "none"], held=NOTHING) or 0) <= 30
     every(job).update(publish_at=F("publish_at") - timedelta(seconds=60))
-    assert (due.seconds_until_due(["q"]) or 0) < 0
+    assert (due.seconds_until_due(["q"], held=NOTHING) or 0) < 0
 
 
-@pytest.mark.parametrize("change", [transitions.run_again, transitions.give_up])
+@pytest.mark.parametrize("change", [transitions.run_again, transitions.give_up, transitions.retry_now])
 def test_a_selection_locks_its_jobs_in_the_order_of_their_ids(change: Callable[[Any], int]) -> None:
     """So that two operators with overlapping selections wait for each other, and never in a circle."""
     if connection.vendor != "postgresql":
         pytest.skip("SQLite has one writer at a time")
-    first, *others = [new_job(state=JobState.DEAD, publish_at=None) for _ in range(3)]
+    state = JobState.RETRYING if change is transitions.retry_now else JobState.DEAD
+    first, *others = [new_job(state=state, publish_at=None) for _ in range(3)]
     every(first).update(error="moves its row behind the others'")
     changed: list[int] = []
 

@@ -15,15 +15,16 @@ from tests.support.stack import running_stack
 GUARDED = {
     "BROKER_URL": "amqp://hookline:the-password-of-the-broker@127.0.0.1:1//",
     "DATABASE_URL": "postgres://hookline:the-password-of-the-database@127.0.0.1:1/hookline",
+    "FLOWER_OAUTH2_SECRET": "the-secret-of-flower-at-its-provider",
     "GITHUB_WEBHOOK_SECRETS": "the-secret-of-the-app",
     "GITHUB_WEBHOOK_SECRETS_GHES": "the-secret-of-the-server",
     "HOOKLINE_OIDC_CLIENT_SECRET": "the-secret-of-the-provider",
     "HOOKLINE_OPERATOR_PASSWORD": "the-password-of-the-operator",
     "SECRET_KEY": "the-key-of-the-sessions-which-is-long-enough-for-django",
 }
+OPTIONAL = {"BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD"}
+"""They have a default, are needed only with another variable, or `manage.py flower` says what it wants."""
 WORDS = {name: value.partition("hookline:")[2].partition("@")[0] or value for name, value in GUARDED.items()}
-MAY_LACK = {"BROKER_URL", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD"}
-"""These have a default, or are needed only with another variable."""
 
 __all__ = ["environment"]  # A fixture that is used by being there.
 
@@ -44,7 +45,7 @@ def test_a_role_starts_in_production_with_what_it_uses_alone(monkeypatch: pytest
 
 @pytest.mark.parametrize(
     ("role", "name"),
-    [(role, name) for role in USED for name in sorted(USED[role] - MAY_LACK)],
+    [(role, name) for role in USED for name in sorted(USED[role] - OPTIONAL)],
 )
 def test_a_role_is_refused_without_what_it_uses(monkeypatch: pytest.MonkeyPatch, role: str, name: str) -> None:
     monkeypatch.delenv(name)

@@ -22,6 +22,11 @@ GOOD = {
     "BROKER_URL": "amqps://hookline:pass@127.0.0.1:1/vhost",
     "DATABASE_URL": "postgres://hookline:pass@127.0.0.1:1/hookline",
     "DEBUG": "off",
+    "FLOWER_AUTH": ".*@example.com",
+    "FLOWER_AUTH_PROVIDER": "flower.views.auth.GithubLoginHandler",
+    "FLOWER_OAUTH2_KEY": "the id of an app of Flower",
+    "FLOWER_OAUTH2_REDIRECT_URI": "https://console.example.com/console/flower/login",
+    "FLOWER_OAUTH2_SECRET": "a secret of an app of Flower",
     "FLOWER_URL_PREFIX": "console/flower",
     "GITHUB_WEBHOOK_SECRETS": "a secret of the app,another secret of it",
     "HOOKLINE_APPS": "tests.apps.trial, tests.apps.probed",
@@ -82,7 +87,13 @@ GOOD = {
     "SECRET_KEY": "Zq8#kP2m-vW9x!Lr4t-Yb6n@Hs3d-Gf7j$Qa1c-Ue5w%Ox0z-Ik",
 }
 """A value for each variable, no default of any."""
-SECRETS = ("GITHUB_WEBHOOK_SECRETS", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD", "SECRET_KEY")
+SECRETS = (
+    "FLOWER_OAUTH2_SECRET",
+    "GITHUB_WEBHOOK_SECRETS",
+    "HOOKLINE_OIDC_CLIENT_SECRET",
+    "HOOKLINE_OPERATOR_PASSWORD",
+    "SECRET_KEY",
+)
 LISTS = (
     "ALLOWED_HOSTS",
     "GITHUB_WEBHOOK_SECRETS",
@@ -146,7 +157,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, **variables: object) -> dict[str, s
         loaded(monkeypatch, **variables)
     for value in GOOD.values():
         assert len(value) < 17 or value not in str(caught.value)
-    return dict(re.findall(r"(?:^|; )([A-Z_]+): (.+?)(?=; [A-Z_]+: |$)", str(caught.value)))
+    return dict(re.findall(r"(?:^|; )([A-Z0-9_]+): (.+?)(?=; [A-Z0-9_]+: |$)", str(caught.value)))
 
 
 def each(write: Callable[[str], object], *, without: Collection[str] = ()) -> dict[str, object]:
@@ -379,6 +390,32 @@ def test_slashes_around_flower_s_prefix_mean_nothing(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("value", ["https://a.example/flower", "a b", "a?b", "../a", "a//b"])
 def test_what_is_no_prefix_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     assert refused(monkeypatch, FLOWER_URL_PREFIX=value).keys() == {"FLOWER_URL_PREFIX"}
+
+
+@pytest.mark.parametrize(
+    "value", ["ana@example.com", "ana@example.com|bob@example.org", ".*@example.com", "ana.b+c@sub.example.com"]
+)
+def test_whom_flower_lets_in_are_addresses_or_a_domain(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert loaded(monkeypatch, FLOWER_AUTH=value)["HOOKLINE_FLOWER_OAUTH"]["auth"] == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [".*", "*", ".*@.*", ".*@*", "ana@.*", ".*@a.example|bob@b.example", "ana", "ana@", "@a.example", "a@b@c", "|"],
+)
+def test_a_pattern_that_would_let_in_anybody_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert refused(monkeypatch, FLOWER_AUTH=value).keys() == {"FLOWER_AUTH"}
+
+
+@pytest.mark.parametrize(
+    "value", ["console.example.com/login", "https://console.example.com", "ftp://a.example/login", "https://a b/login"]
+)
+def test_what_is_no_page_for_signing_in_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    assert refused(monkeypatch, FLOWER_OAUTH2_REDIRECT_URI=value).keys() == {"FLOWER_OAUTH2_REDIRECT_URI"}
+
+
+def test_a_provider_that_flower_does_not_know_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert refused(monkeypatch, FLOWER_AUTH_PROVIDER="os.system").keys() == {"FLOWER_AUTH_PROVIDER"}
 
 
 def test_an_operator_whose_name_would_cut_the_password_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,13 +30,14 @@ from tests.support.inbox_rows import make_job
 from tests.support.processes import free_port, wait_until
 from tests.support.receiving import finish
 from tests.support.stack import Stack, empty_broker, running_stack
+from webhooks.inbox import pauses
 from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.models import Job
 from webhooks.publishing import relay as relaying
 from webhooks.publishing.broker import Broker, Nodes, NotConnectedError, job_queue
 from webhooks.publishing.health import RelayHealth
 from webhooks.publishing.publisher import PAUSE_SECONDS, Publisher
-from webhooks.publishing.relay import Relay
+from webhooks.publishing.relay import TICK_SECONDS, Relay
 from webhooks.publishing.strays import Strays
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Backoff, Subscription, Subscriptions
@@ -142,6 +143,42 @@ def test_when_the_broker_loses_every_message_they_are_published_again(broker: Br
     assert len(messages()) == 1
 
 
+@pytest.mark.both_databases
+@database
+@pytest.mark.parametrize("names", [{"queue": QUEUE}, {"handler": "app.handle"}], ids=["queue", "handler"])
+def test_nothing_is_published_for_what_is_paused_and_at_once_when_it_resumes(
+    broker: Broker, names: dict[str, str]
+) -> None:
+    job = new_job()
+    subscriptions = Subscriptions([SUBSCRIPTION, replace(SUBSCRIPTION, name="app.other", queue="other")])
+    relay = Relay(subscriptions, stop=threading.Event(), broker=broker)
+    assert relay.round()[0].published == 1
+    pauses.pause(reason="GitHub outage", who="ana", **names)
+    other = new_job(queue="other", handler="app.other")
+    assert [relay.round()[0].published for _ in range(3)] == [1, 0, 0]
+    assert relay.round()[1] <= TICK_SECONDS
+    pauses.resume(who="ana", **names)
+    # Though a message was published for it a moment before the pause.
+    assert relay.round()[0].published == 1
+    assert [message.payload[0] for message in messages()] == [[job.pk], [job.pk]]
+    assert [message.payload[0] for message in messages("other")] == [[other.pk]]
+
+
+@pytest.mark.both_databases
+@database
+def test_jobs_of_a_paused_handler_that_is_gone_wait_for_what_comes_of_it(broker: Broker) -> None:
+    job = new_job(handler="app.gone")
+    pauses.pause(handler="app.gone", reason="rolled back", who="ana")
+    strays = new_strays(Subscriptions([SUBSCRIPTION]))
+    strays.step()
+    job.refresh_from_db()
+    assert job.state == JobState.QUEUED
+    pauses.resume(handler="app.gone", who="ana")
+    strays.step()
+    job.refresh_from_db()
+    assert job.state == JobState.DEAD
+
+
 @database
 def test_no_more_is_published_than_the_window_has_room_for(broker: Broker, settings: Any) -> None:
     settings.HOOKLINE_QUEUE_WINDOW = 3
@@ -175,7 +212,8 @@ def test_a_backlog_that_nobody_takes_costs_little_and_holds_up_no_other_queue(
     other.delete()
     with CaptureQueriesContext(connection) as asked:
         assert relay.round()[0].published == 0
-    assert len(asked) == 4  # Which queues wait: one, and no more; which of its jobs are due, and for how long.
+    # What is paused; which queues wait: one, and no more; which of its jobs are due, and for how long.
+    assert len(asked) == 5
     assert (len(messages()), len(messages("other"))) == (3, 1)
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client import CollectorRegistry
 
@@ -23,12 +24,12 @@ from tests.support.inbox_rows import make_job
 from tests.support.probing import Probed
 from tests.support.processes import free_port, manage, wait_until
 from tests.support.stack import running_stack
-from webhooks.inbox import due
+from webhooks.inbox import dead, due
 from webhooks.models import Job
 from webhooks.probe_server import Health, ProbeServer
 from webhooks.publishing import gauges as queue_gauges
 from webhooks.publishing import health as relay_health
-from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import RelayHealth
 from webhooks.states import JobState
 
@@ -36,10 +37,10 @@ database = [pytest.mark.both_databases, pytest.mark.django_db(transaction=True)]
 WAITING = 'hookline_queue_waiting_jobs{queue="default"}'
 
 
-def told_by(gauges: QueueGauges) -> dict[tuple[str, str], float]:
+def told_by(gauges: InboxGauges) -> dict[tuple[str, str], float]:
     """Return each gauge's samples, by the gauge's last word and the queue."""
     return {
-        (sample.name.removeprefix("hookline_queue_"), sample.labels["queue"]): sample.value
+        (sample.name.removeprefix("hookline_queue_"), sample.labels.get("queue", "")): sample.value
         for metric in gauges.collect()
         for sample in metric.samples
     }
@@ -49,7 +50,7 @@ def ago(seconds: float) -> Any:
     return Now() - timedelta(seconds=seconds)
 
 
-class TestQueueGauges:
+class TestInboxGauges:
     pytestmark = database
 
     def test_what_is_due_and_not_running_waits(self) -> None:
@@ -60,9 +61,10 @@ class TestQueueGauges:
         make_job(JobState.RUNNING, due_at=ago(500))
         make_job(JobState.DEAD, due_at=ago(500))
         make_job(JobState.QUEUED, queue="io", publish_at=ago(7))
-        gauges = QueueGauges(["default"])
+        gauges = InboxGauges(["default"])
         gauges.step()
         told = told_by(gauges)
+        assert told["hookline_dead_jobs", ""] == 1
         assert (told["waiting_jobs", "default"], told["waiting_jobs", "io"]) == (2, 1)
         assert told["oldest_waiting_seconds", "default"] == pytest.approx(300, abs=30)
         assert told["oldest_waiting_seconds", "io"] == pytest.approx(7, abs=30)
@@ -72,24 +74,27 @@ class TestQueueGauges:
     ) -> None:
         monkeypatch.setattr(queue_gauges, "READ_SECONDS", 0.0)
         make_job(JobState.QUEUED, queue="io", publish_at=ago(1))
-        gauges = QueueGauges(["default"])
+        gauges = InboxGauges(["default"])
         gauges.step()
         assert told_by(gauges)["waiting_jobs", "io"] == 1
         Job.objects.update(state=JobState.SUCCEEDED, publish_at=None)
         gauges.step()
         assert set(told_by(gauges).values()) == {0}
-        assert {queue for _, queue in told_by(gauges)} == {"default", "io"}
+        assert {queue for _, queue in told_by(gauges)} == {"default", "io", ""}
 
     def test_a_backlog_is_counted_up_to_a_bound(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(due, "SAMPLE", 4)
+        monkeypatch.setattr(dead, "SAMPLE", 3)
         for _ in range(6):
             make_job(JobState.QUEUED, publish_at=ago(1))
-        gauges = QueueGauges([])
+            make_job(JobState.DEAD)
+        gauges = InboxGauges([])
         gauges.step()
         assert told_by(gauges)["waiting_jobs", "default"] == 4
+        assert told_by(gauges)["hookline_dead_jobs", ""] == 3
 
     def test_it_reads_seldom_and_tells_nothing_that_is_old(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        gauges = QueueGauges(["default"])
+        gauges = InboxGauges(["default"])
         assert told_by(gauges) == {}
         gauges.step()
         make_job(JobState.QUEUED, publish_at=ago(1))
@@ -112,6 +117,29 @@ class TestQueueGauges:
         plan = sample.explain()
         assert "job_publish" in plan
         assert "Sort" not in plan
+
+    def test_dead_jobs_are_counted_by_their_own_index(self) -> None:
+        delivery = make_job(JobState.SUCCEEDED).delivery
+        Job.objects.bulk_create(
+            Job(
+                delivery=delivery,
+                handler=f"h{number}",
+                queue="default",
+                max_attempts=1,
+                state=JobState.DEAD if number % 10 == 0 else JobState.SUCCEEDED,
+                finished_at=timezone.now(),
+            )
+            for number in range(3000)
+        )
+        explain = "EXPLAIN" if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN"
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE webhooks_job")
+            with CaptureQueriesContext(connection) as captured:
+                assert dead.count_dead() == 300
+            cursor.execute(f"{explain} {captured[0]['sql']}")
+            plan = str(cursor.fetchall())
+        assert "job_dead" in plan
+        assert "Seq Scan" not in plan
 
 
 # --- The probes -------------------------------------------------------------------------------------------------------

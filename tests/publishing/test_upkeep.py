@@ -23,7 +23,7 @@ from webhooks.publishing import gauges as queue_gauges
 from webhooks.publishing import health as relay_health
 from webhooks.publishing import strays
 from webhooks.publishing.broker import Broker
-from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import RelayHealth
 from webhooks.publishing.relay import Relay
 from webhooks.publishing.strays import Strays
@@ -118,11 +118,11 @@ class HeldBroker(Broker):
 
 
 @pytest.fixture
-def held() -> Iterator[tuple[RelayHealth, QueueGauges]]:
+def held() -> Iterator[tuple[RelayHealth, InboxGauges]]:
     """A relay whose broker holds it, at work on a thread; its health and gauges."""
     stop, broker = threading.Event(), HeldBroker()
     waiting()
-    health, gauges = RelayHealth(stop), QueueGauges([])
+    health, gauges = RelayHealth(stop), InboxGauges([])
     health.registry.register(gauges)
     relay = Relay(SUBSCRIPTIONS, stop=stop, broker=broker, health=health, gauges=gauges)
     thread = threading.Thread(target=relay.run)
@@ -135,7 +135,7 @@ def held() -> Iterator[tuple[RelayHealth, QueueGauges]]:
 
 
 def test_a_broker_that_holds_the_publishing_holds_neither_gauges_nor_leases_nor_moves(
-    held: tuple[RelayHealth, QueueGauges], monkeypatch: pytest.MonkeyPatch
+    held: tuple[RelayHealth, InboxGauges], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(queue_gauges, "READ_SECONDS", 0.0)
     health, _ = held
@@ -150,7 +150,7 @@ def test_a_broker_that_holds_the_publishing_holds_neither_gauges_nor_leases_nor_
 
 
 def test_a_relay_that_its_broker_holds_says_that_the_broker_is_not_there(
-    held: tuple[RelayHealth, QueueGauges], monkeypatch: pytest.MonkeyPatch
+    held: tuple[RelayHealth, InboxGauges], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     health, _ = held
     assert health.registry.get_sample_value("hookline_relay_broker_available") == 1
@@ -194,7 +194,7 @@ def test_an_upkeep_without_its_database_waits_and_goes_on(
 def test_no_statement_of_a_relay_relies_on_a_session_so_a_pooler_by_transaction_will_do() -> None:
     handler = replace(SUBSCRIPTION, queue="elsewhere")
     stop = threading.Event()
-    relay = Relay(Subscriptions([handler]), stop=stop, broker=HeldBroker(is_released=True), gauges=QueueGauges([]))
+    relay = Relay(Subscriptions([handler]), stop=stop, broker=HeldBroker(is_released=True), gauges=InboxGauges([]))
     make_job(JobState.RUNNING, handler="app.handle", attempt=1, lease_until=Now() - timedelta(seconds=1))
     waiting()
     waiting("app.gone", queue="elsewhere")
@@ -205,9 +205,9 @@ def test_no_statement_of_a_relay_relies_on_a_session_so_a_pooler_by_transaction_
     assert verbs - {"BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "WITH", "INSERT", "DELETE"} == {"SELECT", "UPDATE"}
 
 
-def test_an_idle_relay_asks_the_inbox_two_things_a_second_and_the_broker_nothing() -> None:
+def test_an_idle_relay_asks_the_inbox_three_things_a_second_and_the_broker_nothing() -> None:
     broker = HeldBroker()
-    relay = Relay(SUBSCRIPTIONS, stop=threading.Event(), broker=broker, gauges=QueueGauges(["trial"]))
+    relay = Relay(SUBSCRIPTIONS, stop=threading.Event(), broker=broker, gauges=InboxGauges(["trial"]))
     waiting(publish_at=Now() + timedelta(hours=1))
 
     def selects() -> int:
@@ -219,5 +219,5 @@ def test_an_idle_relay_asks_the_inbox_two_things_a_second_and_the_broker_nothing
 
     selects()  # Gauges and strays read every five seconds, and retention goes through the deliveries once an hour.
     Job.objects.all().delete()
-    assert selects() == 2
+    assert selects() == 3
     assert not broker.is_asked.is_set()

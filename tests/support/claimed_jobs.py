@@ -34,6 +34,7 @@ def claimed_job(**values: Any) -> ClaimedJob:
         "budget_from_attempt": 0,
         "budget_from_at": AT,
         "claimed_at": AT,
+        "due_at": AT,
         "delivery_id": 1,
         "event": "push",
         "action": "",

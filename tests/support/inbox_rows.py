@@ -1,8 +1,6 @@
 """Rows of the inbox, and users who look at them in the admin."""
 
-import re
 import uuid
-from html import unescape
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
@@ -73,28 +71,6 @@ def client_of(*permissions: str) -> Client:
     client = Client()
     client.force_login(user)
     return client
-
-
-def act(client: Client, action: str, *jobs: Any, url: str = JOBS, across: bool = False) -> str:
-    """Carry out an action of a list, and say why; return the messages that the operator reads."""
-    return messages_of(confirm(client, url, ask(client, action, *jobs, url=url, across=across)))
-
-
-def ask(client: Client, action: str, *jobs: Any, url: str = JOBS, across: bool = False) -> Any:
-    """Choose an action of a list; return the page that asks for the reason, or what else it leads to."""
-    form = {"action": action, "index": "0", "select_across": "1" if across else "0"}
-    return client.post(url, form | {"_selected_action": [job.pk for job in jobs]}, follow=True)
-
-
-def confirm(client: Client, url: str, asked: Any, reason: str = "the mail server is back") -> Any:
-    """Send the form of the page that asks, as it stands there; return what it leads to."""
-    text = asked.content.decode()
-    if 'name="reason"' not in text:
-        return asked
-    form: dict[str, list[str]] = {}
-    for name, value in re.findall(r'<input type="hidden" name="(\w+)"(?: value="([^"]*)")?', text):
-        form.setdefault(name, []).append(unescape(value))
-    return client.post(url, form | {"reason": reason}, follow=True)
 
 
 def messages_of(response: Any) -> str:

@@ -27,8 +27,10 @@ URLS = {"postgres": POSTGRES_URL, "rabbitmq": RABBITMQ_URL, "redis": REDIS_URL}
 PROGRAMS = {
     "pgbouncer": shutil.which("pgbouncer", path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin"),
     "browser": shutil.which(os.environ.get("HOOKLINE_TEST_CHROMIUM", "chromium")),
+    "prometheus": shutil.which("prometheus"),
+    "promtool": shutil.which("promtool"),
 }
-"""Services that tests start themselves: the path of each, or None where it is not installed."""
+"""What tests start themselves: the path of each, or None where it is not installed."""
 
 REQUIRED = os.environ.get("HOOKLINE_REQUIRE_SERVICES") == "1"
 """Whether the want of a service is a failure, as it is in continuous integration."""

@@ -5,6 +5,7 @@ import pty
 import re
 import select
 import subprocess
+import termios
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -57,9 +58,12 @@ class Terminal:
 
 
 @contextmanager
-def on_terminal(command: Sequence[str], environment: dict[str, str]) -> Iterator[Terminal]:
-    """Run a command on a new terminal; what is left of it is asked to end, and waited for."""
+def on_terminal(
+    command: Sequence[str], environment: dict[str, str], *, size: tuple[int, int] = (24, 80)
+) -> Iterator[Terminal]:
+    """Run a command on a new terminal of so many lines and columns; what is left is asked to end, and waited for."""
     ours, theirs = pty.openpty()
+    termios.tcsetwinsize(ours, size)
     process = subprocess.Popen(
         ["sh", "-c", _ON_TERMINAL, "sh", os.ttyname(theirs), *command],
         cwd=ROOT,

@@ -28,6 +28,7 @@ from workers.dispatcher.reports import LOOK_SECONDS, Reports
 from workers.probes.vital_signs import SharedSigns
 from workers.runs.channels import Pair
 from workers.runs.slots import Running, Slots
+from workers.runs.stacks import Stacks
 
 WORKER = "worker-1@host"
 FAILED, SUCCEEDED = AttemptOutcome.FAILED, AttemptOutcome.SUCCEEDED
@@ -317,8 +318,8 @@ def test_events_that_are_off_cost_neither_a_thread_nor_a_connection(
     control = Pair()
     before = {thread.name for thread in threading.enumerate()}
     process.serve(
-        worker=WORKER, slots=Slots(1), pairs=[], control=control.dispatcher, signs=SharedSigns(), beat=lambda: None,
-        server=None, started_at_seconds=0.0, is_first=True,
+        worker=WORKER, slots=Slots(1), stacks=Stacks(0), pairs=[], control=control.dispatcher, signs=SharedSigns(),
+        beat=lambda: None, server=None, started_at_seconds=0.0, is_first=True,
     )  # fmt: skip
     control.close()
     ((reports, threads),) = seen

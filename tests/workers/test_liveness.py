@@ -9,7 +9,8 @@ from django.db.models.functions import Now
 from tests.support.celery_app import celery_on
 from tests.support.inbox_rows import make_job
 from tests.support.processes import free_port
-from webhooks.inbox.due import seconds_until_due
+from webhooks.inbox import pauses
+from webhooks.inbox.due import claimable_seconds
 from webhooks.states import JobState
 from workers.probes import liveness
 from workers.probes.liveness import Answers, Check, Liveness
@@ -156,8 +157,17 @@ class TestDueJobs:
         self, seconds: int | None, state: JobState, columns: dict[str, Any]
     ) -> None:
         make_job(state, **{"queue": QUEUE} | columns)
-        until_due = seconds_until_due([QUEUE])
-        assert until_due == (None if seconds is None else pytest.approx(-seconds, abs=5))
+        assert claimable_seconds([QUEUE]) == (None if seconds is None else pytest.approx(seconds, abs=5))
+
+    def test_jobs_that_an_operator_has_paused_make_no_worker_a_stuck_one(self) -> None:
+        make_job(JobState.QUEUED, queue=QUEUE, publish_at=ago(7200))
+        pauses.pause(queue=QUEUE, reason="GitHub outage", who="ana")
+        seconds = QueueCheck()._due_seconds([QUEUE])
+        assert verdict(Check.PROGRESS, Answers(broker_messages=3, due_seconds=seconds)) == []
+        pauses.resume(queue=QUEUE, who="ana")
+        # A worker needs a moment to take them.
+        seconds = QueueCheck()._due_seconds([QUEUE])
+        assert verdict(Check.PROGRESS, Answers(broker_messages=3, due_seconds=seconds)) == []
 
 
 def test_a_question_that_fails_in_an_unforeseen_way_has_no_answer(

@@ -1,12 +1,14 @@
 """What a dispatcher's metrics and log say of the inbox's answers."""
 
 import logging
+import time
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
 
-from tests.support.claimed_jobs import claimed_job, ended_run
+from tests.support.claimed_jobs import AT, claimed_job, ended_run
 from webhooks.inbox.claimed_job import Wanted
 from webhooks.inbox.outcomes import Outcome
 from webhooks.states import AttemptOutcome, JobState
@@ -70,6 +72,42 @@ def test_a_run_cut_off_with_its_process_is_counted_too_whatever_becomes_of_what_
     (record,) = [record for record in caplog.records if record.message == "attempt ended with its process"]
     names = ("delivery", "job", "handler", "attempt", "outcome", "state", "reason", "trace_id")
     assert fields(record, *names) == [1, 7, HANDLER, 2, kind.value, "retrying", "It ended.", f"{1:032x}"]
+
+
+def test_jobs_that_are_final_are_counted_and_each_run_is_timed(reports: Reports, registry: CollectorRegistry) -> None:
+    outcomes = [AttemptOutcome.SUCCEEDED, AttemptOutcome.FAILED, AttemptOutcome.FAILED, AttemptOutcome.FAILED]
+    states = [JobState.SUCCEEDED, JobState.DEAD, JobState.RETRYING, None]
+    recorded = [(cut_off(AttemptOutcome.CRASHED), claimed_job(handler=HANDLER), JobState.DEAD)]
+    reports.answered(Answer(Request(ended=[ended(one) for one in outcomes]), states, cut_off=recorded))
+    value = registry.get_sample_value
+    jobs = {
+        state: value("hookline_worker_jobs_ended_total", {"handler": HANDLER, "state": state}) for state in JobState
+    }
+    assert jobs == {**dict.fromkeys(JobState), JobState.SUCCEEDED: 1, JobState.DEAD: 2}
+    assert value("hookline_worker_run_seconds_count", {"handler": HANDLER}) == 5
+    assert value("hookline_worker_run_seconds_sum", {"handler": HANDLER}) == 4 * 2.5 + 2
+
+
+def test_a_wait_is_timed_from_when_the_job_was_due_by_the_databases_clock(
+    reports: Reports, registry: CollectorRegistry
+) -> None:
+    # A database whose clock is years behind this machine's: only differences on one clock count.
+    job = claimed_job(queue="io", due_at=AT, claimed_at=AT + timedelta(seconds=30))
+    before = time.monotonic()
+    reports.answered(Answer(Request(), claimed=[job], seconds=1.0))
+    after = time.monotonic()
+    began_at = after + 4
+    run = ended_run(job, Outcome(kind=AttemptOutcome.SUCCEEDED), began_at=began_at, ended_at=began_at + 1)
+    reports.answered(Answer(Request(ended=[run]), [JobState.SUCCEEDED]))
+    waited = registry.get_sample_value("hookline_worker_wait_seconds_sum", {"queue": "io"})
+    assert waited is not None
+    assert 35 <= waited + 0.001 < 35.002 + after - before
+
+
+def test_no_wait_is_timed_before_the_clocks_were_compared(reports: Reports, registry: CollectorRegistry) -> None:
+    # The jobs of the dispatcher before this one end here.
+    reports.answered(Answer(Request(ended=[ended(AttemptOutcome.SUCCEEDED)]), [JobState.SUCCEEDED]))
+    assert registry.get_sample_value("hookline_worker_wait_seconds_count", {"queue": "default"}) is None
 
 
 def test_exchanges_claims_and_outages_are_counted(reports: Reports, registry: CollectorRegistry) -> None:

@@ -1,13 +1,10 @@
-"""The inbox in Django's admin: what an operator on call looks at, and the two things that the operator may do.
-
-Rows are read-only. Only "run again" and "give up" change a job's state, through `inbox/transitions.py`.
-"""
+"""The inbox in Django's admin: raw rows, read-only, and what people changed. The console has the operator's pages."""
 
 from django.contrib import admin
 
-from webhooks.admin import attempts, deliveries, jobs, people, sources
+from webhooks.admin import attempts, changes, deliveries, jobs, people, sources
 
-__all__ = ["attempts", "deliveries", "jobs", "people", "sources"]
+__all__ = ["attempts", "changes", "deliveries", "jobs", "people", "sources"]
 
 admin.site.site_header = "Hookline"
 admin.site.site_title = "Hookline"

@@ -1,114 +1,51 @@
-"""Deliveries: whether one was received, how its jobs ended, and its payload."""
+"""Deliveries as rows. What became of one, its payload and its jobs are on its page in the console."""
 
 from typing import Any
 
-from django.contrib import admin, messages
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
-from django.db.models import Prefetch, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import URLPattern, path
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 
 from webhooks.admin import show
-from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import EventFilter
 from webhooks.admin.lists import ReadOnlyAdmin
-from webhooks.admin.preview import content_type, preview
-from webhooks.admin.searching import guid_of
-from webhooks.github.event_names import EVENT_NAMES
-from webhooks.github.payload import FORM, JSON
-from webhooks.inbox.operations import RUN_AGAIN
-from webhooks.models import Delivery, Job, Payload
-from webhooks.states import JobState
-
-_SUFFIXES = {JSON: "json", FORM: "txt"}
+from webhooks.admin.searching import guid_of, number_of
+from webhooks.models import Delivery
 
 
 @admin.register(Delivery)
 class DeliveryAdmin(ReadOnlyAdmin):
-    list_display = ["job_states", "delivery", "repository", "received", "sender", "source_name", "repeats"]
+    list_display = ["delivery", "repository", "received", "sender", "source_name", "repeats"]
     list_display_links = ["delivery"]
     list_filter = [EventFilter]
     list_select_related = ["source"]
     list_defer = ("headers",)
-    shows_of = {"job_states": Job}
-    list_prefetch_related = (Prefetch("jobs", Job.objects.only("delivery_id", "state")),)
     search_fields = ["guid"]
-    search_help_text = (
-        "A whole GUID; an event's name, such as push; or a repository's full name or, where none is called so, "
-        "the start of one, such as acme/."
-    )
+    search_help_text = "A whole GUID, a delivery's number, or a repository's full name."
     ordering = ["-received_at", "-id"]
-    actions = ["run_dead_again"]
-    actions_selection_counter = False  # It would offer "all pages", which this action does not take.
-    change_form_template = "admin/webhooks/delivery/change_form.html"
     fieldsets = [
         (None, {"fields": ["event_shown", "repository", "received", "guid", "sender", "source_name", "repeated"]}),
-        (
-            "Headers and more",
-            {"classes": ["collapse"], "fields": ["header_table", "hook_id", "installation_id", "secret_fingerprint"]},
-        ),
+        ("Headers and more", {"fields": ["header_table", "hook_id", "installation_id", "secret_fingerprint"]}),
     ]
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Delivery], search_term: str
-    ) -> tuple[QuerySet[Delivery], bool]:
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
         term = search_term.strip()
-        guid = guid_of(term)
+        guid, number = guid_of(term), number_of(term)
         if not term:
             return queryset, False
         if guid is not None:
             return queryset.filter(guid=guid), False
-        if term in EVENT_NAMES:
-            return queryset.filter(event=term), False
-        exact = queryset.filter(repository=term)
-        return exact if exact.order_by().exists() else queryset.filter(repository__startswith=term), False
+        if number is not None:
+            return queryset.filter(pk=number), False
+        return queryset.filter(repository=term), False
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("webhooks.change_job")
-
-    @admin.action(description="Run dead jobs again", permissions=["operate"])
-    def run_dead_again(self, request: HttpRequest, queryset: QuerySet[Delivery]) -> HttpResponse | None:
-        """Queue the dead jobs again, as GitHub's redelivery button does; jobs that succeeded are not repeated."""
-        if request.POST.get("select_across") == "1":
-            messages.error(request, "Nothing was changed. This works on one page of deliveries at a time.")
-            return None
-        jobs = Job.objects.filter(delivery_id__in=list(queryset.values_list("pk", flat=True)), state=JobState.DEAD)
-        return ask_or_carry_out(
-            Wish(request=request, model_admin=self, operation=RUN_AGAIN, jobs=jobs, back=request.get_full_path())
-        )
-
-    def get_urls(self) -> list[URLPattern]:
-        download = self.admin_site.admin_view(self.payload_view)
-        return [path("<path:object_id>/payload/", download, name="webhooks_delivery_payload"), *super().get_urls()]
-
-    def payload_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Send the raw body, unchanged, as a download."""
-        if not (self.has_view_permission(request) and request.user.has_perm("webhooks.view_payload")):
-            raise PermissionDenied
-        delivery = self.get_object(request, unquote(object_id))
-        payload = Payload.objects.filter(pk=delivery.pk).first() if delivery else None
-        if delivery is None or payload is None:
-            raise Http404("There is no such delivery, or its payload was pruned.")
-        kind = content_type(delivery)
-        # Only these types were accepted. The browser never gets a type whose content it would run.
-        response = HttpResponse(
-            bytes(payload.body), content_type=kind if kind in _SUFFIXES else "application/octet-stream"
-        )
-        name = f"{delivery.event}-{delivery.guid}.{_SUFFIXES.get(kind, 'bin')}"
-        response["Content-Disposition"] = f'attachment; filename="{name}"'
-        return response
-
-    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **options: Any) -> Any:
-        delivery = context["original"]
-        context["may_view_jobs"] = self.may_view(request, Job)
-        context["jobs"] = [_shown(job) for job in delivery.jobs.order_by("id")] if context["may_view_jobs"] else []
-        context["from_other_hooks"] = [_shown_delivery(other) for other in _from_other_hooks(delivery)]
-        context["may_view_payload"] = request.user.has_perm("webhooks.view_payload")
-        if context["may_view_payload"]:
-            context["payload"] = preview(delivery)
-        return super().render_change_form(request, context, *args, **options)
+    def view_on_site(self, delivery: Delivery) -> str:
+        """Return the delivery's page in the console."""
+        return reverse("console:delivery", args=[delivery.pk])
 
     @admin.display(description="delivery")
     def delivery(self, delivery: Delivery) -> str:
@@ -117,10 +54,6 @@ class DeliveryAdmin(ReadOnlyAdmin):
     @admin.display(description="event")
     def event_shown(self, delivery: Delivery) -> str:
         return show.event(delivery)
-
-    @admin.display(description="jobs")
-    def job_states(self, delivery: Delivery) -> str:
-        return show.states_at_a_glance(delivery.jobs.all())
 
     @admin.display(description="source")
     def source_name(self, delivery: Delivery) -> str:
@@ -141,28 +74,3 @@ class DeliveryAdmin(ReadOnlyAdmin):
     def header_table(self, delivery: Delivery) -> str:
         rows = format_html_join("", "<tr><th scope='row'>{}</th><td>{}</td></tr>", sorted(delivery.headers.items()))
         return format_html('<table class="headers">{}</table>', rows)
-
-
-def _from_other_hooks(delivery: Delivery) -> QuerySet[Delivery]:
-    """Return the deliveries of the same event by other hooks; the GUID's index finds them."""
-    same = Delivery.objects.filter(guid=delivery.guid, source=delivery.source_id).exclude(pk=delivery.pk)
-    return same.prefetch_related(Prefetch("jobs", Job.objects.only("delivery_id", "state"))).order_by("id")
-
-
-def _shown_delivery(other: Delivery) -> dict[str, Any]:
-    return {
-        "link": show.link(other, f"delivery {other.pk}"),
-        "hook": other.hook_id,
-        "received": show.moment(other.received_at),
-        "jobs": show.states_at_a_glance(other.jobs.all()),
-    }
-
-
-def _shown(job: Job) -> dict[str, Any]:
-    return {
-        "job": job,
-        "link": show.link(job, str(job)),
-        "state": show.state(job.state),
-        "attempts": show.attempts(job),
-        "next_or_end": show.next_or_end(job),
-    }

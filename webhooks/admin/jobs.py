@@ -1,27 +1,19 @@
-"""Jobs: which ran, which did not and why; the operations "run again" and "give up"."""
+"""Jobs as rows: which ran, which did not and why. What may be done to them is on the console's pages."""
 
-from functools import partial
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
-from django.contrib.admin.utils import unquote
-from django.contrib.admin.views.main import SEARCH_VAR
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.expressions import Combinable
-from django.http import Http404, HttpRequest, HttpResponse
-from django.urls import URLPattern, path, reverse
+from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
-from django.views.decorators.http import require_POST
 
 from webhooks.admin import show
-from webhooks.admin.confirmation import Wish, ask_or_carry_out
 from webhooks.admin.filters import HandlerFilter, QueueFilter, StateFilter
 from webhooks.admin.lists import ReadOnlyAdmin
 from webhooks.admin.searching import guid_of, number_of
-from webhooks.inbox.operations import GIVE_UP, OPERATIONS, RUN_AGAIN, Operation
-from webhooks.models import Attempt, Delivery, Job, Payload
+from webhooks.models import Attempt, Delivery, Job
 from webhooks.states import JobState
 
 NEWEST: list[str | Combinable] = ["-created_at", "-id"]
@@ -55,7 +47,6 @@ class JobAdmin(ReadOnlyAdmin):
     shows_of = {"of_delivery": Delivery}
     search_fields = ["pk"]
     search_help_text = "A job's number, or the GUID of its delivery."
-    actions = ["run_again", "give_up"]
     change_form_template = "admin/webhooks/job/change_form.html"
 
     def get_fieldsets(self, request: HttpRequest, obj: Job | None = None) -> list[Any]:
@@ -66,6 +57,10 @@ class JobAdmin(ReadOnlyAdmin):
             (None, {"fields": self.allowed(request, shown)}),
             ("More", {"classes": ["collapse"], "fields": DETAILS}),
         ]
+
+    def view_on_site(self, job: Job) -> str:
+        """Return the job's page in the console."""
+        return reverse("console:job", args=[job.pk])
 
     def get_ordering(self, request: HttpRequest) -> list[str | Combinable]:
         return ORDERS.get(request.GET.get(StateFilter.parameter_name), NEWEST)
@@ -85,81 +80,11 @@ class JobAdmin(ReadOnlyAdmin):
         messages.warning(request, "A job is found by its number or by the whole GUID of its delivery.")
         return queryset.none(), False
 
-    def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Tell whether the user may run jobs again and give them up. Django calls this for the actions."""
-        return request.user.has_perm("webhooks.change_job")
-
-    @admin.action(description="Run again", permissions=["operate"])
-    def run_again(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        return self._operate_on_selection(request, RUN_AGAIN, queryset)
-
-    @admin.action(description="Give up", permissions=["operate"])
-    def give_up(self, request: HttpRequest, queryset: QuerySet[Job]) -> HttpResponse | None:
-        return self._operate_on_selection(request, GIVE_UP, queryset)
-
-    def _operate_on_selection(
-        self, request: HttpRequest, operation: Operation, jobs: QuerySet[Job]
-    ) -> HttpResponse | None:
-        is_across_pages = request.POST.get("select_across") == "1"
-        is_narrowed = request.GET.get(StateFilter.parameter_name) or request.GET.get(SEARCH_VAR, "").strip()
-        if is_across_pages and not is_narrowed:
-            messages.error(
-                request,
-                "Nothing was changed. To act on jobs of all pages, filter by one state first: "
-                "across all states this would reach every job that ever ran.",
-            )
-            return None
-        return ask_or_carry_out(
-            Wish(
-                request=request,
-                model_admin=self,
-                operation=operation,
-                jobs=jobs,
-                is_by_filter=is_across_pages,
-                back=request.get_full_path(),
-            )
-        )
-
-    def get_urls(self) -> list[URLPattern]:
-        own = [
-            path(
-                f"<path:object_id>/{operation.name}/",
-                self.admin_site.admin_view(require_POST(partial(self.operate_view, operation=operation))),
-                name=f"webhooks_job_{operation.name}",
-            )
-            for operation in OPERATIONS
-        ]
-        return own + super().get_urls()
-
-    def operate_view(self, request: HttpRequest, object_id: str, *, operation: Operation) -> HttpResponse:
-        """Show the confirmation for a button of the job's page, and carry the operation out."""
-        if not self.has_operate_permission(request):
-            raise PermissionDenied
-        job = self.get_object(request, unquote(object_id))
-        if job is None:
-            raise Http404
-        page = reverse("admin:webhooks_job_change", args=[job.pk])
-        context: dict[str, Any] = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
-        return ask_or_carry_out(
-            Wish(
-                request=request,
-                model_admin=self,
-                operation=operation,
-                jobs=Job.objects.filter(pk=job.pk),
-                back=add_preserved_filters(context, page),
-            )
-        )
-
     def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **options: Any) -> Any:
         job = context["original"]
         context["may_view_attempts"] = self.may_view(request, Attempt)
         attempts = Attempt.objects.filter(job=job) if context["may_view_attempts"] else Attempt.objects.none()
         newest = attempts.order_by("-number")[: ATTEMPTS_SHOWN + 1]
-        may_operate = self.has_operate_permission(request)
-        has_payload = Payload.objects.filter(pk=job.delivery_id).exists()
-        context["operations"] = [
-            each for each in OPERATIONS if may_operate and not each.refusal(job.state, has_payload=has_payload)
-        ]
         context["attempts"] = [_shown(attempt) for attempt in newest[:ATTEMPTS_SHOWN]]
         context["has_older_attempts"] = len(newest) > ATTEMPTS_SHOWN
         return super().render_change_form(request, context, *args, **options)

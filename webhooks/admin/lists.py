@@ -1,16 +1,13 @@
 """Read-only lists over millions of rows: counts with an upper limit, orders and filters that an index serves."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 from django.contrib import admin
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
-from django.core.exceptions import BadRequest
 from django.core.paginator import Paginator
 from django.db.models import Model, Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest
 from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
@@ -110,7 +107,7 @@ class InboxChangeList(ChangeList):
     def apply_select_related(self, qs: Any) -> Any:
         asked = self.model_admin
         assert isinstance(asked, ReadOnlyAdmin)
-        return super().apply_select_related(qs).prefetch_related(*asked.list_prefetch_related).defer(*asked.list_defer)
+        return super().apply_select_related(qs).defer(*asked.list_defer)
 
 
 class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
@@ -119,7 +116,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
     paginator = CappedPaginator
     list_per_page = PAGE
     list_max_show_all = PAGE
-    list_prefetch_related: tuple[Any, ...] = ()
     list_defer: tuple[str, ...] = ()
     """Columns that may be long, which the list does not show and so does not read."""
     shows_of: ClassVar[Mapping[str, type[Model]]] = {}
@@ -170,15 +166,6 @@ class ReadOnlyAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # As above.
             (name, {**options, "fields": self.allowed(request, options["fields"])})
             for name, options in super().get_fieldsets(request, obj)
         ]
-
-    def response_action(
-        self, request: HttpRequest, queryset: QuerySet[Any], *args: Any, **options: Any
-    ) -> HttpResponse | None:
-        """Refuse a selection that is not a list of numbers. Django would pass it to the database."""
-        chosen = request.POST.getlist(ACTION_CHECKBOX_NAME)
-        if not all(re.fullmatch("[0-9]{1,18}", each) for each in chosen):
-            raise BadRequest("The selection is not one of this list.")
-        return super().response_action(request, queryset, *args, **options)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -1,7 +1,5 @@
 """How the admin's pages show moments, durations, states and attempts."""
 
-from collections import Counter
-from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from django.urls import reverse
@@ -43,17 +41,6 @@ def state(value: str) -> SafeString:
     """Return a state as a sign and a word. The colour adds no information."""
     known = JobState(value)
     return format_html('<span class="state state-{}">{} {}</span>', known.value, _SIGNS[known], known.value)
-
-
-def states_at_a_glance(jobs: Iterable[Job]) -> str:
-    """Return "1 dead, 2 succeeded": dead jobs first."""
-    counts = Counter(job.state for job in jobs)
-    ordered = [known for known in (JobState.DEAD, *JobState) if counts[known]]
-    parts = [f"{counts[known]} {known.value}" for known in dict.fromkeys(ordered)]
-    if not parts:
-        return "no jobs"
-    most_urgent = ordered[0]
-    return format_html('<span class="state state-{}">{} {}</span>', most_urgent, _SIGNS[most_urgent], ", ".join(parts))
 
 
 def shortened(text: str) -> str:

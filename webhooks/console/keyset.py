@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db import connection
+from django.db.models import Q, QuerySet, Value
 
 PAGE = 50
 
@@ -48,11 +49,33 @@ def page_of(rows: QuerySet[Any], order: Order, *, after: str = "", before: str =
     )
 
 
+def earliest(at: datetime) -> Any:
+    """Return a moment to compare a column with, such that every spelling of the same moment is at or after it.
+
+    SQLite keeps moments as text: its own clock writes milliseconds, Django microseconds, and of the same moment the
+    shorter text comes first. PostgreSQL keeps the moment.
+    """
+    return Value(_spellings(at)[0]) if connection.vendor == "sqlite" else at
+
+
+def latest(at: datetime) -> Any:
+    """Return a moment to compare a column with, such that every spelling of the same moment is at or before it."""
+    return Value(_spellings(at)[1]) if connection.vendor == "sqlite" else at
+
+
+def _spellings(at: datetime) -> tuple[str, str]:
+    plain = at.astimezone(UTC).replace(tzinfo=None)
+    short = "microseconds" if plain.microsecond % 1000 else "milliseconds" if plain.microsecond else "seconds"
+    return plain.isoformat(" ", short), plain.isoformat(" ", "microseconds")
+
+
 def _beyond(column: str, mark: tuple[datetime, int], *, downwards: bool) -> Q:
     """Return `at <= x AND (at < x OR id < y)`: both databases read it from the index on (at, id)."""
     at, row = mark
-    side, strictly = ("lte", "lt") if downwards else ("gte", "gt")
-    return Q((f"{column}__{side}", at)) & (Q((f"{column}__{strictly}", at)) | Q((f"id__{strictly}", row)))
+    first, last = earliest(at), latest(at)
+    if downwards:
+        return Q((f"{column}__lte", last)) & (Q((f"{column}__lt", first)) | Q(id__lt=row))
+    return Q((f"{column}__gte", first)) & (Q((f"{column}__gt", last)) | Q(id__gt=row))
 
 
 def _mark(row: Any, column: str) -> str:

@@ -9,6 +9,8 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 
+from webhooks.inbox import pauses
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -25,7 +27,7 @@ MENU = (
     Entry("deliveries", "Deliveries", "inbox", "view_delivery"),
     Entry("jobs", "Jobs", "list-details", "view_job"),
     Entry("dead", "Dead", "skull", "view_job"),
-    Entry("replays", "Replays", "rotate-clockwise", "view_job"),
+    Entry("replays", "Replays", "rotate-clockwise", "view_replay"),
     Entry("queues", "Queues", "route", "view_job"),
     Entry("workers", "Workers", "server", "view_workerreport"),
 )
@@ -40,6 +42,7 @@ def menu(request: HttpRequest) -> dict[str, Any]:
         "menu": list(_entries(request)),
         "environment": settings.HOOKLINE_ENVIRONMENT,
         "as_of": timezone.now(),
+        "pauses": pauses.current,  # Asked only where the template shows it.
     }
 
 

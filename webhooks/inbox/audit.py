@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from django.db.models import F
+
 from webhooks.models import Change, ChangedJob
 
 ROWS_AT_ONCE = 1_000
@@ -15,6 +17,13 @@ def record(action: str, *, who: str, scope: str, reason: str = "", jobs: Iterabl
     )
     note_jobs(change, changed)
     return change
+
+
+def extend(change: Change, jobs: Iterable[int]) -> None:
+    """Add further jobs to a change, and count them. Call it in the transaction that changes them."""
+    changed = list(jobs)
+    Change.objects.filter(pk=change.pk).update(count=F("count") + len(changed))
+    note_jobs(change, changed)
 
 
 def note_jobs(change: Change, jobs: Iterable[int]) -> None:

@@ -40,6 +40,8 @@ class ClaimedJob(NamedTuple):
     budget_from_at: datetime
     claimed_at: datetime
     """The database's time of the claim."""
+    due_at: datetime
+    """Since when it could have been claimed, by the database's clock."""
     delivery_id: int
     event: str
     action: str

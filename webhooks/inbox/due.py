@@ -3,12 +3,15 @@
 A job waits while its `publish_at` is set: from that moment on a worker may claim it, the longest due first. A claim or
 a final state empties it. This module reads it; only `transitions.py` changes a job's state. All moments are by the
 database's clock.
+
+What an operator has paused waits too, but no worker may claim it. So it is left out wherever an answer makes a process
+do something: send messages, start workers, or take a worker for stuck.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection, transaction
 from django.db.models import Count, Min, Q, QuerySet
@@ -16,12 +19,15 @@ from django.db.models.functions import Now
 from django.utils import timezone
 
 from webhooks.inbox.database import database_time, skip_locked
-from webhooks.models import Job
+from webhooks.inbox.pauses import Paused, paused
+from webhooks.models import Job, Pause
 
 SAMPLE = 20_000
 """How many jobs `waiting_in` reads at most."""
+REPEATED_SECONDS = 5.0
+"""While due jobs wait, a relay says so to the broker again after so long, or sooner: messages may have been lost."""
 CLAIMABLE = Q(publish_at__lte=Now())
-"""A worker may claim such a job. `postgresql.py` says the same in SQL."""
+"""A worker may claim such a job, unless it is paused. `postgresql.py` says the same in SQL."""
 
 
 def waiting_queues() -> list[str]:
@@ -35,15 +41,39 @@ def waiting_queues() -> list[str]:
     return queues
 
 
-def seconds_until_due(queues: Sequence[str]) -> float | None:
-    """Return how long until the next job of these queues is due; 0 or less if one is, None if none waits."""
+def seconds_until_due(queues: Sequence[str], *, held: Paused) -> float | None:
+    """Return how long until the next job of these queues is due; 0 or less if one is, None if none waits.
+
+    Jobs that `held` names do not count.
+    """
     waits: list[float] = []
     for queue in queues:
-        waiting = Job.objects.filter(queue=queue, publish_at__isnull=False)
+        waiting = _unpaused(queue, held).filter(publish_at__isnull=False)
         soonest = waiting.annotate(at=Now()).order_by("publish_at").values_list("publish_at", "at").first()
         if soonest and soonest[0]:
             waits.append((soonest[0] - soonest[1]).total_seconds())
     return min(waits, default=None)
+
+
+def claimable_seconds(queues: Sequence[str]) -> float | None:
+    """Return for how long a worker could have claimed a job of these queues; None if it can claim none.
+
+    It counts from the end of the last pause: a job that was due for hours while it was paused is no old job.
+    """
+    until_due = seconds_until_due(queues, held=paused())
+    if until_due is None:
+        return None
+    ended = Pause.objects.filter(resumed_at__isnull=False).annotate(at=Now()).order_by("-resumed_at")
+    last = ended.values_list("resumed_at", "at").first()
+    return min(-until_due, (last[1] - last[0]).total_seconds()) if last and last[0] else -until_due
+
+
+def _unpaused(queue: str, held: Paused) -> QuerySet[Job]:
+    """Return a queue's jobs, waiting or not, that are not paused."""
+    if held.has_queue(queue):
+        return Job.objects.none()
+    jobs = Job.objects.filter(queue=queue)
+    return jobs.exclude(handler__in=held.handlers) if held.handlers else jobs
 
 
 class DueJob(NamedTuple):
@@ -56,7 +86,7 @@ class DueJob(NamedTuple):
 
 
 def due_jobs(queue: str, *, handlers: Iterable[str], limit: int) -> list[DueJob]:
-    """Return jobs of a queue that a worker with these handlers may claim, the longest due first."""
+    """Return jobs of a queue that a worker with these handlers may claim, the longest due first; paused ones too."""
     due = Job.objects.filter(CLAIMABLE, queue=queue, handler__in=handlers).order_by("publish_at", "id")
     return list(map(DueJob._make, due.values_list("pk", "handler", "queue", "publish_at")[:limit]))
 
@@ -109,21 +139,42 @@ def move(job_ids: Sequence[int], *, queue: str) -> int:
         return Job.objects.filter(pk__in=ids).update(queue=queue)
 
 
+def ahead_of(job: Job, *, most: int, passed_by: Collection[str] = ()) -> int:
+    """Count the jobs that are claimed before a due job of the same queue, among the first `most` of them.
+
+    Those of the handlers that are passed by are read, and not counted.
+    """
+    before = Q(publish_at__lte=job.publish_at) & (Q(publish_at__lt=job.publish_at) | Q(pk__lt=job.pk))
+    # SQLite compares moments as text, with three digits of a second or six: so the job may stand before itself.
+    first = Job.objects.filter(before, queue=job.queue).exclude(pk=job.pk).order_by("publish_at", "id")[:most]
+    counted: int = first.aggregate(jobs=Count("pk", filter=~Q(handler__in=list(passed_by))))["jobs"]
+    return counted
+
+
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """The jobs of one queue that are due and not running."""
+    """The jobs of one queue that are due and not running: those that a worker may claim, and those that are paused."""
 
     jobs: int = 0
     oldest_seconds: float = 0.0
+    paused_jobs: int = 0
 
 
 def waiting_in(queue: str) -> Waiting:
     """Count the due jobs of a queue: exactly up to SAMPLE, and as SAMPLE where more wait. For any backlog, it reads so
-    many rows at most, of the index on `publish_at`.
+    many rows at most, of the index on `publish_at`; while one of its handlers is paused, that handler's jobs as well.
     """
-    sample = Job.objects.filter(CLAIMABLE, queue=queue).order_by("publish_at", "id")[:SAMPLE]
-    found = sample.aggregate(jobs=Count("pk"), oldest_at=Min("publish_at"))
+    held = paused()
+    due = Job.objects.filter(CLAIMABLE, queue=queue)
+    if held.has_queue(queue):
+        return Waiting(paused_jobs=_sample(due)["jobs"])
+    paused_jobs = _sample(due.filter(handler__in=held.handlers))["jobs"] if held.handlers else 0
+    found = _sample(_unpaused(queue, held).filter(CLAIMABLE))
     if not found["jobs"]:
-        return Waiting()
+        return Waiting(paused_jobs=paused_jobs)
     age_seconds = ((database_time() or timezone.now()) - found["oldest_at"]).total_seconds()
-    return Waiting(found["jobs"], max(0.0, age_seconds))
+    return Waiting(found["jobs"], max(0.0, age_seconds), paused_jobs)
+
+
+def _sample(due: QuerySet[Job]) -> dict[str, Any]:
+    return due.order_by("publish_at", "id")[:SAMPLE].aggregate(jobs=Count("pk"), oldest_at=Min("publish_at"))

@@ -11,6 +11,7 @@ from django.db import connection
 
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.replay_queues import live_queue
 
 _INSERT = """
 WITH given AS MATERIALIZED (
@@ -95,7 +96,10 @@ known AS MATERIALIZED (
     SELECT * FROM unnest(%(handlers)s::text[], %(leases)s::float8[]) AS known (handler, lease)
 ), due AS MATERIALIZED (
     SELECT id, handler, publish_at FROM webhooks_job
-    WHERE {condition} AND publish_at <= statement_timestamp() AND handler = ANY(%(handlers)s::text[])
+    WHERE {condition} AND publish_at <= statement_timestamp() AND handler = ANY(ARRAY(
+        SELECT handler FROM known
+        WHERE handler <> ALL(ARRAY(SELECT pause.handler FROM webhooks_pause AS pause WHERE resumed_at IS NULL))
+    ))
     ORDER BY publish_at, id
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
@@ -111,8 +115,8 @@ known AS MATERIALIZED (
 )"""
 _CLAIMED_COLUMNS = """
        claimed.id, claimed.handler, claimed.queue, claimed.attempt, claimed.max_attempts, claimed.forgiven,
-       claimed.lost, claimed.budget_from_attempt, claimed.budget_from_at, claimed.claimed_at, delivery.id,
-       delivery.event, delivery.action, delivery.guid, delivery.hook_id, delivery.repository,
+       claimed.lost, claimed.budget_from_attempt, claimed.budget_from_at, claimed.claimed_at, claimed.due_at,
+       delivery.id, delivery.event, delivery.action, delivery.guid, delivery.hook_id, delivery.repository,
        delivery.installation_id, delivery.sender, delivery.received_at, source.name,
        delivery.headers ->> 'Content-Type', delivery.headers ->> 'traceparent', claimed.once_key, delivery.body_bytes,
        payload.body
@@ -123,8 +127,17 @@ JOIN webhooks_source AS source ON source.id = delivery.source_id
 LEFT JOIN webhooks_payload AS payload
     ON payload.delivery_id = delivery.id AND delivery.body_bytes <= %(small)s
 """
-_OF_QUEUE = _CLAIMED.format(condition="queue = %(queue)s")
-_OF_ID = _CLAIMED.format(condition="id = %(job)s")
+_OF_QUEUE = _CLAIMED.format(
+    condition="""queue = %(queue)s
+          AND NOT EXISTS (SELECT FROM webhooks_pause WHERE queue = %(live_queue)s AND resumed_at IS NULL)"""
+)
+_OF_ID = _CLAIMED.format(
+    condition="""id = %(job)s
+          AND replace(queue, '/replay', '') <> ALL(
+              ARRAY(SELECT pause.queue FROM webhooks_pause AS pause WHERE resumed_at IS NULL))"""
+)
+"""What is paused is read once, before any job: of a paused queue, no job is read at all. A queue's
+replay queue (webhooks/replay_queues.py) is paused with it."""
 _IN_ORDER = "ORDER BY claimed.waited_since, claimed.id"
 _RECORD = " ".join(("WITH", _CHANGED, "SELECT id, attempt FROM recorded"))
 _CLAIM_OF_QUEUE, _CLAIM_OF_ID = (
@@ -210,7 +223,7 @@ def exchange(
     }
     if wanted.queue is None:
         return set(), _all_rows(_CLAIM_OF_ID, values | {"job": wanted.job_id})
-    values["queue"] = wanted.queue
+    values |= {"queue": wanted.queue, "live_queue": live_queue(wanted.queue)}
     if not changes:
         return set(), _all_rows(_CLAIM_OF_QUEUE, values)
     rows = _all_rows(_RECORD_AND_CLAIM, values)

@@ -1,6 +1,6 @@
 """What is removed from the inbox, and when: payloads first, later the whole delivery with its jobs and attempts.
-Rows that apps have named are removed at the same age (app_rows.py). Figures of minutes are kept for two days, those of
-hours as long as dead jobs.
+Rows that apps have named are removed at the same age (app_rows.py), and so are replays that have ended. Figures of
+minutes are kept for two days, those of hours as long as dead jobs.
 
 A delivery is removed if it was received, and last repeated, before the limit, and if all its jobs are final and ended
 before the limit. For a job that was run again, its last end counts. A dead job keeps its delivery and the payload
@@ -23,10 +23,11 @@ from django.conf import settings
 from django.db import Error, transaction
 from django.db.models import Q, QuerySet
 
-from webhooks.inbox import app_rows, database
+from webhooks.inbox import app_rows, database, workers
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.figures.pruning import old_figures
-from webhooks.models import Attempt, Delivery, Job, Payload
+from webhooks.inbox.replays import pruning
+from webhooks.models import Attempt, ChangedJob, Delivery, Job, Payload, ReplayItem, WorkerRequest
 from webhooks.outage_log import OutageLog
 from webhooks.states import JobState
 
@@ -65,6 +66,7 @@ class Pruned:
     attempts: int = 0
     payloads: int = 0
     app_rows: int = 0
+    replays: int = 0
     figures: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
@@ -74,6 +76,7 @@ class Pruned:
             attempts=self.attempts + other.attempts,
             payloads=self.payloads + other.payloads,
             app_rows=self.app_rows + other.app_rows,
+            replays=self.replays + other.replays,
             figures=self.figures + other.figures,
         )
 
@@ -102,11 +105,14 @@ def current_limits() -> Limits | None:
 def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
     """Remove everything that may be removed, and yield after each batch, when no transaction is open.
 
-    A dry run removes nothing; it yields what would be removed.
+    A dry run removes nothing; it yields what would be removed. What gone workers have left is not counted.
     """
+    if not is_dry_run:
+        workers.forget_gone()
     yield from prune_deliveries(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_payloads(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_app_rows(limits, batch=batch, is_dry_run=is_dry_run)
+    yield from prune_replays(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_figures(limits, is_dry_run=is_dry_run)
 
 
@@ -126,6 +132,12 @@ def prune_app_rows(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = Fal
     """Remove the rows that apps have named and that are as old as the deliveries removed, as `prune` does."""
     for old in app_rows.old_rows(limits.deliveries, batch=batch):
         yield Batch(Pruned(app_rows=old.rows.count() if is_dry_run else _delete(old.rows)), old.reached)
+
+
+def prune_replays(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
+    """Remove the replays that ended before the limit of deliveries, as `prune` does. One with jobs that run stays."""
+    for ids, reached in pruning.ended_replays(limits.deliveries, batch=batch):
+        yield Batch(Pruned(replays=len(ids) if is_dry_run else pruning.remove(ids)), reached)
 
 
 def prune_figures(limits: Limits, *, is_dry_run: bool = False) -> Iterator[Batch]:
@@ -194,6 +206,9 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_dry_ru
         quiet = Q(last_repeat_at=None) | Q(last_repeat_at__lt=limits.deliveries)
         locked = skip_locked(Delivery.objects.filter(quiet, pk__in=going)).only("pk")
         going, jobs = _lock_jobs([delivery.pk for delivery in locked], _job_goes_with_delivery(limits))
+        # The audit log keeps what people did to the jobs, without the jobs.
+        for rows in (ReplayItem, ChangedJob, WorkerRequest):
+            _delete(rows._default_manager.filter(job_id__in=jobs))
         return Pruned(
             attempts=_delete(Attempt.objects.filter(job_id__in=jobs)),
             jobs=_delete(Job.objects.filter(pk__in=jobs)),

@@ -15,14 +15,16 @@ from django.db.models.functions import Now
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.inbox.pauses import paused
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
+from webhooks.replay_queues import replay_queue
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
 from webhooks.traces.context import HEADER
 
 _OF_THE_JOB = (
     *("pk", "handler", "queue", "attempt", "max_attempts", "forgiven", "lost", "budget_from_attempt"),
-    *("budget_from_at", "claimed_at"),
+    *("budget_from_at", "claimed_at", "due_at"),
 )
 _OF_THE_DELIVERY = (
     *("id", "event", "action", "guid", "hook_id", "repository", "installation_id", "sender", "received_at"),
@@ -129,8 +131,13 @@ def _record(change: Mapping[str, Any]) -> bool:
 
 
 def _claim(wanted: Wanted) -> list[tuple[Any, ...]]:
-    asked = Q(pk=wanted.job_id) if wanted.queue is None else Q(queue=wanted.queue)
-    waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=wanted.leases).order_by("publish_at", "id")
+    held = paused()  # In this transaction, which no pause can be committed beside.
+    if wanted.queue is not None and held.has_queue(wanted.queue):
+        return []
+    held_queues = [*held.queues, *map(replay_queue, held.queues)]
+    asked = Q(pk=wanted.job_id) & ~Q(queue__in=held_queues) if wanted.queue is None else Q(queue=wanted.queue)
+    handlers = wanted.leases.keys() - held.handlers
+    waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=handlers).order_by("publish_at", "id")
     due = dict(skip_locked(waiting).values_list("pk", "handler")[: wanted.limit])
     for handler in set(due.values()):
         Job.objects.filter(pk__in=[pk for pk, its in due.items() if its == handler]).update(

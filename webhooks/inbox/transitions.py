@@ -14,15 +14,16 @@ from operator import itemgetter
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Exists, F, OuterRef, QuerySet, Value
+from django.db.models.functions import Concat, Least, Now, Replace
 
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.engine import Change, engine
 from webhooks.inbox.job_log import job_fields
-from webhooks.inbox.outcomes import Budget, Outcome, Step, next_step, one_line
+from webhooks.inbox.outcomes import Budget, Outcome, Step, failure_fingerprint, next_step, one_line
 from webhooks.models import Attempt, Job, Payload
+from webhooks.replay_queues import MARK
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
@@ -33,6 +34,8 @@ HAS_PAYLOAD = Exists(Payload.objects.filter(pk=OuterRef("delivery_id")))
 CLAIMED_HERE = ~Exists(Attempt.objects.filter(job=OuterRef("pk"), number=OuterRef("attempt")))
 """Whether a running job is claimed by this release: the one before wrote the attempt's row at the claim."""
 GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
+_LIVE_QUEUE = Replace("queue", Value(MARK))
+"""A job's queue without the mark of a replay: no other queue's name has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +138,7 @@ def _change(ended: Ended, step: Step) -> Change:
         "loses": int(step.loses),
         "result": one_line(outcome.message) if succeeded else "",
         "error": "" if succeeded else one_line(f"{outcome.message} {step.reason}"),
-        "fingerprint": outcome.fingerprint,
+        "fingerprint": _fingerprint(ended, step),
         "outcome": outcome.kind.value,
         "message": one_line(outcome.message),
         "traceback": outcome.traceback,
@@ -144,6 +147,14 @@ def _change(ended: Ended, step: Step) -> Change:
         "began": ended.began_seconds_ago,
         "ended": ended.ended_seconds_ago,
     }
+
+
+def _fingerprint(ended: Ended, step: Step) -> str:
+    """Return what groups the failure with others like it. A dead job always has one: by its message if need be."""
+    outcome = ended.outcome
+    if outcome.fingerprint or step.state is not JobState.DEAD:
+        return outcome.fingerprint
+    return failure_fingerprint(ended.job.handler, outcome.kind.value, one_line(outcome.message))
 
 
 def expire_leases(*, limit: int = 100) -> int:
@@ -165,7 +176,7 @@ def expire(job: Job, *, seen_at: datetime) -> JobState | None:
     outcome = Outcome(
         kind=AttemptOutcome.LOST,
         message="The run did not record before its lease ran out: its worker died, or the hard time limit killed it.",
-        fingerprint="lost",
+        fingerprint=failure_fingerprint(job.handler, AttemptOutcome.LOST.value, ""),
     )
     age_seconds = (seen_at - job.budget_from_at).total_seconds()
     state = record(Ended(job=job, outcome=outcome, backoff=Backoff(), age_seconds=age_seconds, worker=job.worker))
@@ -190,29 +201,65 @@ def run_again(jobs: QuerySet[Job]) -> int:
     A job whose payload has been pruned is not changed either, and keeps its result: it could only fail.
     """
     with transaction.atomic():
-        _lock(jobs)
-        return jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).update(
-            state=JobState.QUEUED,
-            due_at=Now(),
-            publish_at=Now(),
-            budget_from_attempt=F("attempt"),
-            budget_from_at=Now(),
-            forgiven=0,
-            lost=0,
-            finished_at=None,
-            result="",
-        )
+        lock(jobs)
+        return _queue_again(jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM), queue=_LIVE_QUEUE)
+
+
+def replay(jobs: QuerySet[Job]) -> list[Job]:
+    """Queue jobs again as `run_again` does, but behind all live jobs of their queues; return them as they were."""
+    with transaction.atomic():
+        lock(jobs)
+        again = jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).order_by("pk")
+        chosen = list(again.only("pk", "handler", "state", "delivery_id"))
+        _queue_again(Job.objects.filter(pk__in=[job.pk for job in chosen]), queue=Concat(_LIVE_QUEUE, Value(MARK)))
+    return chosen
+
+
+def _queue_again(jobs: QuerySet[Job], *, queue: Replace | Concat) -> int:
+    return jobs.update(
+        state=JobState.QUEUED,
+        queue=queue,
+        due_at=Now(),
+        publish_at=Now(),
+        budget_from_attempt=F("attempt"),
+        budget_from_at=Now(),
+        forgiven=0,
+        lost=0,
+        finished_at=None,
+        result="",
+    )
+
+
+def take_back(jobs: QuerySet[Job], *, state: JobState) -> list[int]:
+    """End replayed jobs whose run has not begun in the final state that they had before; return them."""
+    with transaction.atomic():
+        lock(jobs)
+        waiting = jobs.filter(state=JobState.QUEUED, attempt=F("budget_from_attempt"), queue__endswith=MARK)
+        chosen = list(waiting.order_by("pk").values_list("pk", flat=True))
+        Job.objects.filter(pk__in=chosen).update(state=state, queue=_LIVE_QUEUE, publish_at=None, finished_at=Now())
+    return chosen
 
 
 def give_up(jobs: QuerySet[Job]) -> int:
     """Skip jobs that wait or are dead; return how many. A running job is not changed: its run may still succeed."""
     with transaction.atomic():
-        _lock(jobs)
+        lock(jobs)
         waiting_or_dead = jobs.filter(state__in=GIVE_UP_FROM)
         return waiting_or_dead.update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
 
 
-def _lock(jobs: QuerySet[Job]) -> None:
+def retry_now(jobs: QuerySet[Job]) -> int:
+    """Let retrying jobs be due now, whatever their handler's backoff or RetryLater asked for; return how many retry.
+
+    A job that is due already keeps its place before those that were not.
+    """
+    with transaction.atomic():
+        lock(jobs)
+        retrying = jobs.filter(state=JobState.RETRYING)
+        return retrying.update(due_at=Least("due_at", Now()), publish_at=Least("publish_at", Now()))
+
+
+def lock(jobs: QuerySet[Job]) -> None:
     """Lock the jobs' rows in the order of their ids.
 
     Then two operators with some of the same jobs wait for each other. Updates in any order could deadlock.
@@ -235,5 +282,5 @@ def end_without_run(job_ids: Sequence[int], *, reason: str) -> int:
             publish_at=None,
             finished_at=Now(),
             error=one_line(reason),
-            fingerprint="no-handler",
+            fingerprint=failure_fingerprint("", "no-handler", reason),
         )

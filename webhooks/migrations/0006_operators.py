@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
                 ('worker', models.CharField(help_text="The worker's node name.", max_length=255, unique=True)),
                 ('release', models.CharField(blank=True, help_text='The version or image that it runs.', max_length=100)),
                 ('queues', models.JSONField(default=list, help_text='The names of the queues that it consumes from.')),
-                ('state', models.CharField(choices=[('starting', 'Starting'), ('ready', 'Ready'), ('draining', 'Draining'), ('stopped', 'Stopped')], max_length=10)),
+                ('state', models.CharField(choices=[('starting', 'connecting'), ('ready', 'ready'), ('draining', 'draining'), ('stopped', 'stopped')], max_length=10)),
                 ('slots', models.PositiveIntegerField(help_text='How many handlers it can run at once.')),
                 ('busy', models.PositiveIntegerField(help_text='How many it runs.')),
                 ('memory_bytes', models.BigIntegerField(blank=True, help_text='Of all its processes, shared pages once.', null=True)),
@@ -107,7 +107,7 @@ class Migration(migrations.Migration):
                 ('asked_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
                 ('answered_at', models.DateTimeField(blank=True, null=True)),
                 ('answer', models.TextField(blank=True, help_text='The stack, or why there is none.')),
-                ('job', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='webhooks.job')),
+                ('job', models.ForeignKey(blank=True, db_constraint=False, null=True, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='webhooks.job')),
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('answered_at', None)), fields=['worker', 'id'], name='request_open'), models.Index(fields=['asked_at'], name='request_asked')],

@@ -5,6 +5,7 @@ from webhooks.models.figures import AnswerMinute, FigureHour, FigureMark, Figure
 from webhooks.models.inbox import Attempt, Delivery, Job, Payload, Source
 from webhooks.models.issues import IssueMark
 from webhooks.models.pauses import Pause
+from webhooks.models.replays import Replay, ReplayItem
 from webhooks.models.views import SavedView
 from webhooks.models.workers import WorkerReport, WorkerRequest
 
@@ -23,6 +24,8 @@ __all__ = [
     "Payload",
     "QueueMinute",
     "Release",
+    "Replay",
+    "ReplayItem",
     "SavedView",
     "Source",
     "WorkerReport",

@@ -131,7 +131,11 @@ class Job(models.Model):
             models.Index(fields=["lease_until", "id"], name="job_running", condition=Q(state="running")),
             models.Index(fields=["due_at", "id"], name="job_retrying", condition=Q(state="retrying")),
             models.Index(fields=["finished_at", "id"], name="job_dead", condition=Q(state="dead")),
+            models.Index(fields=["fingerprint", "finished_at", "id"], name="job_issue", condition=Q(state="dead")),
             models.Index(fields=["finished_at", "id"], name="job_skipped", condition=Q(state="skipped")),
+            # A replay reads them in the order of their ids, so that what it has read stays behind it.
+            models.Index(fields=["id"], name="job_dead_id", condition=Q(state="dead")),
+            models.Index(fields=["id"], name="job_skipped_id", condition=Q(state="skipped")),
         ]
 
     def __str__(self) -> str:

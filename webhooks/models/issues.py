@@ -17,6 +17,10 @@ class IssueMark(models.Model):
     note = models.CharField(max_length=500, blank=True)
     marked_by = models.CharField(max_length=150)
     marked_at = models.DateTimeField(db_default=Now())
+    # No foreign key: retention removes jobs, whatever an operator once did to one of them.
+    canary_job = models.BigIntegerField(
+        null=True, blank=True, help_text="The one job of it that was retried last, before the others."
+    )
 
     def __str__(self) -> str:
         return f"issue {self.fingerprint}"

@@ -10,10 +10,10 @@ class WorkerReport(models.Model):
     """What one worker said of itself last. It writes the row anew every few seconds, from its dispatcher."""
 
     class State(models.TextChoices):
-        STARTING = "starting"
-        READY = "ready"
-        DRAINING = "draining"
-        STOPPED = "stopped"
+        STARTING = "starting", "connecting"
+        READY = "ready", "ready"
+        DRAINING = "draining", "draining"
+        STOPPED = "stopped", "stopped"
 
     worker = models.CharField(max_length=255, unique=True, help_text="The worker's node name.")
     release = models.CharField(max_length=100, blank=True, help_text="The version or image that it runs.")
@@ -39,7 +39,8 @@ class WorkerRequest(models.Model):
 
     worker = models.CharField(max_length=255)
     kind = models.CharField(max_length=10, choices=Kind.choices)
-    job = models.ForeignKey(Job, on_delete=models.CASCADE, null=True, blank=True, related_name="+")
+    # Without a constraint: retention removes a job with all that it knows of, and a request only lives for a day.
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, null=True, blank=True, related_name="+", db_constraint=False)
     attempt = models.PositiveIntegerField(null=True, blank=True)
     asked_by = models.CharField(max_length=150)
     asked_at = models.DateTimeField(db_default=Now())

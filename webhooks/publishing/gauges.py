@@ -1,6 +1,8 @@
-"""How many jobs wait in each queue and for how long, for an autoscaler and for alerts, in each relay's /metrics.
+"""How many jobs wait in each queue and for how long, and how many are dead: for an autoscaler and for alerts, in each
+relay's /metrics.
 
-Every relay shows the same numbers, of the whole fleet: aggregate with max, not sum. `webhooks/inbox/due.py` reads them.
+Every relay shows the same numbers, of the whole fleet: aggregate with max, not sum. `webhooks/inbox/due.py` and
+`dead.py` read them: however many jobs there are, a bounded number of rows, by an index.
 """
 
 import time
@@ -10,21 +12,24 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from webhooks.inbox import due
+from webhooks.inbox import dead, due, pauses
 from webhooks.inbox.due import Waiting
+from webhooks.inbox.pauses import Paused
 
 READ_SECONDS = 5.0
 FRESH_SECONDS = 30.0
 """A reading older than this is not shown: for an autoscaler, no number is better than an old one."""
 
 
-class QueueGauges(Collector):
+class InboxGauges(Collector):
     """The last reading, as gauges. `step` reads, on the relay's upkeep thread; any thread may call `collect`."""
 
     def __init__(self, queues: Iterable[str]) -> None:
         self._queues = frozenset(queues)
         self._read_at: float | None = None
         self._waiting: dict[str, Waiting] = {}
+        self._dead = 0
+        self._paused = Paused()
 
     def step(self) -> None:
         """Read, at most every READ_SECONDS. Raises Django's database errors."""
@@ -32,27 +37,50 @@ class QueueGauges(Collector):
         if self._read_at is not None and now - self._read_at < READ_SECONDS:
             return
         # A queue that was seen once is always shown: its value must fall to 0, not disappear with the last jobs.
-        waiting = frozenset(due.waiting_queues())
+        self._paused = pauses.paused()
+        waiting = frozenset(due.waiting_queues()) | self._paused.queues
         self._queues |= waiting
         self._waiting = {
             queue: due.waiting_in(queue) if queue in waiting else Waiting() for queue in sorted(self._queues)
         }
+        self._dead = dead.count_dead()
         self._read_at = time.monotonic()
 
     def collect(self) -> Iterator[Metric]:
-        jobs = GaugeMetricFamily(
-            "hookline_queue_waiting_jobs",
-            f"Jobs that are due and not running, {due.SAMPLE} at most. Of the whole fleet: aggregate with max.",
-            labels=["queue"],
+        jobs = _gauge(
+            "waiting_jobs",
+            f"Jobs that are due, not running and not paused, {due.SAMPLE} at most. Of the whole fleet: aggregate with "
+            "max.",
         )
-        oldest = GaugeMetricFamily(
-            "hookline_queue_oldest_waiting_seconds",
+        oldest = _gauge(
+            "oldest_waiting_seconds",
             "For how long the oldest of them has been due; 0 if there is none. Aggregate with max.",
-            labels=["queue"],
         )
+        dead_jobs = GaugeMetricFamily(
+            "hookline_dead_jobs",
+            f"Jobs that are dead, {dead.SAMPLE} at most. Of the whole fleet: aggregate with max.",
+        )
+        paused_jobs = _gauge(
+            "paused_jobs", f"Jobs that are due and paused by an operator, {due.SAMPLE} at most. Aggregate with max."
+        )
+        paused = _gauge("paused", "1 while an operator has paused the queue, else 0. Aggregate with max.")
         if self._read_at is not None and time.monotonic() - self._read_at < FRESH_SECONDS:
+            dead_jobs.add_metric([], self._dead)
             for queue, waiting in self._waiting.items():
                 jobs.add_metric([queue], waiting.jobs)
                 oldest.add_metric([queue], waiting.oldest_seconds)
-        yield jobs
-        yield oldest
+                paused_jobs.add_metric([queue], waiting.paused_jobs)
+                paused.add_metric([queue], self._paused.has_queue(queue))
+        yield from (jobs, oldest, dead_jobs, paused_jobs, paused, self._paused_handlers())
+
+    def _paused_handlers(self) -> GaugeMetricFamily:
+        handlers = GaugeMetricFamily(
+            "hookline_handler_paused", "1 for each handler that an operator has paused.", labels=["handler"]
+        )
+        for handler in sorted(self._paused.handlers):
+            handlers.add_metric([handler], 1)
+        return handlers
+
+
+def _gauge(name: str, text: str) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"hookline_queue_{name}", text, labels=["queue"])

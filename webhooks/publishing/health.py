@@ -6,6 +6,7 @@ a restart would not end the outage. Only a call that does not return is a reason
 
 import threading
 import time
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 
@@ -33,18 +34,27 @@ class RelayHealth:
             "jobs_buried", "Jobs that this relay ended since no installed app has their handler."
         )
         self._failed = self._counter("failed_rounds", "Rounds that an outage interrupted.", "of")
+        for outage in ("broker", "database"):  # From 0 on: Prometheus sees no rise from nothing to 1.
+            self._failed.labels(outage)
         self._stop = stop
         self._heartbeats: dict[str, float] = {}
         self._has_relayed = False
         self._has_broker = True
-        available = Gauge(
-            "hookline_relay_broker_available",
-            "Whether the broker took the messages of the relay's last round.",
-            registry=self.registry,
-        )
-        available.set_function(lambda: self._has_broker and self._still_seconds(PUBLISHING) < HELD_SECONDS)
+        self._relayed_at = time.monotonic()
+        """When it last ended a round that was not interrupted; before the first one, when it started."""
         self._reason = ""
         """The reason of the last outage."""
+        self._gauge(
+            "broker_available",
+            "Whether the broker took the messages of the relay's last round.",
+            lambda: self._has_broker and self._still_seconds(PUBLISHING) < HELD_SECONDS,
+        )
+        self._gauge(
+            "lag_seconds",
+            "For how long a job may have become due unseen: since the end of this relay's last whole round.",
+            lambda: time.monotonic() - self._relayed_at,
+        )
+        self._gauge("stopping", "Whether this relay has been asked to stop.", stop.is_set)
 
     def heartbeat(self, loop: str) -> None:
         """Note that a loop turns."""
@@ -53,6 +63,7 @@ class RelayHealth:
     def relayed(self, *, published: int) -> None:
         """Count a round that was not interrupted."""
         self._has_relayed = self._has_broker = True
+        self._relayed_at = time.monotonic()
         self._published.inc(published)
 
     def expired(self, runs: int) -> None:
@@ -93,6 +104,9 @@ class RelayHealth:
         """Return how long a loop has been without a heartbeat; 0 before its first one."""
         now = time.monotonic()
         return now - self._heartbeats.get(loop, now)
+
+    def _gauge(self, name: str, documentation: str, value: Callable[[], float]) -> None:
+        Gauge(f"hookline_relay_{name}", documentation, registry=self.registry).set_function(value)
 
     def _counter(self, name: str, documentation: str, *labels: str) -> Counter:
         return Counter(f"hookline_relay_{name}", documentation, labels, registry=self.registry)

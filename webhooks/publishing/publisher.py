@@ -33,6 +33,8 @@ DEFERRED = Counter(
     "New jobs for which it put none there: enough are there (window), the broker is away, or too many came (full).",
     ["reason"],
 )
+for _reason in ("broker", "full", "window"):  # From 0 on: Prometheus sees no rise from nothing to 1.
+    DEFERRED.labels(_reason)
 
 logger = logging.getLogger(__name__)
 

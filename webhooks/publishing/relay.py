@@ -9,27 +9,33 @@ import logging
 import random
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from django.conf import settings
 from django.db import Error, connection
 from kombu.exceptions import OperationalError
 
-from webhooks.inbox import database, due
+from webhooks.inbox import database, due, pauses
+from webhooks.inbox.due import DueJob
 from webhooks.inbox.new_delivery import JobToPublish
+from webhooks.inbox.pauses import Paused
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.broker import Broker, NotConnectedError
-from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import PUBLISHING, RelayHealth
 from webhooks.publishing.repeats import Repeats
 from webhooks.publishing.strays import Strays
 from webhooks.publishing.upkeep import Upkeep
+from webhooks.replay_queues import is_replay_queue, live_queue
 from webhooks.subscriptions.subscription import Subscriptions
 from webhooks.threads import start_thread
 
 TICK_SECONDS = 1.0
 MOST_JOBS = 1_000
 """For so many jobs of a queue it publishes in one round at most, though the window may be larger."""
+MOST_REPLAYED = 16
+"""For so many jobs of a replay queue: of most of them a worker learns as the one before has ended."""
 MOST_TOGETHER = 50
 LONGEST_PAUSE_SECONDS = {"broker": 5.0, "database": TICK_SECONDS}
 """For the database a second: that is how often a healthy relay asks it, so a database that is back is found at once."""
@@ -54,7 +60,7 @@ class Relay:
         stop: threading.Event,
         broker: Broker | None = None,
         health: RelayHealth | None = None,
-        gauges: QueueGauges | None = None,
+        gauges: InboxGauges | None = None,
     ) -> None:
         self._subscriptions = subscriptions
         self._health = health or RelayHealth(stop)
@@ -87,8 +93,9 @@ class Relay:
     def round(self) -> tuple[Round, float]:
         """Publish for the jobs that are due now; return what was done and how many seconds to sleep."""
         done = Round()
+        held = pauses.paused()
         # Not for jobs in other queues: `strays.py` moves or ends them.
-        queues = [queue for queue in due.waiting_queues() if queue in self._subscriptions.queues]
+        queues = [queue for queue in due.waiting_queues() if live_queue(queue) in self._subscriptions.queues]
         failures: dict[str, OperationalError] = {}
         has_answered = False
         for queue in queues:
@@ -96,7 +103,7 @@ class Relay:
                 break
             self._health.heartbeat(PUBLISHING)
             try:
-                has_answered |= self._relay(queue, done)
+                has_answered |= self._relay(queue, done, held)
             except NotConnectedError:  # It would fail for the other queues too, after the same wait.
                 raise
             except OperationalError as error:  # It may be about this queue only, so the other queues go on.
@@ -105,21 +112,24 @@ class Relay:
             raise next(iter(failures.values()))
         for queue, failure in failures.items():
             self._queue_failures.failed(f"the broker {failure}", queue=queue)
-        until_due = due.seconds_until_due(queues)
+        until_due = due.seconds_until_due(queues, held=held)
         return done, TICK_SECONDS if until_due is None or until_due <= 0 else min(TICK_SECONDS, until_due)
 
-    def _relay(self, queue: str, done: Round) -> bool:
+    def _relay(self, queue: str, done: Round, held: Paused) -> bool:
         """Publish messages for the due jobs of a queue, as many as the broker has room for.
 
-        The broker is asked only if there is something to publish; return whether it was.
+        The broker is asked only if there is something to publish; return whether it was. Messages for the
+        jobs of a replay queue wait in its live queue, and are so few that those for live jobs wait for next to nothing.
         """
-        handlers = [subscription.name for subscription in self._subscriptions if subscription.queue == queue]
-        jobs = due.due_jobs(queue, handlers=handlers, limit=min(MOST_JOBS, settings.HOOKLINE_QUEUE_WINDOW))
+        named = live_queue(queue)
+        jobs = self._due_jobs(queue, held)
         now = time.monotonic()
+        if not jobs and held:
+            self._repeats.forget(queue)
         wanted = self._repeats.wanted(queue, jobs, now=now)
         if not wanted:
             return False
-        room = self._broker.room(queue)
+        room = self._broker.room(named)
         for start in range(0, min(room, len(wanted)), MOST_TOGETHER):
             # A broker that is slow must not keep this relay from its other queues and a stop.
             if time.monotonic() >= now + TICK_SECONDS or self._stop.is_set():
@@ -130,6 +140,15 @@ class Relay:
         if room:
             self._repeats.published(queue, jobs, now=now)
         return True
+
+    def _due_jobs(self, queue: str, held: Paused) -> Sequence[DueJob]:
+        """Return the queue's due jobs that a worker may claim, as many as messages may be published for."""
+        if held.has_queue(queue):
+            return ()
+        own = [subscription.name for subscription in self._subscriptions if subscription.queue == live_queue(queue)]
+        handlers = [name for name in own if name not in held.handlers]
+        most = MOST_REPLAYED if is_replay_queue(queue) else MOST_JOBS
+        return due.due_jobs(queue, handlers=handlers, limit=min(most, settings.HOOKLINE_QUEUE_WINDOW))
 
     def _wait_out(self, error: Exception) -> None:
         """Wait with exponential backoff and jitter, so that not all relays try again at the same moment."""

@@ -9,10 +9,9 @@ broker may also have lost them, so they are repeated for as long as the jobs wai
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from webhooks.inbox.due import DueJob
+from webhooks.inbox.due import REPEATED_SECONDS, DueJob
 
 FIRST_SECONDS = 1.0
-LONGEST_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -43,9 +42,14 @@ class Repeats:
             self._last[queue] = _Last(jobs, FIRST_SECONDS, now + FIRST_SECONDS)
         else:
             if now >= last.again_at:
-                last.pause = min(2 * last.pause, LONGEST_SECONDS)
+                last.pause = min(2 * last.pause, REPEATED_SECONDS)
                 last.again_at = now + last.pause
             last.jobs = jobs
+
+    def forget(self, queue: str) -> None:
+        """Forget what was published for a queue in which everything due is paused: once it resumes, messages go at
+        once."""
+        self._last.pop(queue, None)
 
 
 def _none_was_claimed(before: Sequence[DueJob], now: Sequence[DueJob]) -> bool:

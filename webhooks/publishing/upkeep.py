@@ -1,4 +1,4 @@
-"""The relay's work that needs no broker: lost runs, jobs whose handler is elsewhere, the gauges, figures, retention.
+"""The relay's work without a broker: lost runs, jobs whose handler is elsewhere, gauges, figures, retention, replays.
 
 It has a thread and a database connection of its own. A silent broker may block the publishing for seconds or minutes;
 meanwhile leases still end, and the gauges that an autoscaler reads are still true.
@@ -14,8 +14,9 @@ from django.db import Error, connection
 
 from webhooks.inbox import database, releases, retention, transitions
 from webhooks.inbox.figures.making import Making
+from webhooks.inbox.replays import running as replaying
 from webhooks.outage_log import OutageLog
-from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import UPKEEP, RelayHealth
 from webhooks.publishing.strays import Strays
 
@@ -31,7 +32,7 @@ class Upkeep:
     """`run` works until `stop` is set, on a thread of its own; an unforeseen error there ends the process."""
 
     def __init__(
-        self, strays: Strays, *, stop: threading.Event, health: RelayHealth, gauges: QueueGauges | None
+        self, strays: Strays, *, stop: threading.Event, health: RelayHealth, gauges: InboxGauges | None
     ) -> None:
         self._strays = strays
         self._strays_at = 0.0
@@ -62,6 +63,7 @@ class Upkeep:
         self._figures.step()
         releases.seen(settings.HOOKLINE_RELEASE)
         self._retention.step()
+        replaying.step()
         return expired == LEASE_BATCH
 
     def _turn(self) -> float:

@@ -20,7 +20,7 @@ from granian.rsgi import Scope
 
 from webhooks.parent import signal_at_parents_end
 from webhooks.paths import PROBES, WEBHOOKS
-from webhooks.receiver import readiness
+from webhooks.receiver import measures, readiness
 from webhooks.receiver.answer_counts import AnswerCounts
 from webhooks.receiver.body_length import announced_body
 from webhooks.receiver.body_reader import HELD_BYTES, read_body
@@ -60,8 +60,8 @@ class Front:
         self._make_deliveries = deliveries
         self._body_seconds = body_seconds
         self._connections = connections
-        self._answers = answers
         self._started = started
+        self._answers = answers
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # A receiver whose launcher was killed must not keep the port.
@@ -103,7 +103,7 @@ class Front:
         headers = _Headers(scope.headers.items())
         path = machine_path(scope.path)
         if path.startswith(WEBHOOKS):
-            return await self._traced(scope.method, path.removeprefix(WEBHOOKS), headers, proto)
+            return _encoded(await self._measured(scope.method, path.removeprefix(WEBHOOKS), headers, proto))
         announced = announced_body(headers, limit=LARGEST_PAGE_BODY)
         async with self._held.share() as held:
             body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
@@ -111,7 +111,17 @@ class Front:
             environ = environ_of(scope, headers, body)
             return await asyncio.get_running_loop().run_in_executor(lane, call_wsgi, self._wsgi, environ)
 
-    async def _traced(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Response:
+    async def _measured(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+        """Return the reply to a webhook, and count it."""
+        began, status = time.monotonic(), measures.HUNG_UP
+        try:
+            reply = await self._traced(method, source, headers, proto)
+            status = reply.status
+        finally:
+            measures.count(headers.get("X-GitHub-Event", ""), status, seconds=time.monotonic() - began)
+        return reply
+
+    async def _traced(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
         """Take in a delivery, in a span where spans are written."""
         with spans().receiving(method, headers.get(HEADER)) as receipt:
             if receipt.traceparent:
@@ -121,7 +131,7 @@ class Front:
             except RefusedError as refused:
                 reply = refused.reply
             receipt.answered(reply.status, reply.body)
-            return _encoded(reply)
+            return reply
 
     async def _receive(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
         announced = check_head(method, source, headers, self._rules())

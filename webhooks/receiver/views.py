@@ -8,8 +8,9 @@ from functools import cache
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from prometheus_client import CONTENT_TYPE_LATEST, Gauge, generate_latest
+from prometheus_client import REGISTRY, Gauge
 
+from webhooks.exposition import exposition
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import try_to_store
 from webhooks.publishing.publisher import Publisher
@@ -112,7 +113,8 @@ def metrics(_request: HttpRequest) -> HttpResponse:
     DATABASE_AVAILABLE.set(committer().is_available)
     BROKER_AVAILABLE.set(publisher().is_available)
     STOPPING.set(readiness.stopping.is_set())
-    return HttpResponse(generate_latest(), content_type=CONTENT_TYPE_LATEST)
+    content_type, text = exposition(REGISTRY)
+    return HttpResponse(text, content_type=content_type)
 
 
 def _check_database() -> None:

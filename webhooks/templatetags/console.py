@@ -9,6 +9,10 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from webhooks.durations import relative, took
+from webhooks.inbox.outcomes import spent
+from webhooks.inbox.waiting import Waiting
+from webhooks.inbox.waiting_facts import explain
+from webhooks.models import Job
 from webhooks.states import AttemptOutcome, JobState
 
 register = template.Library()
@@ -51,8 +55,7 @@ def icon(name: str, label: str = "") -> SafeString:
 def state(name: str) -> SafeString:
     """Return a job's state or an attempt's outcome: icon, word and colour."""
     symbol, colour = _STATES.get(name, ("info-circle", "secondary"))
-    # A job's state, and an outcome of one word, stand as they are.
-    word = AttemptOutcome(name).label if "_" in name and name in AttemptOutcome.values else name
+    word = AttemptOutcome(name).label.lower() if name in AttemptOutcome.values else name
     return format_html(
         '<span class="state text-{}" data-state="{}">{} <span class="state-word">{}</span></span>',
         colour,
@@ -73,6 +76,18 @@ def moment(at: datetime | None) -> SafeString:
         relative(at, now=timezone.now()),
         f"{at.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
     )
+
+
+@register.simple_tag
+def spent_of(job: Job) -> str:
+    """Return "2 of 5": how many of the allowed attempts are spent."""
+    return f"{spent(job)} of {job.max_attempts}"
+
+
+@register.simple_tag
+def waiting_of(job: Job) -> Waiting | None:
+    """Return why a job waits, or who runs it; None if it is final."""
+    return explain(job)
 
 
 @register.filter

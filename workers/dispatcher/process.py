@@ -16,6 +16,7 @@ from django.conf import settings
 from prometheus_client import CollectorRegistry
 
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
+from webhooks.inbox.committer import Committer
 from webhooks.probe_server import ProbeServer
 from webhooks.subscriptions.installed import installed_subscriptions
 from workers.dispatcher.desk import AHEAD_SECONDS, IDLE_SECONDS_WITH_WORD, Desk
@@ -26,12 +27,14 @@ from workers.dispatcher.events import JobEvents
 from workers.dispatcher.exchange import Answer, Exchange, Request
 from workers.dispatcher.queues import POLL_SECONDS, Queues
 from workers.dispatcher.reports import Reports
+from workers.dispatcher.self_report import SelfReport
 from workers.probes.process import serve_probes
 from workers.probes.vital_signs import SharedSigns
 from workers.runs import channels
 from workers.runs.channels import Pair
 from workers.runs.messages import Answered, ChildEnded, Declined, Entered, Give, Heard, Hello, Leave, RunEnded
 from workers.runs.slots import Slots
+from workers.runs.stacks import Stacks
 from workers.stopping.flag import is_stopping
 
 GATHER_SECONDS = 0.004
@@ -44,6 +47,8 @@ LAST_SECONDS = 2.5
 """How long it tries to record the last outcomes, after its parent has ended or said that it ends."""
 LAST_EVENTS_SECONDS = 0.25
 """How long it then waits for a broker that takes the last events."""
+LAST_REPORT_SECONDS = 0.25
+"""How long it then waits until the inbox has the worker's last report of itself."""
 FAILED_SECONDS = 1.0
 """Pause after an exchange that has failed."""
 
@@ -286,9 +291,11 @@ class Dispatcher:
         self._exchange.ask(request)
 
     def _wanted(self, now: float) -> Wanted | None:
-        """Return which jobs to ask for: of the next queue that does not count as empty."""
+        """Return which jobs to ask for: of the next queue that does not count as empty; after all of them, replayed."""
         limit = 0 if is_stopping() or self._is_ending else self._desk.wanted(now=now)
         queue = self._queues.next(now=now) if limit else None
+        if limit and queue is None and (limit := self._desk.wanted_of_replays(now=now)):
+            queue = self._queues.next_replay()
         if queue is None:
             return None
         return Wanted(worker=self._worker, leases=self._leases, limit=limit, queue=queue)
@@ -335,6 +342,7 @@ def serve(
     *,
     worker: str,
     slots: Slots,
+    stacks: Stacks,
     pairs: Sequence[Pair],
     control: socket.socket,
     signs: SharedSigns,
@@ -344,11 +352,18 @@ def serve(
     is_first: bool,
 ) -> None:
     """Be the dispatcher, until the parent has ended."""
+    parent = os.getppid()
     registry = CollectorRegistry()
     sender = EventSender(registry) if settings.HOOKLINE_JOB_EVENTS else None
     reports = Reports(registry, JobEvents(worker, sender.put) if sender else None)
+    committer = Committer(threads=1)  # For what may wait: not for jobs.
+    self_report = SelfReport(
+        worker=worker, pid=parent, slots=slots, stacks=stacks, signs=signs, started_at_seconds=started_at_seconds,
+        committer=committer,
+    )  # fmt: skip
+    self_report.start()
     if server is not None:
-        serve_probes(server, signs, registry, slots=slots, started_at_seconds=started_at_seconds)
+        serve_probes(server, signs, registry, slots=slots, started_at_seconds=started_at_seconds, committer=committer)
     margin = settings.HOOKLINE_LEASE_MARGIN_SECONDS + AHEAD_SECONDS
     Dispatcher(
         worker=worker,
@@ -363,3 +378,4 @@ def serve(
     ).run()
     if sender:
         sender.close(seconds=LAST_EVENTS_SECONDS)
+    self_report.end(LAST_REPORT_SECONDS)

@@ -13,6 +13,7 @@ from workers.dispatcher.desk import EndedRun
 from workers.dispatcher.ended_children import CutOff
 from workers.dispatcher.events import JobEvents
 from workers.dispatcher.exchange import Answer
+from workers.dispatcher.run_metrics import RunMetrics
 from workers.runs.slots import Slots
 
 LOOK_SECONDS = 0.5
@@ -28,9 +29,7 @@ class Reports:
         self._events = events
         self._look_at = 0.0
         ProcessCollector(namespace="hookline_worker_dispatcher", registry=registry)
-        self._runs = Counter(
-            "hookline_worker_runs", "Runs by how they ended.", ["handler", "outcome"], registry=registry
-        )
+        self._runs = RunMetrics(registry)
         self._claimed = Counter(
             "hookline_worker_jobs_claimed", "Jobs that it claimed, those given back included.", ["queue"],
             registry=registry,
@@ -60,6 +59,7 @@ class Reports:
         for run, state in zip(answer.request.ended, answer.states, strict=True):
             self._ended(run, state)
         if answer.claimed:
+            self._runs.claimed(answer.claimed[0], ago_seconds=answer.seconds)
             self._claimed.labels(answer.claimed[0].queue).inc(len(answer.claimed))
         if self._events:
             self._events.claimed(answer.claimed)
@@ -67,7 +67,7 @@ class Reports:
             self._events.given_back([job for job in answer.request.begins if job not in answer.begun])
 
     def _ended_with_process(self, run: CutOff, job: ClaimedJob | Job, state: JobState | None) -> None:
-        self._runs.labels(job.handler, run.kind.value).inc()
+        self._runs.ended(job.handler, run.kind, state, seconds=run.ended_at - run.began_at)
         if self._events:
             outcome = Outcome(kind=run.kind, message=run.reason)
             self._events.ended(
@@ -79,7 +79,8 @@ class Reports:
 
     def _ended(self, run: EndedRun, state: JobState | None) -> None:
         job, message, kind = run.job, run.message, run.message.outcome.kind
-        self._runs.labels(job.handler, kind.value).inc()
+        self._runs.ended(job.handler, kind, state, seconds=message.ended_at - message.began_at)
+        self._runs.waited(job, until=message.began_at)
         if self._events:
             self._events.ended(
                 (job.pk, job.attempt), job.handler, message.outcome, state,

@@ -41,6 +41,7 @@ from workers.runs.hints import hints
 from workers.runs.limits import Limits
 from workers.runs.messages import ChildEnded
 from workers.runs.slots import Slots
+from workers.runs.stacks import Stacks
 from workers.stopping import grace
 
 LOOK_SECONDS = 0.05
@@ -100,7 +101,8 @@ class DispatcherStep(bootsteps.StartStopStep):
         self._slots, self._pairs, self._control = Slots(count), [Pair() for _ in range(count)], Pair()
         for end in (self._control.dispatcher, self._control.child):
             end.setblocking(False)
-        turn.prepare(self._slots, self._pairs)
+        self._stacks = Stacks(count)
+        turn.prepare(self._slots, self._pairs, self._stacks)
         try:
             self._fork(is_first=True)
         except OSError as error:
@@ -236,13 +238,14 @@ class DispatcherStep(bootsteps.StartStopStep):
     def _be_dispatcher(self, server: ProbeServer | None, parent: int, *, is_first: bool) -> NoReturn:
         try:
             ends = [end.fileno() for pair in [*self._pairs, self._control] for end in (pair.dispatcher, pair.child)]
-            _detach(parent, keep=[*ends, *([server.fileno()] if server else [])])
+            _detach(parent, keep=[*ends, *self._stacks.descriptors, *([server.fileno()] if server else [])])
             # Imported only here: neither the parent nor its children need the modules.
             from workers.dispatcher.process import serve
 
             serve(
                 worker=str(self._worker.hostname)[:255],
                 slots=self._slots,
+                stacks=self._stacks,
                 pairs=self._pairs,
                 control=self._control.dispatcher,
                 signs=signs,

@@ -8,7 +8,7 @@ probe fails only if the worker is certainly stuck by its own fault. There are tw
   between two tries, so after an outage the worker gets RECONNECT_SECONDS to connect.
 - *It makes no progress.* It has taken no job for HOOKLINE_STALLED_SECONDS, although a child is free, a job has been due
   for as long, there are messages for it, and broker and database answer. A job that becomes due after a long calm is
-  no such reason.
+  no such reason, nor is one that an operator has paused.
 
 A fault must be found CONFIRMATIONS times in a row. A worker that is stopping is always live: its loop has ended, and it
 waits for its handlers. A worker that consumes from no queue because an operator wants so is always live, too.
@@ -45,7 +45,8 @@ class Answers:
     broker_messages: int | None
     """Messages that wait on the broker in the worker's queues."""
     due_seconds: float | None
-    """For how long a job of the worker's queues has been due, published or not; None too if no job waits."""
+    """For how long a job of the worker's queues could have been claimed; None too if none can: no job waits, or what
+    waits is paused."""
 
 
 def unready(signs: VitalSigns | None, *, now: float, is_stopping: bool) -> list[str]:

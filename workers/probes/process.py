@@ -9,6 +9,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from webhooks.inbox.committer import Committer
 from webhooks.probe_server import Health, ProbeServer
 from webhooks.threads import start_thread
 from workers.probes import liveness
@@ -23,11 +24,17 @@ ASK_SECONDS = 5.0
 
 
 def serve_probes(
-    server: ProbeServer, shared: SharedSigns, registry: CollectorRegistry, *, slots: Slots, started_at_seconds: float
+    server: ProbeServer,
+    shared: SharedSigns,
+    registry: CollectorRegistry,
+    *,
+    slots: Slots,
+    started_at_seconds: float,
+    committer: Committer,
 ) -> None:
     """Serve on threads, for as long as the process lives."""
     registry.register(Gauges(shared, slots, started_at_seconds=started_at_seconds))
-    check = LivenessCheck(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS)
+    check = LivenessCheck(shared, stalled_seconds=settings.HOOKLINE_STALLED_SECONDS, queue_check=QueueCheck(committer))
     # If one of these threads fails, the process ends and is started again. Otherwise /livez would give its last answer
     # for ever.
     start_thread("liveness", check.run)

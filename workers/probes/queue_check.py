@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from kombu.exceptions import OperationalError
 
 from webhooks.inbox.committer import Committer, InboxUnavailableError
-from webhooks.inbox.due import seconds_until_due
+from webhooks.inbox.due import claimable_seconds
 from webhooks.publishing.broker import Broker
 from webhooks.threads import place_of
 from workers.probes.liveness import Answers, Check
@@ -15,12 +15,14 @@ logger = logging.getLogger(__name__)
 
 
 class QueueCheck:
-    """Asks over connections of its own, which are opened with the first question."""
+    """Asks over a connection to the broker of its own, which is opened with the first question.
 
-    def __init__(self) -> None:
+    The committer limits the wait for a database that does not answer.
+    """
+
+    def __init__(self, committer: Committer | None = None) -> None:
         self._broker = Broker()
-        # It limits the wait for a database that does not answer.
-        self._committer = Committer(threads=1)
+        self._committer = committer or Committer(threads=1)
         self.broker_reason = ""
         """What was wrong with the broker when it was asked last: words to put after "the broker"."""
 
@@ -51,7 +53,6 @@ class QueueCheck:
 
     def _due_seconds(self, queues: Sequence[str]) -> float | None:
         try:
-            until_due = self._committer.run(lambda: seconds_until_due(queues))
+            return self._committer.run(lambda: claimable_seconds(queues))
         except InboxUnavailableError:
             return None
-        return None if until_due is None else -until_due

@@ -33,6 +33,7 @@ from workers.runs.channels import Pair
 from workers.runs.handler import HandlerWindow, run_handler
 from workers.runs.messages import Declined, Entered, Give, Hello, Leave, RunEnded
 from workers.runs.slots import Slots
+from workers.runs.stacks import Stacks
 from workers.stopping.flag import is_stopping
 
 WITHOUT_ERROR = (AttemptOutcome.SUCCEEDED, AttemptOutcome.RETRY_LATER, AttemptOutcome.HANDED_BACK)
@@ -159,23 +160,25 @@ def run_span(job: ClaimedJob) -> AbstractContextManager[RunSpan]:
 
 _slots: Slots | None = None
 _pairs: Sequence[Pair] = ()
+_stacks: Stacks | None = None
 _child: Child | None = None
 
 
-def prepare(slots: Slots, pairs: Sequence[Pair]) -> None:
+def prepare(slots: Slots, pairs: Sequence[Pair], stacks: Stacks) -> None:
     """Note what the children of this process share with the dispatcher. Called once, before the first is forked."""
-    global _slots, _pairs
-    _slots, _pairs = slots, pairs
+    global _slots, _pairs, _stacks
+    _slots, _pairs, _stacks = slots, pairs, stacks
 
 
 def take_jobs(queue: str) -> str:
     """Take a turn in this process, which is a child of a worker. `queue` is that of the message that began it."""
     global _child  # noqa: PLW0603  As above.
     if _child is None:
-        assert _slots is not None, "The worker's step has prepared it."
+        assert _slots is not None and _stacks is not None, "The worker's step has prepared it."  # noqa: PT018
         place = current_process().index  # type: ignore[attr-defined]  # Billiard gives it to each child of a pool.
         if place >= len(_pairs):  # Remote control has let the pool grow.
             return "no place for one more child"
+        _stacks.register(place)
         _child = Child(place, _pairs[place].child, _slots, installed_subscriptions())
     return _child.take_jobs(queue)
 

@@ -1,5 +1,6 @@
 """One handler for each way to end. All of them take `repository_dispatch`, told apart by the action."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -135,6 +136,16 @@ def watch(event: Event, run: Run) -> str:
         time.sleep(0.05)
     time.sleep(float(event.payload["client_payload"].get("seconds", 0)))
     return "told to stop"
+
+
+@on("repository_dispatch", actions=["in-c"], queue="trial", time_limit=60, backoff=QUICK)
+def stay_in_c(event: Event, run: Run) -> str:
+    """Stay in a call into C that runs no signal handler of Python's and lets no other thread run."""
+    leave_a_mark(event, run.attempt, "begun")
+    left = int(event.payload["client_payload"]["seconds"])
+    while left:
+        left = ctypes.PyDLL(None).sleep(left)  # How many seconds were left when a signal came; else 0.
+    return "slept"
 
 
 @on("repository_dispatch", actions=["stubborn"], queue="trial", time_limit=60, backoff=QUICK)

@@ -65,6 +65,7 @@ def _lines(pruned: Pruned, limits: Limits) -> Iterator[str]:
     yield f"their jobs: {pruned.jobs:,}"
     yield f"their attempts: {pruned.attempts:,}"
     yield f"rows of apps: {pruned.app_rows:,}  (inserted before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
+    yield f"replays: {pruned.replays:,}  (ended before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
     yield f"figures: {pruned.figures:,}  (of minutes before {limits.minutes:%Y-%m-%d %H:%M} UTC, and old hours)"
     yield f"payloads: {pruned.payloads:,}  (received before {limits.payloads:%Y-%m-%d %H:%M} UTC)"
 

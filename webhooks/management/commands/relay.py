@@ -15,7 +15,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from webhooks.listening import cannot_listen
 from webhooks.probe_server import Health, ProbeServer
-from webhooks.publishing.gauges import QueueGauges
+from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import RelayHealth
 from webhooks.publishing.relay import Relay
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -35,7 +35,7 @@ class Command(BaseCommand):
         stop = threading.Event()
         stop_at_signal(stop)
         subscriptions, health = installed_subscriptions(), RelayHealth(stop)
-        gauges = QueueGauges({settings.CELERY_TASK_DEFAULT_QUEUE, *subscriptions.queues})
+        gauges = InboxGauges({settings.CELERY_TASK_DEFAULT_QUEUE, *subscriptions.queues})
         if settings.HOOKLINE_PROBE_PORT:
             _serve_probes(health, gauges)
         Relay(subscriptions, stop=stop, health=health, gauges=gauges if settings.HOOKLINE_PROBE_PORT else None).run()
@@ -67,7 +67,7 @@ def stop_at_signal(stop: threading.Event) -> None:
         signal.signal(number, lambda _number, _frame: stop.set())
 
 
-def _serve_probes(health: RelayHealth, gauges: QueueGauges) -> None:
+def _serve_probes(health: RelayHealth, gauges: InboxGauges) -> None:
     health.registry.register(gauges)
     probes = Health(live=health.live, ready=health.ready, started=health.started, registry=health.registry)
     try:

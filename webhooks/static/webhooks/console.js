@@ -21,6 +21,11 @@
     htmx.trigger(main(), "live");
   }, 1000);
 
+  // What the user has folded out stays so, and what was loaded into it stays there.
+  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, element) => !(name === "open" && element.matches("details"));
+  Idiomorph.defaults.callbacks.beforeNodeMorphed = (element) =>
+    !(element.nodeType === Node.ELEMENT_NODE && element.matches("[data-keep]"));
+
   // A page of the sign-in form, or of an error, is no answer to a refresh: show it as the page that it is.
   document.addEventListener("htmx:beforeSwap", (event) => {
     if (event.detail.xhr.responseURL && new URL(event.detail.xhr.responseURL).pathname.startsWith("/sign-in/")) {

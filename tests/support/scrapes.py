@@ -1,0 +1,109 @@
+"""Real scrapes of a receiver, a relay and a worker, and deliveries of many kinds that their metrics count."""
+
+import json
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import urllib3
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.processes import free_port, wait_until
+from tests.support.stack import Stack, running_stack
+from webhooks.github.signature import sign
+
+SENDERS = 8
+http = urllib3.PoolManager(maxsize=2 * SENDERS, retries=False)
+
+Series = frozenset[tuple[str, tuple[tuple[str, str], ...]]]
+"""Names of samples, with their labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """A delivery to send. With another secret than the receiver's it is refused."""
+
+    event: str = "repository_dispatch"
+    action: str = "work"
+    number: int = 0
+    """Chooses repository and installation."""
+    secret: str = ""
+    seconds: float = 0.0
+    """How long its handler sleeps, if it does."""
+
+    def body(self) -> bytes:
+        payload = {
+            "action": self.action,
+            "client_payload": {"seconds": self.seconds},
+            "repository": {"id": self.number, "full_name": f"acme/widget-{self.number}"},
+            "installation": {"id": 1_000 + self.number},
+            "sender": {"login": f"octo-{self.number}"},
+        }
+        return json.dumps(payload).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Scraped:
+    """A stack whose three processes can be scraped."""
+
+    stack: Stack
+    ports: dict[str, int]
+
+    def text(self, role: str) -> str:
+        return http.request("GET", f"http://127.0.0.1:{self.ports[role]}/metrics", timeout=10).data.decode()
+
+    def families(self, role: str) -> dict[str, Metric]:
+        """Return the metrics of a process by the names that queries use: a counter's ends in `_total`."""
+        families = text_string_to_metric_families(self.text(role))
+        return {f"{one.name}_total" if one.type == "counter" else one.name: one for one in families}
+
+    def series(self, role: str) -> Series:
+        return frozenset(
+            (sample.name, tuple(sorted(sample.labels.items())))
+            for family in self.families(role).values()
+            for sample in family.samples
+        )
+
+    def send(self, sendings: Iterable[Sending]) -> list[int]:
+        """POST signed deliveries, several at a time; return the statuses."""
+        with ThreadPoolExecutor(SENDERS) as senders:
+            return list(senders.map(self._send, sendings))
+
+    def _send(self, sending: Sending) -> int:
+        body = sending.body()
+        headers: dict[str, Any] = {
+            "Content-Type": "application/json",
+            "X-GitHub-Event": sending.event,
+            "X-GitHub-Delivery": str(uuid.uuid4()),
+            "X-GitHub-Hook-ID": "1",
+            "X-Hub-Signature-256": sign(body, sending.secret or self.stack.secret),
+        }
+        url = f"http://127.0.0.1:{self.ports['receiver']}/webhooks/github"
+        return http.request("POST", url, body=body, headers=headers, timeout=60).status
+
+
+@contextmanager
+def scraped_stack(directory: Path, **environment: str) -> Iterator[Scraped]:
+    """Yield a stack on SQLite and the filesystem broker, each of its three processes ready."""
+    with running_stack(directory, database="sqlite", broker="filesystem", **environment) as stack:
+        stack.migrate()
+        ports = {"receiver": stack.port, "relay": free_port(), "worker": free_port()}
+        stack.start("receiver")
+        stack.start("relay", HOOKLINE_PROBE_PORT=str(ports["relay"]))
+        stack.start("worker", "--concurrency", "2", HOOKLINE_PROBE_PORT=str(ports["worker"]))
+        for role, port in ports.items():
+            wait_until(partial(_is_ready, port), what=f"the {role} to be ready")
+        yield Scraped(stack, ports)
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        return http.request("GET", f"http://127.0.0.1:{port}/readyz", timeout=5).status == 200
+    except urllib3.exceptions.HTTPError:
+        return False
