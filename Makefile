@@ -25,7 +25,7 @@ APPS ?=
 DIR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run app app-test send inbox test runtime-test faults drain fuzz bench bench-growth lint format types contracts check lock clean screenshots
+.PHONY: help run app app-test send inbox test runtime-test faults drain fuzz bench bench-growth bench-console lint format types contracts check lock clean screenshots
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -109,6 +109,9 @@ bench: $(DEV) ## Measure speed, CPU and memory beside a plain Django with Celery
 
 bench-growth: $(DEV) ## Measure the same beside ten million stored deliveries; ARGS="--deliveries 100000 --waiting 10000"
 	@$(VENV)/bin/python -m tests.benchmarks.growth $(ARGS)
+
+bench-console: $(DEV) $(ASSETS) ## Measure the database's time for each page of the console; ARGS="--deliveries 100000"
+	@$(VENV)/bin/python -m tests.benchmarks.console $(ARGS)
 
 # It needs Chromium; what else it needs it starts.
 screenshots: $(DEV) $(ASSETS) ## Take each page's picture into docs/images/console

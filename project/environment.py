@@ -106,6 +106,10 @@ def flower_provider() -> Callable[[Any], Any]:
     )
 
 
+def release_name() -> Callable[[Any], Any]:
+    return validate.Length(1, 100, error="must have 1 to 100 characters.")
+
+
 def one_of(choices: Sequence[str]) -> Callable[[Any], Any]:
     return validate.OneOf(choices, error="must be one of {choices}.")
 

@@ -5,6 +5,7 @@ from functools import partial
 from django.conf import settings
 
 from project.wsgi import application as wsgi_application
+from webhooks.receiver.answer_counts import AnswerCounts
 from webhooks.receiver.connections import Connections
 from webhooks.receiver.front import Front
 from webhooks.receiver.views import deliveries, rules
@@ -17,4 +18,5 @@ application = Front(
     body_seconds=settings.HOOKLINE_BODY_SECONDS,
     connections=Connections(settings.HOOKLINE_PORT),
     started=partial(start_spans, "receiver") if settings.HOOKLINE_TRACES else lambda: None,
+    answers=AnswerCounts(),
 )

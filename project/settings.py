@@ -21,12 +21,14 @@ from project.environment import (
     one_of,
     open_environment,
     operator_name,
+    release_name,
     stop_on_errors,
     value_or_default,
 )
 from project.identity import check_installed, provider_settings
 from project.logging import has_colours, logging_settings
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
+from project.version import VERSION
 from webhooks.listening import EVERY_ADDRESS
 from webhooks.source_secrets import variable_of
 
@@ -40,6 +42,7 @@ PRODUCTION = HOOKLINE_ENVIRONMENT == "production"
 DEBUG = env.bool("DEBUG", False)
 HOOKLINE_DATA_DIR: Path = value_or_default(env.directory, "HOOKLINE_DATA_DIR", BASE_DIR / ".hookline")
 
+HOOKLINE_RELEASE = env.str("HOOKLINE_RELEASE", VERSION, validate=release_name())
 HOOKLINE_ROLE: str = value_or_default(env.str, "HOOKLINE_ROLE", EVERYTHING, validate=one_of(ROLES))
 withhold(HOOKLINE_ROLE)
 # The embedded environment generates the secrets that are not given; production must be given each of them.
@@ -136,7 +139,6 @@ HOOKLINE_KEEP_PAYLOADS_DAYS = env.whole_number("HOOKLINE_KEEP_PAYLOADS_DAYS", 14
 HOOKLINE_KEEP_DAYS = env.whole_number("HOOKLINE_KEEP_DAYS", 30, lowest=8, highest=36_500)
 HOOKLINE_KEEP_DEAD_DAYS = env.whole_number("HOOKLINE_KEEP_DEAD_DAYS", 90, lowest=8, highest=36_500)
 
-HOOKLINE_RELEASE = env.str("HOOKLINE_RELEASE", "0.1.0")
 
 HOOKLINE_SESSION_HOURS = env.number("HOOKLINE_SESSION_HOURS", 12.0, lowest=0.1, highest=8_760)
 HOOKLINE_VIEWERS_SEE_PAYLOADS = env.bool("HOOKLINE_VIEWERS_SEE_PAYLOADS", False)

@@ -64,7 +64,7 @@ def store(deliveries: int, *, days: float, body_bytes: int, every_dead: int, eve
         "every_queued": every_queued or deliveries + 2,  # None of them.
     }
     with connection.cursor() as cursor:
-        cursor.execute("INSERT INTO webhooks_source (name, url) VALUES ('github', 'https://github.com')")
+        cursor.execute("INSERT INTO webhooks_source (id, name, url) VALUES (1, 'github', 'https://github.com')")
         firsts = range(1, deliveries + 1, CHUNK)
         with in_bulk() if connection.vendor == "postgresql" else contextlib.nullcontext():
             for first, statement in tqdm([*itertools.product(firsts, FILL)], desc="filling", disable=is_redirected()):
@@ -72,7 +72,7 @@ def store(deliveries: int, *, days: float, body_bytes: int, every_dead: int, eve
                 told |= {name: template.format(**told) for name, template in IN_SQL[connection.vendor].items()}
                 cursor.execute(statement.format(**told))
         if connection.vendor == "postgresql":
-            for table in ("delivery", "job", "attempt"):
+            for table in ("source", "delivery", "job", "attempt"):
                 cursor.execute(f"SELECT setval(pg_get_serial_sequence('webhooks_{table}', 'id'), {deliveries})")
             cursor.execute(f"VACUUM {TABLES}")
         cursor.execute("ANALYZE")

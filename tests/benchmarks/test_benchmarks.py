@@ -9,7 +9,7 @@ from tests.benchmarks.__main__ import NAMES
 from tests.benchmarks.table import Table, each, short
 
 
-@pytest.mark.parametrize("name", [*NAMES, "growth"])
+@pytest.mark.parametrize("name", [*NAMES, "growth", "console"])
 def test_each_benchmark_says_what_it_measures(
     name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

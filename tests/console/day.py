@@ -39,11 +39,12 @@ TRACEBACK = """Traceback (most recent call last):
 
 def fill(deliveries: int, *, now: datetime) -> None:
     """Store so many deliveries of the day before `now`, with their jobs and attempts."""
-    from webhooks.models import Attempt, Delivery, Job, Payload, Source
+    from webhooks.models import AnswerMinute, Attempt, Delivery, Job, Payload, Source
 
     draw = random.Random(8)
     source, _ = Source.objects.get_or_create(name="github")
     with transaction.atomic():
+        AnswerMinute.objects.bulk_create(_answers(draw, deliveries, now=now))
         for first in range(0, deliveries, 1_000):
             moments = [
                 now - timedelta(days=1) * (1 - (number + draw.random()) / deliveries)
@@ -53,6 +54,24 @@ def fill(deliveries: int, *, now: datetime) -> None:
             Payload.objects.bulk_create(Payload(delivery=row, body=_body(row)) for row in rows)
             jobs = Job.objects.bulk_create(job for row in rows for job in _jobs(draw, row, now=now))
             Attempt.objects.bulk_create(attempt for job in jobs for attempt in _attempts(draw, job))
+
+
+def _answers(draw: random.Random, deliveries: int, *, now: datetime) -> Iterator[Any]:
+    """Yield what a receiver has counted of its answers, minute by minute; it counts none of the deliveries above."""
+    from webhooks.models import AnswerMinute
+
+    for minute in range(1, 24 * 60 if deliveries else 1):
+        at = now.replace(second=0, microsecond=0) - timedelta(minutes=minute)
+        stored = round(deliveries / 1_440 * draw.uniform(0.6, 1.4))
+        fast, slow = round(stored * 0.9), stored // 40
+        took = {"took_1": fast, "took_2": stored - fast - slow, "took_4": slow}
+        counts = {"stored": stored, "signature": int(draw.random() < 0.02), "duplicate": int(draw.random() < 0.05)}
+        for result, count in counts.items():
+            if count:
+                spent = took if result == "stored" else {"took_1": count}
+                yield AnswerMinute(
+                    at=at, receiver="receiver", result=result, count=count, seconds=count * 0.012, **spent
+                )
 
 
 def _delivery(draw: random.Random, source: Any, at: datetime) -> Any:
@@ -156,9 +175,22 @@ def _traceback(job: Any) -> str:
     return TRACEBACK.format(line=41, function=function, code=code, error=job.error)
 
 
+def _count(*, now: datetime) -> None:
+    """Make the day's figures, as the relay would within some minutes."""
+    from webhooks.inbox.figures.counting import count_hour, count_minute
+    from webhooks.inbox.figures.making import hour_of, minute_of
+
+    for minutes in range(24 * 60, 0, -1):
+        count_minute(minute_of(now) - timedelta(minutes=minutes))
+    for hours in range(24, -1, -1):
+        count_hour(hour_of(now) - timedelta(hours=hours))
+
+
 def main(arguments: Sequence[str]) -> None:
     django.setup()
-    fill(int(arguments[0]), now=timezone.now())
+    now = timezone.now()
+    fill(int(arguments[0]), now=now)
+    _count(now=now)
 
 
 if __name__ == "__main__":

@@ -6,11 +6,13 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.conf import LazySettings
+from django.conf import LazySettings, settings
 from django.db import connection
+from django.db.models.functions import Now
 from django.test import Client
 
 from tests.support.claimed_jobs import run_now
@@ -153,6 +155,7 @@ def test_once_the_first_delivery_is_pruned_a_redelivery_of_the_second_runs_nothi
     guid = uuid.uuid4()
     for hook_id in (1, 2):
         post(guid, hook_id=hook_id)
+    Delivery.objects.update(received_at=Now() - timedelta(days=settings.HOOKLINE_KEEP_DAYS))
     Delivery.objects.get(hook_id=1).delete()
     assert post(guid, hook_id=2).status_code == 200
     assert hooks_with_a_job("shop.bill") == []

@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
@@ -254,7 +255,7 @@ def test_a_delivery_repeated_after_it_was_looked_at_is_kept(monkeypatch: pytest.
     look = retention._without_other_jobs
 
     def look_and_repeat(*arguments: Any) -> list[int]:
-        assert store.store(repeat_of(delivery)).is_duplicate
+        assert store.store(repeat_of(delivery, subscriptions=[])).is_duplicate
         return look(*arguments)
 
     monkeypatch.setattr(retention, "_without_other_jobs", look_and_repeat)
@@ -337,6 +338,7 @@ def test_those_who_store_claim_record_and_redeliver_beside_it_lose_nothing() -> 
     old = [delivery_of(100, (JobState.DEAD, 100)) for _ in range(15)]
     waiting = [delivery_of(100, (JobState.QUEUED, 0)) for _ in range(15)]
     guids = [uuid.uuid4() for _ in range(15)]
+    own = [replace(SUBSCRIPTION, name="shop.0")]
     slowest: list[float] = []
 
     def each(work: Callable[[Any], Any], items: list[Any]) -> Callable[[], list[Any]]:
@@ -360,7 +362,7 @@ def test_those_who_store_claim_record_and_redeliver_beside_it_lose_nothing() -> 
     with (
         InThread(each(run_job, waiting)) as worker,
         InThread(each(lambda guid: store.store(repeat_of(Delivery(guid=guid))), guids)) as receiver,
-        InThread(each(lambda delivery: store.store(repeat_of(delivery)), old[::-1])) as github,
+        InThread(each(lambda delivery: store.store(repeat_of(delivery, subscriptions=own)), old[::-1])) as github,
     ):
         while not (worker.is_over and receiver.is_over and github.is_over):
             pruned(batch=2)

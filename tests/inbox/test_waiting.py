@@ -66,9 +66,9 @@ def running(**values: Any) -> Facts:
          "It waits in the queue default, and its handler now has the queue slow: a relay moves it there within"
          " seconds."),
         (replace(QUEUED, fleet=Fleet(reporting=3)), Kind.NO_CONSUMER,
-         "Nobody consumes the queue default: none of the 3 workers that report is ready for it."),
+         "Nobody consumes the queue default: none of the 3 workers that report takes its jobs."),
         (replace(QUEUED, fleet=Fleet(reporting=1)), Kind.NO_CONSUMER,
-         "Nobody consumes the queue default: the one worker that reports is not ready for it."),
+         "Nobody consumes the queue default: the one worker that reports takes none of its jobs."),
         (replace(QUEUED, fleet=Fleet()), Kind.NO_CONSUMER,
          "Nobody is known to consume the queue default: no worker has reported lately."),
         (replace(QUEUED, ahead=312, jobs_a_second=40.2), Kind.BEHIND_OTHERS,
@@ -191,7 +191,7 @@ def test_a_queue_is_consumed_by_ready_workers_that_reported_a_moment_ago() -> No
     assert explained(job)[0] == Kind.NEXT
     for columns in ({"queues": ["other"]}, {"state": "draining"}, {"state": "starting"}):
         WorkerReport.objects.filter(pk=row.pk).update(**columns)
-        assert "the one worker that reports is not ready for it" in explained(job)[1], columns
+        assert "the one worker that reports takes none of its jobs" in explained(job)[1], columns
         WorkerReport.objects.filter(pk=row.pk).update(queues=row.queues, state="ready")
     for gone in ({"state": "stopped"}, {"reported_at": Now() - timedelta(seconds=waiting_facts.LOST_SECONDS + 1)}):
         WorkerReport.objects.filter(pk=row.pk).update(**gone)

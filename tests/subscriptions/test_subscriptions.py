@@ -414,7 +414,7 @@ def test_the_system_check_says_each_fault_in_one_sentence(tmp_path: Path) -> Non
     for sentence in (
         "(webhooks.E001) 2 subscriptions are named 'faulty_bot.twin'.",
         "(webhooks.E002) Subscription 'two words': its name must be 1 to 100",
-        "(webhooks.E003) Subscription 'faulty_bot.badly_queued': queue 'a/b' must be 1 to 100",
+        "(webhooks.E003) Subscription 'faulty_bot.badly_queued': queue 'a/b' must be 1 to 90",
         "(webhooks.E004) Subscription 'faulty_bot.without_event': it names no event.",
         "(webhooks.E005) Subscription 'faulty_bot.without_time': time_limit is 0; it must be between 1 and 86,400",
         "(webhooks.E006) Subscription 'faulty_bot.soft_as_hard': soft_time_limit (10) must be above 0",

@@ -66,3 +66,34 @@ def test_a_queue_of_which_something_is_heard_is_asked_though_the_parent_has_not_
     assert queues.next(now=0.0) is None
     queues.hear("a")
     assert [queues.next(now=0.0), queues.next(now=0.0)] == ["a", None]
+
+
+# --- Replay queues ----------------------------------------------------------------------------------------------------
+
+
+def test_a_replay_queue_is_asked_only_after_a_message_has_told_of_it_and_until_it_has_nothing() -> None:
+    queues = queues_of("a")
+    assert queues.next_replay() is None
+    queues.hear("a/replay")
+    assert queues.next_replay() == "a/replay"
+    queues.answered("a/replay", claimed=2, wanted=2, now=0.0)
+    assert queues.next_replay() == "a/replay"
+    queues.answered("a/replay", claimed=1, wanted=2, now=0.0)
+    assert queues.next_replay() is None
+
+
+def test_it_is_never_among_the_live_queues_and_one_that_is_heard_of_while_it_is_asked_is_asked_again() -> None:
+    queues = queues_of("a")
+    queues.hear("a/replay")
+    assert [queues.next(now=0.0) for _ in range(2)] == ["a", "a"]
+    queues.next_replay()
+    queues.hear("a/replay")
+    queues.answered("a/replay", claimed=0, wanted=2, now=0.0)
+    assert queues.next_replay() == "a/replay"
+
+
+def test_replay_queues_are_asked_in_turn() -> None:
+    queues = queues_of("a", "b")
+    for name in ("a/replay", "b/replay"):
+        queues.hear(name)
+    assert [queues.next_replay() for _ in range(3)] == ["a/replay", "b/replay", "a/replay"]

@@ -27,7 +27,7 @@ MENU = (
     Entry("deliveries", "Deliveries", "inbox", "view_delivery"),
     Entry("jobs", "Jobs", "list-details", "view_job"),
     Entry("dead", "Dead", "skull", "view_job"),
-    Entry("replays", "Replays", "rotate-clockwise", "view_job"),
+    Entry("replays", "Replays", "rotate-clockwise", "view_replay"),
     Entry("queues", "Queues", "route", "view_job"),
     Entry("workers", "Workers", "server", "view_workerreport"),
 )

@@ -70,7 +70,7 @@ def claimable_seconds(queues: Sequence[str]) -> float | None:
 
 def _unpaused(queue: str, held: Paused) -> QuerySet[Job]:
     """Return a queue's jobs, waiting or not, that are not paused."""
-    if queue in held.queues:
+    if held.has_queue(queue):
         return Job.objects.none()
     jobs = Job.objects.filter(queue=queue)
     return jobs.exclude(handler__in=held.handlers) if held.handlers else jobs
@@ -166,7 +166,7 @@ def waiting_in(queue: str) -> Waiting:
     """
     held = paused()
     due = Job.objects.filter(CLAIMABLE, queue=queue)
-    if queue in held.queues:
+    if held.has_queue(queue):
         return Waiting(paused_jobs=_sample(due)["jobs"])
     paused_jobs = _sample(due.filter(handler__in=held.handlers))["jobs"] if held.handlers else 0
     found = _sample(_unpaused(queue, held).filter(CLAIMABLE))

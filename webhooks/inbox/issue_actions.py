@@ -1,17 +1,17 @@
 """What an operator may do to an issue: mark it, retry one of its jobs as a canary, retry or give up all of them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from webhooks.inbox import audit
 from webhooks.inbox.issues import dead_of
-from webhooks.inbox.operations import RUN_AGAIN, Done, Operation, carry_out
+from webhooks.inbox.operations import RUN_AGAIN, Asked, Done, Operation, carry_out
 from webhooks.inbox.transitions import HAS_PAYLOAD, run_again
-from webhooks.models import Change, IssueMark, Job
+from webhooks.models import IssueMark, Job
 from webhooks.states import JobState
 
 
@@ -69,21 +69,7 @@ def group(fingerprint: str, *, until: datetime) -> QuerySet[Job]:
 
 def act_on_group(operation: Operation, jobs: QuerySet[Job], *, fingerprint: str, who: str, reason: str) -> Done:
     """Carry an operation out on an issue's jobs, in batches; each batch stands in the audit as it is committed."""
-    change: Change | None = None
-
-    def noted(batch: QuerySet[Job]) -> int:
-        nonlocal change
-        able = batch.filter(HAS_PAYLOAD) if operation.needs_payload else batch
-        chosen = list(able.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
-        if not chosen:
-            return 0
-        changed = operation.carry_out(Job.objects.filter(pk__in=chosen))
-        change = change or audit.record(operation.name, who=who, scope=scope_of(fingerprint), reason=reason)
-        audit.note_jobs(change, chosen)
-        Change.objects.filter(pk=change.pk).update(count=F("count") + changed)
-        return changed
-
-    done = carry_out(replace(operation, carry_out=noted), jobs, note=lambda _changed: None)
+    done = carry_out(operation, jobs, asked=Asked(who=who, scope=scope_of(fingerprint), reason=reason))
     if done.changed:
         IssueMark.objects.update_or_create(
             fingerprint=fingerprint, defaults={"canary_job": None} if operation is RUN_AGAIN else {}

@@ -31,7 +31,7 @@ class NewDelivery:
 
     def once_key(self, subscription: Subscription) -> str | None:
         """Return what names the subscription's one job for the event; None where each hook's delivery has its own."""
-        return f"{self.source}:{self.guid}:{subscription.name}" if subscription.once_per_event else None
+        return subscription.once_key(source=self.source, guid=self.guid)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from webhooks.inbox import audit
 from webhooks.models import Pause
+from webhooks.replay_queues import live_queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class Paused:
 
     def __bool__(self) -> bool:
         return bool(self.queues or self.handlers)
+
+    def has_queue(self, queue: str) -> bool:
+        """Tell whether a queue is paused. Its replay queue is paused with it."""
+        return live_queue(queue) in self.queues
 
 
 def paused() -> Paused:

@@ -11,6 +11,7 @@ from django.db import connection
 
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.replay_queues import live_queue
 
 _INSERT = """
 WITH given AS MATERIALIZED (
@@ -128,13 +129,15 @@ LEFT JOIN webhooks_payload AS payload
 """
 _OF_QUEUE = _CLAIMED.format(
     condition="""queue = %(queue)s
-          AND NOT EXISTS (SELECT FROM webhooks_pause WHERE queue = %(queue)s AND resumed_at IS NULL)"""
+          AND NOT EXISTS (SELECT FROM webhooks_pause WHERE queue = %(live_queue)s AND resumed_at IS NULL)"""
 )
 _OF_ID = _CLAIMED.format(
     condition="""id = %(job)s
-          AND queue <> ALL(ARRAY(SELECT pause.queue FROM webhooks_pause AS pause WHERE resumed_at IS NULL))"""
+          AND replace(queue, '/replay', '') <> ALL(
+              ARRAY(SELECT pause.queue FROM webhooks_pause AS pause WHERE resumed_at IS NULL))"""
 )
-"""What is paused is read once, before any job: of a paused queue, no job is read at all."""
+"""What is paused is read once, before any job: of a paused queue, no job is read at all. A queue's
+replay queue (webhooks/replay_queues.py) is paused with it."""
 _IN_ORDER = "ORDER BY claimed.waited_since, claimed.id"
 _RECORD = " ".join(("WITH", _CHANGED, "SELECT id, attempt FROM recorded"))
 _CLAIM_OF_QUEUE, _CLAIM_OF_ID = (
@@ -220,7 +223,7 @@ def exchange(
     }
     if wanted.queue is None:
         return set(), _all_rows(_CLAIM_OF_ID, values | {"job": wanted.job_id})
-    values["queue"] = wanted.queue
+    values |= {"queue": wanted.queue, "live_queue": live_queue(wanted.queue)}
     if not changes:
         return set(), _all_rows(_CLAIM_OF_QUEUE, values)
     rows = _all_rows(_RECORD_AND_CLAIM, values)

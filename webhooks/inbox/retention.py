@@ -1,5 +1,6 @@
 """What is removed from the inbox, and when: payloads first, later the whole delivery with its jobs and attempts.
-Rows that apps have named are removed at the same age (app_rows.py).
+Rows that apps have named are removed at the same age (app_rows.py), and so are replays that have ended. Figures of
+minutes are kept for two days, those of hours as long as dead jobs.
 
 A delivery is removed if it was received, and last repeated, before the limit, and if all its jobs are final and ended
 before the limit. For a job that was run again, its last end counts. A dead job keeps its delivery and the payload
@@ -24,7 +25,9 @@ from django.db.models import Q, QuerySet
 
 from webhooks.inbox import app_rows, database, workers
 from webhooks.inbox.database import skip_locked
-from webhooks.models import Attempt, Delivery, Job, Payload
+from webhooks.inbox.figures.pruning import old_figures
+from webhooks.inbox.replays import pruning
+from webhooks.models import Attempt, ChangedJob, Delivery, Job, Payload, ReplayItem, WorkerRequest
 from webhooks.outage_log import OutageLog
 from webhooks.states import JobState
 
@@ -37,6 +40,7 @@ STEP_SECONDS = 1.0
 AGAIN_SECONDS = 60.0
 """Pause after a database error."""
 FIRST_WITHIN_SECONDS = 60.0
+KEEP_MINUTES = timedelta(days=2)
 DONE = (JobState.SUCCEEDED, JobState.SKIPPED)
 
 logger = logging.getLogger(__name__)
@@ -49,6 +53,8 @@ class Limits:
     payloads: datetime
     deliveries: datetime
     dead: datetime
+    minutes: datetime
+    """For the figures by minute; those by hour go with dead jobs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +66,8 @@ class Pruned:
     attempts: int = 0
     payloads: int = 0
     app_rows: int = 0
+    replays: int = 0
+    figures: int = 0
 
     def __add__(self, other: "Pruned") -> "Pruned":
         return Pruned(
@@ -68,6 +76,8 @@ class Pruned:
             attempts=self.attempts + other.attempts,
             payloads=self.payloads + other.payloads,
             app_rows=self.app_rows + other.app_rows,
+            replays=self.replays + other.replays,
+            figures=self.figures + other.figures,
         )
 
 
@@ -88,6 +98,7 @@ def current_limits() -> Limits | None:
         payloads=now - timedelta(days=settings.HOOKLINE_KEEP_PAYLOADS_DAYS),
         deliveries=now - timedelta(days=settings.HOOKLINE_KEEP_DAYS),
         dead=now - timedelta(days=settings.HOOKLINE_KEEP_DEAD_DAYS),
+        minutes=now - KEEP_MINUTES,
     )
 
 
@@ -101,6 +112,8 @@ def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> It
     yield from prune_deliveries(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_payloads(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_app_rows(limits, batch=batch, is_dry_run=is_dry_run)
+    yield from prune_replays(limits, batch=batch, is_dry_run=is_dry_run)
+    yield from prune_figures(limits, is_dry_run=is_dry_run)
 
 
 def prune_deliveries(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
@@ -119,6 +132,18 @@ def prune_app_rows(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = Fal
     """Remove the rows that apps have named and that are as old as the deliveries removed, as `prune` does."""
     for old in app_rows.old_rows(limits.deliveries, batch=batch):
         yield Batch(Pruned(app_rows=old.rows.count() if is_dry_run else _delete(old.rows)), old.reached)
+
+
+def prune_replays(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
+    """Remove the replays that ended before the limit of deliveries, as `prune` does. One with jobs that run stays."""
+    for ids, reached in pruning.ended_replays(limits.deliveries, batch=batch):
+        yield Batch(Pruned(replays=len(ids) if is_dry_run else pruning.remove(ids)), reached)
+
+
+def prune_figures(limits: Limits, *, is_dry_run: bool = False) -> Iterator[Batch]:
+    """Remove the figures of minutes and hours that are old, as `prune` does."""
+    for old in old_figures(minutes_before=limits.minutes, hours_before=limits.dead):
+        yield Batch(Pruned(figures=old.rows.count() if is_dry_run else _delete(old.rows)), old.reached)
 
 
 class Received(NamedTuple):
@@ -181,6 +206,9 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_dry_ru
         quiet = Q(last_repeat_at=None) | Q(last_repeat_at__lt=limits.deliveries)
         locked = skip_locked(Delivery.objects.filter(quiet, pk__in=going)).only("pk")
         going, jobs = _lock_jobs([delivery.pk for delivery in locked], _job_goes_with_delivery(limits))
+        # The audit log keeps what people did to the jobs, without the jobs.
+        for rows in (ReplayItem, ChangedJob, WorkerRequest):
+            _delete(rows._default_manager.filter(job_id__in=jobs))
         return Pruned(
             attempts=_delete(Attempt.objects.filter(job_id__in=jobs)),
             jobs=_delete(Job.objects.filter(pk__in=jobs)),

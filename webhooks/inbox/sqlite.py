@@ -17,6 +17,7 @@ from webhooks.inbox.database import skip_locked
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.inbox.pauses import paused
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
+from webhooks.replay_queues import replay_queue
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
 from webhooks.traces.context import HEADER
@@ -131,9 +132,10 @@ def _record(change: Mapping[str, Any]) -> bool:
 
 def _claim(wanted: Wanted) -> list[tuple[Any, ...]]:
     held = paused()  # In this transaction, which no pause can be committed beside.
-    if wanted.queue in held.queues:
+    if wanted.queue is not None and held.has_queue(wanted.queue):
         return []
-    asked = Q(pk=wanted.job_id) & ~Q(queue__in=held.queues) if wanted.queue is None else Q(queue=wanted.queue)
+    held_queues = [*held.queues, *map(replay_queue, held.queues)]
+    asked = Q(pk=wanted.job_id) & ~Q(queue__in=held_queues) if wanted.queue is None else Q(queue=wanted.queue)
     handlers = wanted.leases.keys() - held.handlers
     waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=handlers).order_by("publish_at", "id")
     due = dict(skip_locked(waiting).values_list("pk", "handler")[: wanted.limit])

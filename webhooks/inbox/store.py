@@ -1,4 +1,6 @@
-"""Stores a delivery with its jobs, or counts the repeat of a stored one. No decisions."""
+"""Stores a delivery with its jobs, or counts the repeat of a stored one and makes the jobs that it lacks.
+
+No decisions."""
 
 import uuid
 from collections.abc import Sequence
@@ -7,9 +9,10 @@ from django.db import Error, IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from webhooks.inbox import database, transitions
+from webhooks.inbox import database, missing, transitions
 from webhooks.inbox.engine import engine
-from webhooks.inbox.new_delivery import NewDelivery, Stored
+from webhooks.inbox.missing import MissingJob
+from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
@@ -20,7 +23,11 @@ MOST_TRIES = 3
 
 
 def store(new: NewDelivery) -> Stored:
-    """Commit a delivery and its jobs. If it is stored already, count the repeat and queue its dead jobs again."""
+    """Commit a delivery and its jobs.
+
+    If it is stored already, count the repeat, queue its dead jobs again, and make the jobs of handlers that match now
+    and have none: they did not exist then.
+    """
     Source.objects.get_or_create(name=new.source)
     for _ in range(MOST_TRIES):
         [stored] = engine().insert([new])
@@ -97,17 +104,34 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
     # A handler's one job for the event may belong to the delivery of another hook.
     once_keys = list(filter(None, map(new.once_key, new.subscriptions)))
     jobs = Job.objects.filter(Q(delivery_id=delivery_id) | Q(once_key__in=once_keys))
-    states = list(jobs.values_list("delivery_id", "state"))
-    if any(state == JobState.DEAD for _, state in states):
+    rows = list(jobs.values_list("delivery_id", "handler", "state", "once_key"))
+    lacking = _lacking(new, delivery_id, rows)
+    if any(state == JobState.DEAD for _, _, state, _ in rows):
         # GitHub's redelivery button is an operator's way to say "run again", so dead jobs get a new budget.
         transitions.run_again(jobs.filter(state=JobState.DEAD))
-    elif not is_pruned:
+    elif not is_pruned and not lacking:
         engine().commit_without_waiting()  # After a crash of the database, the count may be missing.
-    own_count = sum(owner == delivery_id for owner, _ in states)
-    # The last statement, since it locks the delivery: with many repeats at once, each holds the lock only to commit.
+    # Late, since it locks the delivery: with many repeats at once, each holds the lock only to commit.
     if not same.update(repeats=F("repeats") + 1, last_repeat_at=Now()):
         return None
-    return Stored(delivery_id, is_duplicate=True, job_count=own_count, to_publish=())
+    made: list[JobToPublish] = [job for _, job in missing.make(lacking)] if lacking else []
+    own_count = sum(owner == delivery_id for owner, *_ in rows) + len(made)
+    return Stored(delivery_id, is_duplicate=True, job_count=own_count, to_publish=tuple(made))
+
+
+def _lacking(new: NewDelivery, delivery_id: int, rows: Sequence[tuple[int, str, str, str | None]]) -> list[MissingJob]:
+    """Return the jobs that the stored delivery lacks, of all handlers that the repeat matches."""
+    own = {handler for owner, handler, *_ in rows if owner == delivery_id}
+    taken = {once_key for *_, once_key in rows}
+    lacking = [
+        MissingJob(delivery_id=delivery_id, subscription=one, once_key=once_key)
+        for one, once_key in ((one, new.once_key(one)) for one in new.subscriptions)
+        if one.name not in own and (once_key is None or once_key not in taken)
+    ]
+    own_delivery = Delivery.objects.filter(missing.has_all_twins(), pk=delivery_id)
+    if any(job.once_key for job in lacking) and not own_delivery.exists():
+        return [job for job in lacking if job.once_key is None]
+    return lacking
 
 
 def _restore_payload(same: QuerySet[Delivery], delivery_id: int, new: NewDelivery) -> bool:

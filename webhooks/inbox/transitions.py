@@ -14,8 +14,8 @@ from operator import itemgetter
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
-from django.db.models.functions import Least, Now
+from django.db.models import Exists, F, OuterRef, QuerySet, Value
+from django.db.models.functions import Concat, Least, Now, Replace
 
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
@@ -23,6 +23,7 @@ from webhooks.inbox.engine import Change, engine
 from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Budget, Outcome, Step, failure_fingerprint, next_step, one_line
 from webhooks.models import Attempt, Job, Payload
+from webhooks.replay_queues import MARK
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
@@ -33,6 +34,8 @@ HAS_PAYLOAD = Exists(Payload.objects.filter(pk=OuterRef("delivery_id")))
 CLAIMED_HERE = ~Exists(Attempt.objects.filter(job=OuterRef("pk"), number=OuterRef("attempt")))
 """Whether a running job is claimed by this release: the one before wrote the attempt's row at the claim."""
 GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
+_LIVE_QUEUE = Replace("queue", Value(MARK))
+"""A job's queue without the mark of a replay: no other queue's name has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,17 +202,42 @@ def run_again(jobs: QuerySet[Job]) -> int:
     """
     with transaction.atomic():
         lock(jobs)
-        return jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).update(
-            state=JobState.QUEUED,
-            due_at=Now(),
-            publish_at=Now(),
-            budget_from_attempt=F("attempt"),
-            budget_from_at=Now(),
-            forgiven=0,
-            lost=0,
-            finished_at=None,
-            result="",
-        )
+        return _queue_again(jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM), queue=_LIVE_QUEUE)
+
+
+def replay(jobs: QuerySet[Job]) -> list[Job]:
+    """Queue jobs again as `run_again` does, but behind all live jobs of their queues; return them as they were."""
+    with transaction.atomic():
+        lock(jobs)
+        again = jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).order_by("pk")
+        chosen = list(again.only("pk", "handler", "state", "delivery_id"))
+        _queue_again(Job.objects.filter(pk__in=[job.pk for job in chosen]), queue=Concat(_LIVE_QUEUE, Value(MARK)))
+    return chosen
+
+
+def _queue_again(jobs: QuerySet[Job], *, queue: Replace | Concat) -> int:
+    return jobs.update(
+        state=JobState.QUEUED,
+        queue=queue,
+        due_at=Now(),
+        publish_at=Now(),
+        budget_from_attempt=F("attempt"),
+        budget_from_at=Now(),
+        forgiven=0,
+        lost=0,
+        finished_at=None,
+        result="",
+    )
+
+
+def take_back(jobs: QuerySet[Job], *, state: JobState) -> list[int]:
+    """End replayed jobs whose run has not begun in the final state that they had before; return them."""
+    with transaction.atomic():
+        lock(jobs)
+        waiting = jobs.filter(state=JobState.QUEUED, attempt=F("budget_from_attempt"), queue__endswith=MARK)
+        chosen = list(waiting.order_by("pk").values_list("pk", flat=True))
+        Job.objects.filter(pk__in=chosen).update(state=state, queue=_LIVE_QUEUE, publish_at=None, finished_at=Now())
+    return chosen
 
 
 def give_up(jobs: QuerySet[Job]) -> int:

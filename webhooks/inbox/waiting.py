@@ -177,9 +177,9 @@ def _unconsumed(facts: Facts) -> Waiting | None:
     if not facts.fleet.reporting:
         sentence = f"Nobody is known to consume the queue {facts.queue}: no worker has reported lately."
     elif facts.fleet.reporting == 1:
-        sentence = f"Nobody consumes the queue {facts.queue}: the one worker that reports is not ready for it."
+        sentence = f"Nobody consumes the queue {facts.queue}: the one worker that reports takes none of its jobs."
     else:
-        reporting = f"none of the {facts.fleet.reporting:,} workers that report is ready for it"
+        reporting = f"none of the {facts.fleet.reporting:,} workers that report takes its jobs"
         sentence = f"Nobody consumes the queue {facts.queue}: {reporting}."
     return Waiting(kind=Kind.NO_CONSUMER, sentence=sentence)
 

@@ -10,6 +10,7 @@ from webhooks.inbox import due
 from webhooks.inbox.outcomes import Budget, Outcome, next_step, spent
 from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Waiting, why
 from webhooks.models import Attempt, Job, Pause, WorkerReport
+from webhooks.replay_queues import live_queue
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Backoff
@@ -43,7 +44,7 @@ def read(job: Job, *, now: datetime) -> Facts:
         now=now,
         state=job.state,
         handler=job.handler,
-        queue=job.queue,
+        queue=live_queue(job.queue),
         publish_at=job.publish_at,
         spent=spent(job),
         max_attempts=job.max_attempts,
@@ -59,7 +60,7 @@ def _of_waiting(job: Job, *, now: datetime) -> dict[str, Any]:
     return {
         "last_outcome": _last_outcome(job),
         "held": _held(job, pauses),
-        "fleet": _fleet(job.queue) if is_due else Fleet(),
+        "fleet": _fleet(live_queue(job.queue)) if is_due else Fleet(),
         "ahead": due.ahead_of(job, most=MOST_AHEAD + 1, passed_by=passed_by) if is_due else 0,
         "jobs_a_second": jobs_a_second(job.queue, now=now) if is_due else None,
     }
@@ -67,7 +68,7 @@ def _of_waiting(job: Job, *, now: datetime) -> dict[str, Any]:
 
 def _held(job: Job, pauses: Iterable[Pause]) -> Held | None:
     for pause in pauses:
-        if job.queue == pause.queue or job.handler == pause.handler:
+        if live_queue(job.queue) == pause.queue or job.handler == pause.handler:
             what = f"queue {pause.queue}" if pause.queue else f"handler {pause.handler}"
             return Held(what=what, who=pause.paused_by, since=pause.paused_at, reason=pause.reason)
     return None

@@ -1,21 +1,31 @@
 """The tables. Rows only: what may change, and how, is in `webhooks/inbox/`."""
 
 from webhooks.models.audit import Change, ChangedJob
+from webhooks.models.figures import AnswerMinute, FigureHour, FigureMark, FigureMinute, QueueMinute, Release
 from webhooks.models.inbox import Attempt, Delivery, Job, Payload, Source
 from webhooks.models.issues import IssueMark
 from webhooks.models.pauses import Pause
+from webhooks.models.replays import Replay, ReplayItem
 from webhooks.models.views import SavedView
 from webhooks.models.workers import WorkerReport, WorkerRequest
 
 __all__ = [
+    "AnswerMinute",
     "Attempt",
     "Change",
     "ChangedJob",
     "Delivery",
+    "FigureHour",
+    "FigureMark",
+    "FigureMinute",
     "IssueMark",
     "Job",
     "Pause",
     "Payload",
+    "QueueMinute",
+    "Release",
+    "Replay",
+    "ReplayItem",
     "SavedView",
     "Source",
     "WorkerReport",

@@ -133,6 +133,9 @@ class Job(models.Model):
             models.Index(fields=["finished_at", "id"], name="job_dead", condition=Q(state="dead")),
             models.Index(fields=["fingerprint", "finished_at", "id"], name="job_issue", condition=Q(state="dead")),
             models.Index(fields=["finished_at", "id"], name="job_skipped", condition=Q(state="skipped")),
+            # A replay reads them in the order of their ids, so that what it has read stays behind it.
+            models.Index(fields=["id"], name="job_dead_id", condition=Q(state="dead")),
+            models.Index(fields=["id"], name="job_skipped_id", condition=Q(state="skipped")),
         ]
 
     def __str__(self) -> str:

@@ -19,11 +19,14 @@ from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore
 from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing import reasons
 from webhooks.publishing.confirms import Confirms
+from webhooks.replay_queues import is_replay_queue, live_queue
 
 T = TypeVar("T")
 
 MESSAGE_VERSION = 1
 """The value of a message's `hookline` header. In this version the only argument is the job's id."""
+REPLAY_HEADER = "hookline_replay"
+"""The header of a message that tells of jobs in the replay queue of its queue. A release before this one ignores it."""
 DELIVERY_LIMIT = 20
 """How often RabbitMQ delivers a message that comes back unacknowledged. Then it drops the message, and the relay
 publishes another."""
@@ -145,11 +148,15 @@ class Broker:
         return max(0, window - depth)
 
     def publish(self, jobs: Sequence[JobToPublish]) -> None:
-        """Put a message for each of these jobs on its queue; on RabbitMQ, return once all of them are confirmed."""
+        """Put a message for each of these jobs on its queue; on RabbitMQ, return once all of them are confirmed.
+
+        Of jobs in a replay queue, which the broker does not have, a message tells on the queue that it belongs to.
+        """
         self._guarded(self._publish, jobs)
         for job in jobs:
-            read_at, depth = self._depths.get(job.queue, (-DEPTH_SECONDS, 0))
-            self._depths[job.queue] = (read_at, depth + 1)
+            queue = live_queue(job.queue)
+            read_at, depth = self._depths.get(queue, (-DEPTH_SECONDS, 0))
+            self._depths[queue] = (read_at, depth + 1)
 
     def close(self) -> None:
         """Drop the connection at once: a silent broker would not answer a clean close. The next call opens another."""
@@ -197,13 +204,16 @@ class Broker:
         message = current_app.amqp.as_task_v2(
             f"{job.id}-{uuid.uuid4()}", job.handler, args=(job.id,), ignore_result=True
         )
+        headers: dict[str, Any] = {"hookline": MESSAGE_VERSION}
+        if is_replay_queue(job.queue):
+            headers[REPLAY_HEADER] = True
         if self._confirms is not None:
             self._confirms.expect()
         self._producer.publish(
             message.body,
             exchange="",
-            routing_key=job.queue,
+            routing_key=live_queue(job.queue),
             serializer="json",
-            headers={**message.headers, "hookline": MESSAGE_VERSION},
+            headers={**message.headers, **headers},
             **message.properties,
         )

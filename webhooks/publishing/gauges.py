@@ -70,7 +70,7 @@ class InboxGauges(Collector):
                 jobs.add_metric([queue], waiting.jobs)
                 oldest.add_metric([queue], waiting.oldest_seconds)
                 paused_jobs.add_metric([queue], waiting.paused_jobs)
-                paused.add_metric([queue], queue in self._paused.queues)
+                paused.add_metric([queue], self._paused.has_queue(queue))
         yield from (jobs, oldest, dead_jobs, paused_jobs, paused, self._paused_handlers())
 
     def _paused_handlers(self) -> GaugeMetricFamily:

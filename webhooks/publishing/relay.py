@@ -27,12 +27,15 @@ from webhooks.publishing.health import PUBLISHING, RelayHealth
 from webhooks.publishing.repeats import Repeats
 from webhooks.publishing.strays import Strays
 from webhooks.publishing.upkeep import Upkeep
+from webhooks.replay_queues import is_replay_queue, live_queue
 from webhooks.subscriptions.subscription import Subscriptions
 from webhooks.threads import start_thread
 
 TICK_SECONDS = 1.0
 MOST_JOBS = 1_000
 """For so many jobs of a queue it publishes in one round at most, though the window may be larger."""
+MOST_REPLAYED = 16
+"""For so many jobs of a replay queue: of most of them a worker learns as the one before has ended."""
 MOST_TOGETHER = 50
 LONGEST_PAUSE_SECONDS = {"broker": 5.0, "database": TICK_SECONDS}
 """For the database a second: that is how often a healthy relay asks it, so a database that is back is found at once."""
@@ -92,7 +95,7 @@ class Relay:
         done = Round()
         held = pauses.paused()
         # Not for jobs in other queues: `strays.py` moves or ends them.
-        queues = [queue for queue in due.waiting_queues() if queue in self._subscriptions.queues]
+        queues = [queue for queue in due.waiting_queues() if live_queue(queue) in self._subscriptions.queues]
         failures: dict[str, OperationalError] = {}
         has_answered = False
         for queue in queues:
@@ -115,8 +118,10 @@ class Relay:
     def _relay(self, queue: str, done: Round, held: Paused) -> bool:
         """Publish messages for the due jobs of a queue, as many as the broker has room for.
 
-        The broker is asked only if there is something to publish; return whether it was.
+        The broker is asked only if there is something to publish; return whether it was. Messages for the
+        jobs of a replay queue wait in its live queue, and are so few that those for live jobs wait for next to nothing.
         """
+        named = live_queue(queue)
         jobs = self._due_jobs(queue, held)
         now = time.monotonic()
         if not jobs and held:
@@ -124,7 +129,7 @@ class Relay:
         wanted = self._repeats.wanted(queue, jobs, now=now)
         if not wanted:
             return False
-        room = self._broker.room(queue)
+        room = self._broker.room(named)
         for start in range(0, min(room, len(wanted)), MOST_TOGETHER):
             # A broker that is slow must not keep this relay from its other queues and a stop.
             if time.monotonic() >= now + TICK_SECONDS or self._stop.is_set():
@@ -138,11 +143,12 @@ class Relay:
 
     def _due_jobs(self, queue: str, held: Paused) -> Sequence[DueJob]:
         """Return the queue's due jobs that a worker may claim, as many as messages may be published for."""
-        if queue in held.queues:
+        if held.has_queue(queue):
             return ()
-        own = [subscription.name for subscription in self._subscriptions if subscription.queue == queue]
+        own = [subscription.name for subscription in self._subscriptions if subscription.queue == live_queue(queue)]
         handlers = [name for name in own if name not in held.handlers]
-        return due.due_jobs(queue, handlers=handlers, limit=min(MOST_JOBS, settings.HOOKLINE_QUEUE_WINDOW))
+        most = MOST_REPLAYED if is_replay_queue(queue) else MOST_JOBS
+        return due.due_jobs(queue, handlers=handlers, limit=min(most, settings.HOOKLINE_QUEUE_WINDOW))
 
     def _wait_out(self, error: Exception) -> None:
         """Wait with exponential backoff and jitter, so that not all relays try again at the same moment."""

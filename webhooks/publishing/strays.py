@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from webhooks.inbox import due, pauses, transitions
 from webhooks.inbox.due import Place
 from webhooks.publishing.health import RelayHealth
+from webhooks.replay_queues import is_replay_queue, live_queue, replay_queue
 from webhooks.subscriptions.subscription import Subscriptions
 
 SLICE = 5_000
@@ -41,17 +42,17 @@ class Strays:
         """
         for queue in due.waiting_queues():
             place = self._places.pop(queue, None)
-            own = [subscription.name for subscription in self._subscriptions if subscription.queue == queue]
+            own = [each.name for each in self._subscriptions if each.queue == live_queue(queue)]
             strays = due.strays_after(place, queue, own=own, limit=SLICE)
             end = due.place_after(place, queue, jobs=SLICE)
             for start in range(0, len(strays), BATCH):
-                self._settle(strays[start : start + BATCH])
+                self._settle(strays[start : start + BATCH], is_replay=is_replay_queue(queue))
             if end is not None:
                 self._places[queue] = end
         return bool(self._places)
 
-    def _settle(self, strays: Sequence[tuple[int, str]]) -> None:
-        """Move or end these strays."""
+    def _settle(self, strays: Sequence[tuple[int, str]], *, is_replay: bool) -> None:
+        """Move or end these strays. One from a replay queue goes to another replay queue."""
         moving: dict[str, list[int]] = {}
         unknown: dict[str, list[int]] = {}
         for job_id, handler in strays:
@@ -59,7 +60,8 @@ class Strays:
             if subscription is None:
                 unknown.setdefault(handler, []).append(job_id)
             else:
-                moving.setdefault(subscription.queue, []).append(job_id)
+                queue = replay_queue(subscription.queue) if is_replay else subscription.queue
+                moving.setdefault(queue, []).append(job_id)
         for queue, ids in moving.items():
             self._move(ids, queue)
         held = pauses.paused().handlers if unknown else ()

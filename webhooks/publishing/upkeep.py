@@ -1,4 +1,4 @@
-"""The relay's work that needs no broker: lost runs, jobs whose handler is elsewhere, the gauges, retention.
+"""The relay's work without a broker: lost runs, jobs whose handler is elsewhere, gauges, figures, retention, replays.
 
 It has a thread and a database connection of its own. A silent broker may block the publishing for seconds or minutes;
 meanwhile leases still end, and the gauges that an autoscaler reads are still true.
@@ -9,9 +9,12 @@ import random
 import threading
 import time
 
+from django.conf import settings
 from django.db import Error, connection
 
-from webhooks.inbox import database, retention, transitions
+from webhooks.inbox import database, releases, retention, transitions
+from webhooks.inbox.figures.making import Making
+from webhooks.inbox.replays import running as replaying
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.gauges import InboxGauges
 from webhooks.publishing.health import UPKEEP, RelayHealth
@@ -36,6 +39,7 @@ class Upkeep:
         self._stop = stop
         self._health = health
         self._gauges = gauges
+        self._figures = Making()
         self._retention = retention.Schedule()
         self._outages = OutageLog(logger, "upkeep waits")
 
@@ -56,7 +60,10 @@ class Upkeep:
         self._health.expired(expired)
         if time.monotonic() >= self._strays_at:
             self._strays_at = time.monotonic() + (TICK_SECONDS if self._strays.step() else STRAYS_SECONDS)
+        self._figures.step()
+        releases.seen(settings.HOOKLINE_RELEASE)
         self._retention.step()
+        replaying.step()
         return expired == LEASE_BATCH
 
     def _turn(self) -> float:

@@ -21,6 +21,7 @@ from granian.rsgi import Scope
 from webhooks.parent import signal_at_parents_end
 from webhooks.paths import PROBES, WEBHOOKS
 from webhooks.receiver import measures, readiness
+from webhooks.receiver.answer_counts import AnswerCounts
 from webhooks.receiver.body_length import announced_body
 from webhooks.receiver.body_reader import HELD_BYTES, read_body
 from webhooks.receiver.byte_budget import ByteBudget
@@ -50,6 +51,7 @@ class Front:
         deliveries: Callable[[asyncio.AbstractEventLoop], Deliveries],
         body_seconds: float,
         connections: Connections,
+        answers: AnswerCounts | None = None,
         started: Callable[[], None] = lambda: None,
     ) -> None:
         """`started` is called once, in the process that serves."""
@@ -59,12 +61,15 @@ class Front:
         self._body_seconds = body_seconds
         self._connections = connections
         self._started = started
+        self._answers = answers
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # A receiver whose launcher was killed must not keep the port.
         signal_at_parents_end(signal.SIGKILL)
         loop.add_signal_handler(DRAIN_SIGNAL, readiness.stopping.set)
         self._connections.watch(loop)
+        if self._answers is not None:
+            self._answers.start()
         self._held = ByteBudget(HELD_BYTES)
         self._deliveries = self._make_deliveries(loop)
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="probes")
@@ -75,9 +80,12 @@ class Front:
         self._deliveries.close()
         for lane in (self._probes, self._pages):
             lane.shutdown(wait=True)
+        if self._answers is not None:
+            self._answers.stop()
         spans().end()
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
+        began = time.monotonic()
         try:
             with self._connections.busy(scope.client):
                 status, headers, body = await self._respond(scope, proto)
@@ -88,6 +96,8 @@ class Front:
         if readiness.stopping.is_set():
             headers = [*headers, ("connection", "close")]
         proto.response_bytes(status, headers, body)
+        if self._answers is not None and scope.path.startswith(WEBHOOKS):
+            self._answers.note(status, time.monotonic() - began)
 
     async def _respond(self, scope: Scope, proto: HTTPProtocol) -> Response:
         headers = _Headers(scope.headers.items())

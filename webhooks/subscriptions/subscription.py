@@ -10,6 +10,7 @@ import inspect
 import logging
 import random
 import sys
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -89,6 +90,10 @@ class Subscription:
         return event_matches(name, action, events=self.events, actions=self.actions) and payload_matches(
             payload, self.where
         )
+
+    def once_key(self, *, source: str, guid: uuid.UUID) -> str | None:
+        """Return what names its one job for an event; None where each hook's delivery has its own."""
+        return f"{source}:{guid}:{self.name}" if self.once_per_event else None
 
 
 def on(

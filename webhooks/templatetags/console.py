@@ -96,3 +96,9 @@ def duration(given: timedelta | float | None) -> str:
     if given is None:
         return ""
     return took(given if isinstance(given, timedelta) else timedelta(seconds=given))
+
+
+@register.filter
+def thousands(number: int | None) -> str:
+    """Return a number with its thousands apart: "4,310"."""
+    return "" if number is None else f"{number:,}"

@@ -13,6 +13,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from webhooks.inbox.claimed_job import ClaimedJob
+from webhooks.replay_queues import is_replay_queue
 from workers.runs.messages import Entered, RunEnded
 from workers.runs.registration import TURN_SECONDS
 
@@ -177,6 +178,15 @@ class Desk:
         room = sum(max(0, place.most - len(place.given)) for place in takers)
         ahead = 2 * self._pace if any(place.most > 1 for place in takers) else 0
         return min(MOST_AHEAD, max(0, room + ahead - len(self.ready)))
+
+    def wanted_of_replays(self, *, now: float) -> int:
+        """Return how many replayed jobs are to be claimed: none ahead, and for half of the places at most.
+
+        So a live job that comes finds a place, unless the worker has but one, or live jobs have taken the others.
+        """
+        jobs = chain(*(place.given for place in self.places), (held.job for held in self.ready))
+        left = max(1, len(self.places) // 2) - sum(is_replay_queue(job.queue) for job in jobs)
+        return max(0, min(left, self.idle(now=now) - len(self.ready)))
 
     def idle(self, *, now: float) -> int:
         """Return how many children in their turn have no job."""

@@ -291,9 +291,11 @@ class Dispatcher:
         self._exchange.ask(request)
 
     def _wanted(self, now: float) -> Wanted | None:
-        """Return which jobs to ask for: of the next queue that does not count as empty."""
+        """Return which jobs to ask for: of the next queue that does not count as empty; after all of them, replayed."""
         limit = 0 if is_stopping() or self._is_ending else self._desk.wanted(now=now)
         queue = self._queues.next(now=now) if limit else None
+        if limit and queue is None and (limit := self._desk.wanted_of_replays(now=now)):
+            queue = self._queues.next_replay()
         if queue is None:
             return None
         return Wanted(worker=self._worker, leases=self._leases, limit=limit, queue=queue)

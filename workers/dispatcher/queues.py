@@ -1,6 +1,12 @@
-"""Which queue is asked for jobs next, and when one that had none is asked again. `now` is the monotonic clock."""
+"""Which queue is asked for jobs next, and when one that had none is asked again. `now` is the monotonic clock.
+
+Each queue has a replay queue behind it. That is asked only while no queue itself is to be asked, and only from the time
+that a message tells of jobs in it until it has none: without replays it costs nothing.
+"""
 
 from collections.abc import Callable, Sequence
+
+from webhooks.replay_queues import is_replay_queue
 
 POLL_SECONDS = 0.02
 """While a child waits and a queue had nothing, the inbox is asked again after so long, and each time after twice as
@@ -23,9 +29,14 @@ class Queues:
         """How long each queue counts as empty the next time."""
         self._heard: set[str] = set()
         """Queues of which something was heard since they were last asked."""
+        self._replays: dict[str, bool] = {}
+        """Replay queues that may have jobs, in the order in which they are asked: whether something was heard since."""
 
     def hear(self, queue: str) -> None:
         """There is work in this queue."""
+        if is_replay_queue(queue):
+            self._replays[queue] = True
+            return
         self._heard.add(queue)
         self._empty_until.pop(queue, None)
         self._waits.pop(queue, None)
@@ -43,8 +54,20 @@ class Queues:
         self._heard.discard(self._last)
         return self._last
 
+    def next_replay(self) -> str | None:
+        """Return the next replay queue that may have jobs, after `next` has found no queue."""
+        queue = next(iter(self._replays), None)
+        if queue is not None:
+            del self._replays[queue]  # To the end of the line.
+            self._replays[queue] = False
+        return queue
+
     def answered(self, queue: str, *, claimed: int, wanted: int, now: float) -> None:
         """Note how many jobs came of those that were wanted."""
+        if is_replay_queue(queue):
+            if claimed < wanted and not self._replays.get(queue, True):  # Nothing was heard while it was asked.
+                del self._replays[queue]
+            return
         if claimed:
             self._waits.pop(queue, None)
         if claimed < wanted and queue not in self._heard:

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from webhooks.publishing.broker import MESSAGE_VERSION
+from webhooks.publishing.broker import MESSAGE_VERSION, REPLAY_HEADER
+from webhooks.replay_queues import replay_queue
 from webhooks.threads import place_of
 from workers.runs import channels
 from workers.runs.messages import Answered, Heard
@@ -67,7 +68,7 @@ class Hints:
             )
             is_known = message.headers.get("hookline", MESSAGE_VERSION) == MESSAGE_VERSION
             if self._end and is_known and not is_stopping():
-                self._ask(self._end, queue, heard)
+                self._ask(self._end, replay_queue(queue) if message.headers.get(REPLAY_HEADER) else queue, heard)
             else:
                 heard.begin()
 

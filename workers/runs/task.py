@@ -12,7 +12,8 @@ from typing import Any
 from celery import Task
 from celery.worker import request
 
-from webhooks.publishing.broker import MESSAGE_VERSION
+from webhooks.publishing.broker import MESSAGE_VERSION, REPLAY_HEADER
+from webhooks.replay_queues import replay_queue
 from webhooks.subscriptions.subscription import Subscription
 from workers.runs import turn
 from workers.runs.hints import hints
@@ -56,7 +57,8 @@ class HandlerTask(Task[[int], str]):
             # The message was on its way to this child when the stop began. The relay publishes another.
             return "handed back"
         try:
-            return turn.take_jobs(self.subscription.queue)
+            queue = self.subscription.queue
+            return turn.take_jobs(replay_queue(queue) if self.request.get(REPLAY_HEADER) else queue)
         except MemoryError:
             # Of our own code, after handlers have left no memory. Celery would end the whole worker for it.
             raise RuntimeError("The process has no memory left.") from None

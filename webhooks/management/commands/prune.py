@@ -51,7 +51,8 @@ def _prune(limits: Limits, stop: Event, *, is_dry_run: bool) -> tuple[Pruned, Er
             for batch in prune(limits, is_dry_run=is_dry_run):
                 pruned += batch.pruned
                 bar.set_description(f"received {batch.reached:%Y-%m-%d %H:%M}", refresh=False)
-                bar.update(batch.pruned.deliveries + batch.pruned.payloads + batch.pruned.app_rows)
+                of_batch = batch.pruned
+                bar.update(of_batch.deliveries + of_batch.payloads + of_batch.app_rows + of_batch.figures)
                 if stop.is_set():
                     break
         except Error as error:
@@ -64,6 +65,8 @@ def _lines(pruned: Pruned, limits: Limits) -> Iterator[str]:
     yield f"their jobs: {pruned.jobs:,}"
     yield f"their attempts: {pruned.attempts:,}"
     yield f"rows of apps: {pruned.app_rows:,}  (inserted before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
+    yield f"replays: {pruned.replays:,}  (ended before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
+    yield f"figures: {pruned.figures:,}  (of minutes before {limits.minutes:%Y-%m-%d %H:%M} UTC, and old hours)"
     yield f"payloads: {pruned.payloads:,}  (received before {limits.payloads:%Y-%m-%d %H:%M} UTC)"
 
 

@@ -32,7 +32,7 @@ class Migration(migrations.Migration):
 
     atomic = False  # PostgreSQL builds no index concurrently in a transaction.
 
-    dependencies = [("webhooks", "0006_operators")]
+    dependencies = [("webhooks", "0009_replays")]
 
     operations = [
         migrations.AddField(

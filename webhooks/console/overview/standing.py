@@ -1,0 +1,185 @@
+"""How things stand now: jobs by state, what waits in the queues, workers, the relay, and all of it in one sentence."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from webhooks.durations import rough
+from webhooks.inbox import due
+from webhooks.models import Job, Pause, WorkerReport
+from webhooks.states import JobState
+from webhooks.subscriptions.installed import installed_subscriptions
+
+CAP = 10_000
+"""Up to so many jobs are counted exactly."""
+LOST_AFTER = timedelta(seconds=30)
+"""A worker that has not reported for so long is lost, unless it has said that it stops."""
+RELAY_LATE_AFTER = timedelta(seconds=30)
+OLD_SECONDS = 300.0
+"""A job that is due for longer makes the sentence warn."""
+MOST_WORKERS = 2_000
+_ORDER = {
+    JobState.QUEUED: "created_at",
+    JobState.RUNNING: "lease_until",
+    JobState.RETRYING: "due_at",
+    JobState.DEAD: "finished_at",
+    JobState.SKIPPED: "finished_at",
+}
+"""The states that have a partial index, and its first column."""
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How many jobs are in a state; CAP and `is_capped` if they are more."""
+
+    state: str
+    jobs: int
+    is_capped: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.jobs:,}+" if self.is_capped else f"{self.jobs:,}"
+
+
+def counts() -> list[Count]:
+    """Count the jobs of each state that has an index of its own."""
+    found = []
+    for state, column in _ORDER.items():
+        rows: QuerySet[Job] = Job.objects.filter(state=state).order_by(column, "id")[: CAP + 1]
+        jobs = rows.count()
+        found.append(Count(state, min(jobs, CAP), is_capped=jobs > CAP))
+    return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    """What waits in a queue, and whether a worker takes from it."""
+
+    name: str
+    jobs: int = 0
+    is_capped: bool = False
+    oldest_seconds: float = 0.0
+    is_paused: bool = False
+    is_consumed: bool = True
+
+    @property
+    def oldest_in_words(self) -> str:
+        return rough(timedelta(seconds=self.oldest_seconds))
+
+    @property
+    def is_stranded(self) -> bool:
+        """Whether jobs wait here and nobody would take them."""
+        return bool(self.jobs) and not self.is_consumed and not self.is_paused
+
+
+def queues(consumed: Iterable[str]) -> list[Queue]:
+    """Return each installed queue and each in which jobs wait, the longest waiting first."""
+    waiting, consumed = set(due.waiting_queues()), set(consumed)
+    paused = set(Pause.objects.filter(resumed_at=None).exclude(queue="").values_list("queue", flat=True))
+    found = []
+    for name in sorted(waiting | set(installed_subscriptions().queues)):
+        seen = due.waiting_in(name) if name in waiting else due.Waiting()
+        found.append(
+            Queue(
+                name=name,
+                jobs=seen.jobs,
+                is_capped=seen.jobs >= due.SAMPLE,
+                oldest_seconds=seen.oldest_seconds,
+                is_paused=name in paused,
+                is_consumed=name in consumed,
+            )
+        )
+    return sorted(found, key=lambda queue: -queue.oldest_seconds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workers:
+    """How many workers are in which state, and from which queues those that are not lost consume."""
+
+    states: Mapping[str, int]
+    consumed: frozenset[str]
+    busy: int
+    slots: int
+
+    @property
+    def ready(self) -> int:
+        return self.states.get("ready", 0)
+
+    @property
+    def lost(self) -> int:
+        return self.states.get("lost", 0)
+
+    @property
+    def total(self) -> int:
+        return sum(self.states.values())
+
+
+def workers() -> Workers:
+    """Read what the workers said of themselves; those that have stopped do not count."""
+    reports = WorkerReport.objects.exclude(state=WorkerReport.State.STOPPED).order_by("-reported_at")
+    states: dict[str, int] = dict.fromkeys(("ready", "starting", "draining", "lost"), 0)
+    consumed: set[str] = set()
+    busy = slots = 0
+    columns = ("state", "queues", "busy", "slots", "reported_at", "now")
+    for state, of_worker, running, room, at, now in reports.annotate(now=Now()).values_list(*columns)[:MOST_WORKERS]:
+        if now - at > LOST_AFTER:
+            states["lost"] += 1
+            continue
+        states[state] += 1
+        busy, slots = busy + running, slots + room
+        if state != WorkerReport.State.DRAINING:
+            consumed.update(of_worker)
+    return Workers(states=states, consumed=frozenset(consumed), busy=busy, slots=slots)
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """When a relay has last done its upkeep."""
+
+    written_at: datetime | None
+    age: timedelta | None
+
+    @property
+    def is_late(self) -> bool:
+        return self.age is None or self.age > RELAY_LATE_AFTER
+
+    @property
+    def in_words(self) -> str:
+        """Return the fault; empty if there is none."""
+        if self.age is None:
+            return "no relay has worked here yet"
+        return f"no relay for {rough(self.age)}" if self.is_late else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The sentence at the top, and whether somebody should look."""
+
+    sentence: str
+    level: str
+    """"good", "warning" or "bad"."""
+
+
+def status(*, issues: int | None, queues: Iterable[Queue], workers: Workers | None, relay: Relay) -> Status:
+    """Say it in one sentence. None stands for what the user may not see."""
+    parts, levels = [], []
+    if issues is not None:
+        parts.append("no open issue" if not issues else f"{issues:,} open issue{'s' if issues > 1 else ''}")
+        levels.append("warning" if issues else "good")
+    oldest = max((queue.oldest_seconds for queue in queues if queue.jobs), default=None)
+    parts.append("nothing waits" if oldest is None else f"oldest queued {rough(timedelta(seconds=oldest))}")
+    levels.append("warning" if (oldest or 0.0) > OLD_SECONDS else "good")
+    for queue in queues:
+        if queue.is_stranded:
+            parts.append(f"nobody consumes {queue.name}")
+            levels.append("bad")
+    if workers is not None:
+        parts.append(f"{workers.ready} of {workers.total} worker{'' if workers.total == 1 else 's'} ready")
+        levels.append("bad" if not workers.ready else "warning" if workers.lost else "good")
+    if relay.is_late:
+        parts.append(relay.in_words)
+        levels.append("bad")
+    sentence = "; ".join(parts)
+    return Status(f"{sentence[:1].upper()}{sentence[1:]}.", max(levels, key=["good", "warning", "bad"].index))
