@@ -18,7 +18,7 @@ own, or since no handler of a worker uses the database."""
 PAGE_CONNECTIONS = 4
 """A receiver's threads for the admin's pages."""
 DISPATCHER_CONNECTIONS = 2
-"""One to claim and record, and one for the check of a worker's probes, which asks the inbox only for a reason."""
+"""One to claim and record, and one for what the worker reports of itself and what its probes' check asks."""
 PARENT_MB, CHILD_MB = 95.0, 9.0
 """The memory of a worker at work, without what its handlers keep: the parent with its probes, and each child. Measured
 by tests/benchmarks/worker_memory.py with handlers that use the ORM, on the image's Python, and rounded up. Decision
