@@ -3,17 +3,18 @@
 Light and dark with a day of 10,000 deliveries, and light with none.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import django
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.browser.visitor import Visitor, console_of, launch
 from tests.support.processes import ROOT
 from tests.support.stack import Stack
-from webhooks.console.navigation import MENU
 
 PICTURES = ROOT / "docs" / "images" / "console"
 DELIVERIES = 10_000
@@ -23,6 +24,8 @@ SETTLE_MILLISECONDS = 1_500
 
 
 def main() -> None:
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
+    django.setup()
     PICTURES.mkdir(parents=True, exist_ok=True)
     with sync_playwright() as playwright:
         browser = launch(playwright)
@@ -49,6 +52,8 @@ def _take_all(browser: Browser, console: Stack, *, kind: str, theme: str) -> Non
 
 def _pages(console: Stack) -> Iterator[tuple[str, str]]:
     """Yield the name and the path of each page; those of one row only where there is one."""
+    from webhooks.console.navigation import MENU  # After Django's start.
+
     yield from ((entry.name, "/" if entry.name == "home" else f"/{entry.name}/") for entry in MENU)
     for name, path, query in _ROWS:
         for row in console.rows(query)[:1]:
