@@ -12,6 +12,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Playwright, Request
 
 from tests.support import services
+from tests.support.processes import wait_until
 from tests.support.stack import Stack, running_stack
 
 PASSWORD = "a password of the tests"
@@ -29,6 +30,8 @@ def console_of(deliveries: int, directory: Path) -> Iterator[Stack]:
         stack.start("relay")
         stack.start("worker", "--queues", "default,chat")
         stack.wait_until_ready()
+        ready = "SELECT id FROM webhooks_workerreport WHERE state = 'ready'"
+        wait_until(lambda: bool(stack.rows(ready)), what="the worker to report that it is ready")
         yield stack
 
 
