@@ -28,6 +28,7 @@ hypothesis.settings.load_profile("hookline")
 
 _LONGEST = (
     "test_every_page",
+    "test_at_night",
     "test_faults",
     "test_receiver_stop",
     "test_end_to_end",
