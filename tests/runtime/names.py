@@ -18,7 +18,7 @@ NOT_A_MODULE = ("AUTH_USER_MODEL",)
 """Settings whose dotted value names something else."""
 FOR_TESTS = (ROOT / "webhooks" / "testing" / "plugin.py",)
 """Modules that no program imports: they need what only tests have."""
-OF_EXTRAS = ("opentelemetry",)
+OF_EXTRAS = ("mozilla_django_oidc", "opentelemetry")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+(?::\w+)?|[A-Za-z_]\w*:\w+")
 _LOCKED = re.compile(r"^([\w.-]+)==", re.MULTILINE)
 
