@@ -277,7 +277,7 @@ def test_failures_are_grouped_and_those_that_were_acknowledged_are_not_shown() -
     IssueMark.objects.create(fingerprint="cc", state=IssueMark.State.ACKNOWLEDGED, marked_by="ana")
     page = home()
     assert sentence(page).startswith("2 open issues;")
-    assert sorted(re.findall(r"\?fingerprint=(\w+)", page)) == ["aa", "bb"]
+    assert sorted(re.findall(r"/dead/(\w+)/", page)) == ["aa", "bb"]
     assert "known" not in page
 
 
