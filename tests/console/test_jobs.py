@@ -1,5 +1,6 @@
 """The list of jobs and the page of one, as an operator reads them: what ran, what did not and why."""
 
+import re
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -140,6 +141,10 @@ def test_the_list_asks_as_many_queries_for_thirty_rows_as_for_one(
         assert not any(column in asked for column in ("webhooks_payload", '"headers"', '"traceback"'))
 
 
+OTHERS = {"dead": "job_issue|job_dead_id", "skipped": "job_skipped_id"}
+"""Further indexes of jobs in one state alone."""
+
+
 @pytest.mark.parametrize(
     ("state", "index"),
     [
@@ -158,7 +163,8 @@ def test_each_states_page_is_read_from_its_own_index_without_sorting(state: str,
         page_of(found.jobs, found.order, after=mark)
         found.jobs.order_by()[:100].count()
     assert f"INDEX {index}" in plans[0]
-    assert f"INDEX {index}" in plans[1] or not state
+    # To count, any index of this state's jobs alone is as good.
+    assert re.search(rf"INDEX ({index}|{OTHERS.get(state, index)})", plans[1]) or not state
     assert not any("TEMP B-TREE" in plan for plan in plans)
 
 
