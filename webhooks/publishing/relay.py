@@ -93,9 +93,9 @@ class Relay:
     def round(self) -> tuple[Round, float]:
         """Publish for the jobs that are due now; return what was done and how many seconds to sleep."""
         done = Round()
-        held = pauses.paused()
         # Not for jobs in other queues: `strays.py` moves or ends them.
         queues = [queue for queue in due.waiting_queues() if live_queue(queue) in self._subscriptions.queues]
+        held = pauses.paused() if queues else Paused()
         failures: dict[str, OperationalError] = {}
         has_answered = False
         for queue in queues:
