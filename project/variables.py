@@ -31,7 +31,11 @@ SECRETS = (
     "SECRET_KEY",
 )
 """Quotes around these are refused, not removed: they may belong to the secret, and a wrong one verifies no delivery."""
-MAY_BE_EMPTY = ("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS")
+MAY_BE_EMPTY = (
+    *("FLOWER_URL_PREFIX", "HOOKLINE_APPS", "HOOKLINE_OPERATOR_PASSWORD", "HOOKLINE_TRUSTED_ORIGINS"),
+    # By OpenTelemetry's rules an empty variable is one that is not there.
+    *("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"),
+)
 """Only these may be empty, which means none."""
 LARGEST_BYTES = 2**20
 

@@ -22,6 +22,8 @@ ELSEWHERE = {"ruamel.yaml"}
 
 def prose(file: Path) -> Iterator[str]:
     """Yield the file's comments and docstrings; of a page, all of it."""
+    if file.suffix == ".png":
+        return
     text = file.read_text()
     if file.suffix == ".md":
         yield text

@@ -138,7 +138,7 @@ def _sources() -> Iterator[Path]:
 
 def _dotted(value: Any) -> Iterator[str]:
     if isinstance(value, str):
-        if _DOTTED.fullmatch(value):
+        if _DOTTED.fullmatch(str(value)):  # It may be lazy, and only look like a string.
             yield value
     elif isinstance(value, dict):
         for one in value.values():

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-SIGNAL: int = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else signal.Signals["SIGINFO"]
+SIGNAL: int = signal.SIGRTMAX - 2 if hasattr(signal, "SIGRTMAX") else signal.SIGIO
 """Nothing else sends it: Celery and billiard use INT, TERM, QUIT, HUP, USR1 and USR2, and Hookline URG."""
 MOST_BYTES = 20 * 1024
 WAIT_SECONDS = 2.0
