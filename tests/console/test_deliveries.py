@@ -267,6 +267,13 @@ def test_a_job_that_waits_or_runs_says_so_and_its_page_refreshes_itself(operator
     assert 'data-live="5"' in text
 
 
+def test_the_trace_that_its_log_lines_name_is_shown(operator: Client) -> None:
+    told = make_delivery(headers={"traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"})
+    assert "ab" * 16 in page(operator, f"/deliveries/{told.pk}/")
+    own = make_delivery()
+    assert own.guid.hex in page(operator, f"/deliveries/{own.pk}/")
+
+
 def test_the_timeline_is_bounded_and_leads_to_the_rest(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeline, "MOST_JOBS", 2)
     delivery = make_delivery()

@@ -16,6 +16,7 @@ from webhooks.console.timeline import STATES_ONLY, at_a_glance, story_of, twins_
 from webhooks.github.signature import secret_fingerprint
 from webhooks.models import Delivery, Payload
 from webhooks.paths import WEBHOOKS
+from webhooks.traces.context import trace_id_of
 
 _LIVE_SECONDS = 5
 LARGEST_ID = 2**63 - 1
@@ -46,7 +47,7 @@ def delivery(request: HttpRequest, pk: int) -> HttpResponse:
         "curl": elsewhere.curl_of(shown, url=url),
         "secret_variable": elsewhere.secret_hint(shown),
         "file_name": payloads.file_name(shown),
-        "waiting_templates": ["console/_job_waiting.html", "console/_job_next.html"],
+        "trace_id": trace_id_of(shown),
         "live_seconds": _LIVE_SECONDS if any(each.job.finished_at is None for each in story.jobs) else None,
     }
     return render(request, "console/delivery.html", context)
