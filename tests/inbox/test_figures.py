@@ -350,7 +350,7 @@ def test_minutes_stay_until_their_hour_is_made() -> None:
 
 
 def test_hours_and_minutes_answer_the_same() -> None:
-    now = minute_of(database_now()) - MINUTE
+    now = AT
     ran(now, seconds=2, outcome=AttemptOutcome.FAILED)
     ran(now, seconds=4)
     ran(now, outcome=AttemptOutcome.RETRY_LATER)
