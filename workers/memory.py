@@ -9,10 +9,12 @@ A child shares its parent's memory, and gets a copy of each page that it writes 
 """
 
 import gc
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from billiard.util import get_pdeathsig  # type: ignore[attr-defined]  # The stubs lack it.
 from django.conf import settings
 
 from webhooks.github.payload import JSON
@@ -31,6 +33,9 @@ WARM_UP_RUNS = 20
 
 def keep_loaded_shared(**_options: Any) -> None:
     """Warm up, free the garbage, and keep the collector and reference counts from writing to the other objects."""
+    with suppress(OSError):  # Not on Linux.
+        # Each child of Celery asks the kernel for a signal, by a parser of C where cffi is installed: loaded once here.
+        get_pdeathsig()
     warm_up()
     gc.collect()
     if settings.HOOKLINE_IMMORTAL:

@@ -61,6 +61,7 @@ class Scrapes(NamedTuple):
 @pytest.fixture(scope="module")
 def scrapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrapes]:
     with scraped_stack(tmp_path_factory.mktemp("scrapes")) as scraped:
+        scraped.stack.manage("pause", "handler", "trial.hoard", "--reason", "so that it is in the metrics")
         scraped.send(OF_EACH_KIND)
         wait_until_all_is_counted(scraped, jobs=3)
         few = {role: scraped.series(role) for role in ROLES}
@@ -151,7 +152,7 @@ def test_every_value_of_a_label_is_one_of_a_known_set(scrapes: Scrapes) -> None:
         "queue": {"default", "trial"},
         "outcome": set(AttemptOutcome.values),
         "state": {"succeeded", "dead"},
-        "handler": {"trial.work", "trial.fail_once", "trial.give_up"},
+        "handler": {"trial.work", "trial.fail_once", "trial.give_up", "trial.hoard"},
     }
     found: dict[str, set[str]] = {}
     for role in ROLES:
