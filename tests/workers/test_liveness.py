@@ -162,11 +162,11 @@ class TestDueJobs:
     def test_jobs_that_an_operator_has_paused_make_no_worker_a_stuck_one(self) -> None:
         make_job(JobState.QUEUED, queue=QUEUE, publish_at=ago(7200))
         pauses.pause(queue=QUEUE, reason="GitHub outage", who="ana")
-        seconds = QueueCheck()._due_seconds([QUEUE])
+        seconds = claimable_seconds([QUEUE])
         assert verdict(Check.PROGRESS, Answers(broker_messages=3, due_seconds=seconds)) == []
         pauses.resume(queue=QUEUE, who="ana")
         # A worker needs a moment to take them.
-        seconds = QueueCheck()._due_seconds([QUEUE])
+        seconds = claimable_seconds([QUEUE])
         assert verdict(Check.PROGRESS, Answers(broker_messages=3, due_seconds=seconds)) == []
 
 
