@@ -161,6 +161,16 @@ def test_a_queue_that_nobody_consumes_is_a_fault_unless_it_is_paused() -> None:
     assert "paused" in text(page)
 
 
+@pytest.mark.usefixtures("now")
+def test_the_jobs_of_a_replay_are_taken_by_who_consumes_their_live_queue() -> None:
+    report("a@pod", queues=["default"])
+    make_job(JobState.QUEUED, queue="default/replay", due_at=timezone.now() - timedelta(seconds=2))
+    assert "nobody consumes" not in home()
+    Pause.objects.create(queue="default", reason="outage", paused_by="ana")
+    WorkerReport.objects.all().delete()
+    assert "nobody consumes" not in home()
+
+
 def test_a_relay_that_is_late_or_never_came_is_a_fault() -> None:
     report()
     page = home()

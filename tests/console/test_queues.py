@@ -80,6 +80,19 @@ def test_it_is_an_error_if_jobs_wait_and_nobody_consumes_and_nobody_has_paused_t
     assert "Nobody consumes this queue" not in page(operator, "/queues/")
 
 
+def test_the_jobs_of_a_replay_have_the_workers_and_the_pause_of_their_live_queue() -> None:
+    queue = min(installed_subscriptions().queues)
+    due(60, queue=f"{queue}/replay")
+    report(queue)
+    told = status(f"{queue}/replay")
+    assert (told.workers, told.slots, told.is_installed, told.is_forsaken) == (1, 4, True, False)
+    WorkerReport.objects.all().delete()
+    assert status(f"{queue}/replay").is_forsaken
+    pauses.pause(queue=queue, reason="r", who="ana")
+    assert status(f"{queue}/replay").pause is not None
+    assert not status(f"{queue}/replay").is_forsaken
+
+
 def test_a_count_is_exact_up_to_its_cap_and_says_so_beyond(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(counts, "MOST_COUNTED", 3)
     for _ in range(3):

@@ -15,6 +15,7 @@ from webhooks.inbox import due, workers
 from webhooks.inbox.database import database_time
 from webhooks.inbox.workers import Worker
 from webhooks.models import Attempt, Delivery, Job, Pause
+from webhooks.replay_queues import live_queue
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 
@@ -108,7 +109,7 @@ def _queues(paused: dict[str, str]) -> list[Queue]:
                 name=name,
                 waiting=waiting.jobs,
                 oldest_seconds=waiting.oldest_seconds,
-                paused_by=paused.get(name, ""),
+                paused_by=paused.get(live_queue(name), ""),
             )
         )
     return found

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from webhooks.inbox import counts, due, pauses
 from webhooks.inbox.counts import Capped
 from webhooks.models import Job, Pause, WorkerReport
+from webhooks.replay_queues import live_queue
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 
@@ -70,14 +71,14 @@ def queues() -> list[QueueStatus]:
     return [
         QueueStatus(
             name=name,
-            is_installed=name in installed.queues,
+            is_installed=live_queue(name) in installed.queues,
             waiting=_capped(Job.objects.filter(due.CLAIMABLE, queue=name)),
             oldest_seconds=_oldest_seconds(name),
             later=_capped(Job.objects.filter(queue=name, publish_at__gt=Now())),
             running=running[name],
-            workers=len(consumers.get(name, ())),
-            slots=sum(consumers.get(name, ())),
-            pause=of_queues.get(name),
+            workers=len(consumers.get(live_queue(name), ())),
+            slots=sum(consumers.get(live_queue(name), ())),
+            pause=of_queues.get(live_queue(name)),
             handlers=own[name],
         )
         for name in names

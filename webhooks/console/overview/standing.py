@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from webhooks.durations import rough
 from webhooks.inbox import due
 from webhooks.models import Job, Pause, WorkerReport
+from webhooks.replay_queues import live_queue
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 
@@ -87,8 +88,8 @@ def queues(consumed: Iterable[str]) -> list[Queue]:
                 jobs=seen.jobs,
                 is_capped=seen.jobs >= due.SAMPLE,
                 oldest_seconds=seen.oldest_seconds,
-                is_paused=name in paused,
-                is_consumed=name in consumed,
+                is_paused=live_queue(name) in paused,
+                is_consumed=live_queue(name) in consumed,
             )
         )
     return sorted(found, key=lambda queue: -queue.oldest_seconds)
