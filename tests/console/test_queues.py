@@ -63,7 +63,7 @@ def test_a_queue_tells_what_waits_what_runs_and_who_consumes() -> None:
     report("io", state="draining")
     report("other")
     told = status("io")
-    assert (told.waiting.count, told.later.count, told.running, told.workers, told.slots) == (2, 1, 2, 2, 12)
+    assert (told.waiting.count, told.later.count, told.running, told.workers, told.slots) == (2, 1, 2, 1, 4)
     assert told.oldest_seconds == pytest.approx(300, abs=60)
     assert not told.is_forsaken
 

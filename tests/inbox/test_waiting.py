@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from tests.support.inbox_rows import make_delivery, make_job
-from webhooks.inbox import due, transitions, waiting_facts
+from webhooks.inbox import due, transitions, waiting_facts, workers
 from webhooks.inbox.outcomes import LOST_ALLOWANCE
 from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Kind, why
 from webhooks.inbox.waiting_facts import explain
@@ -193,7 +193,7 @@ def test_a_queue_is_consumed_by_ready_workers_that_reported_a_moment_ago() -> No
         WorkerReport.objects.filter(pk=row.pk).update(**columns)
         assert "the one worker that reports takes none of its jobs" in explained(job)[1], columns
         WorkerReport.objects.filter(pk=row.pk).update(queues=row.queues, state="ready")
-    for gone in ({"state": "stopped"}, {"reported_at": Now() - timedelta(seconds=waiting_facts.LOST_SECONDS + 1)}):
+    for gone in ({"state": "stopped"}, {"reported_at": Now() - timedelta(seconds=workers.LOST_SECONDS + 1)}):
         WorkerReport.objects.filter(pk=row.pk).update(**gone)
         assert "no worker has reported lately" in explained(job)[1], gone
 

@@ -6,21 +6,16 @@ Every question is answered by an index and reads a bounded number of rows, howev
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
-from webhooks.inbox import counts, due, pauses
+from webhooks.inbox import counts, due, pauses, workers
 from webhooks.inbox.counts import Capped
-from webhooks.models import Job, Pause, WorkerReport
+from webhooks.models import Job, Pause
 from webhooks.replay_queues import live_queue
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
-
-FRESH_SECONDS = 30.0
-"""A worker whose last report is older than this does not count as one that consumes."""
-CONSUMING = (WorkerReport.State.STARTING, WorkerReport.State.READY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +57,13 @@ def queues() -> list[QueueStatus]:
     held = pauses.current()
     of_queues = {pause.queue: pause for pause in held if pause.queue}
     of_handlers = {pause.handler: pause for pause in held if pause.handler}
-    running, consumers = _running(), _consumers()
+    running, reporting = _running(), workers.reporting()
     names = sorted({*installed.queues, *due.waiting_queues(), *of_queues})
     own = {
         name: [HandlerStatus(one.name, of_handlers.pop(one.name, None)) for one in installed if one.queue == name]
         for name in names
     }
+    consumers = {name: [worker for worker in reporting if worker.consumes(name)] for name in names}
     return [
         QueueStatus(
             name=name,
@@ -76,8 +72,8 @@ def queues() -> list[QueueStatus]:
             oldest_seconds=_oldest_seconds(name),
             later=_capped(Job.objects.filter(queue=name, publish_at__gt=Now())),
             running=running[name],
-            workers=len(consumers.get(live_queue(name), ())),
-            slots=sum(consumers.get(live_queue(name), ())),
+            workers=len(consumers[name]),
+            slots=sum(worker.slots for worker in consumers[name]),
             pause=of_queues.get(live_queue(name)),
             handlers=own[name],
         )
@@ -106,13 +102,3 @@ def _running() -> Counter[str]:
     """Count the running jobs of each queue: as many as workers have claimed, so there are few."""
     running = Job.objects.filter(state=JobState.RUNNING).order_by("lease_until", "id")
     return Counter(running.values_list("queue", flat=True)[: counts.MOST_COUNTED + 1])
-
-
-def _consumers() -> dict[str, list[int]]:
-    """Return for each queue the slots of each worker that consumes from it."""
-    fresh = Q(reported_at__gte=Now() - timedelta(seconds=FRESH_SECONDS), state__in=CONSUMING)
-    slots: dict[str, list[int]] = {}
-    for names, count in WorkerReport.objects.filter(fresh).values_list("queues", "slots"):
-        for name in names:
-            slots.setdefault(name, []).append(count)
-    return slots

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from webhooks.inbox import due
+from webhooks.inbox import due, workers
 from webhooks.inbox.outcomes import Budget, Outcome, next_step, spent
 from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Waiting, why
 from webhooks.models import Attempt, Job, Pause, WorkerReport
@@ -20,8 +20,6 @@ SAMPLE = 500
 LATELY_SECONDS = 60.0
 FEWEST = 10
 """Fewer attempts than this in that time tell nothing."""
-LOST_SECONDS = 30.0
-"""A worker reports every few seconds. One that has not for so long is lost."""
 
 WAITING = (JobState.QUEUED, JobState.RETRYING)
 
@@ -60,7 +58,7 @@ def _of_waiting(job: Job, *, now: datetime) -> dict[str, Any]:
     return {
         "last_outcome": _last_outcome(job),
         "held": _held(job, pauses),
-        "fleet": _fleet(live_queue(job.queue)) if is_due else Fleet(),
+        "fleet": _fleet(job.queue) if is_due else Fleet(),
         "ahead": due.ahead_of(job, most=MOST_AHEAD + 1, passed_by=passed_by) if is_due else 0,
         "jobs_a_second": jobs_a_second(job.queue, now=now) if is_due else None,
     }
@@ -81,17 +79,13 @@ def _last_outcome(job: Job) -> str:
 
 
 def _fleet(queue: str) -> Fleet:
-    reports = WorkerReport.objects.filter(reported_at__gt=Now() - timedelta(seconds=LOST_SECONDS))
-    reports = reports.exclude(state=WorkerReport.State.STOPPED)
-    rows = list(reports.values_list("state", "queues", "slots", "busy"))
-    ready = [
-        (slots, busy) for state, queues, slots, busy in rows if state == WorkerReport.State.READY and queue in queues
-    ]
+    reporting = workers.reporting()
+    ready = [worker for worker in reporting if worker.consumes(queue)]
     return Fleet(
-        reporting=len(rows),
+        reporting=len(reporting),
         ready=len(ready),
-        slots=sum(slots for slots, _ in ready),
-        free_slots=sum(max(0, slots - busy) for slots, busy in ready),
+        slots=sum(worker.slots for worker in ready),
+        free_slots=sum(max(0, worker.slots - worker.busy) for worker in ready),
     )
 
 
@@ -115,7 +109,7 @@ def _claim(job: Job, *, now: datetime, limit_seconds: float | None) -> Claim:
     known: dict[str, Any] = {}
     if report is not None:
         silent_seconds = max(0.0, (now - report.reported_at).total_seconds())
-        has_stopped = report.state == WorkerReport.State.STOPPED or silent_seconds > LOST_SECONDS
+        has_stopped = report.state == WorkerReport.State.STOPPED or silent_seconds > workers.LOST_SECONDS
         known = {"silent_seconds": silent_seconds, "has_stopped": has_stopped}
         run = _run_of(job, report)
         if run is not None and not has_stopped:

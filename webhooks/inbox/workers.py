@@ -9,11 +9,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
+from django.db.models.expressions import Combinable
 from django.db.models.functions import Now
 
 from webhooks.inbox import audit
 from webhooks.models import Job, WorkerReport, WorkerRequest
+from webhooks.replay_queues import live_queue
 from webhooks.states import JobState
 
 REPORT_SECONDS = 10.0
@@ -26,6 +28,8 @@ KEPT = timedelta(days=1)
 """How long the rows of stopped and lost workers are kept, and requests."""
 LISTED = 500
 """How many workers are listed at most."""
+MOST = 2_000
+"""How many are looked at, at most, where they are only counted."""
 REQUESTS_AT_ONCE = 20
 LOST = "lost"
 """The state of a worker that no longer reports; no worker says this of itself."""
@@ -89,6 +93,20 @@ class Worker:
         return self.state in (State.READY, State.STARTING) and not self.asked_by
 
 
+@dataclass(frozen=True, slots=True)
+class Reporting:
+    """A worker that has reported lately and has not stopped."""
+
+    state: str
+    queues: Sequence[str]
+    slots: int
+    busy: int
+
+    def consumes(self, queue: str) -> bool:
+        """Tell whether it takes the jobs of a queue; who does takes those of its replay queue as well."""
+        return self.state == State.READY and live_queue(queue) in self.queues
+
+
 # --- The worker's side ------------------------------------------------------------------------------------------------
 
 
@@ -136,6 +154,26 @@ def known() -> list[Worker]:
     asked = _stops_asked()
     found = [_worker(row, asked) for row in rows.order_by("-reported_at")[:LISTED]]
     return sorted(found, key=lambda worker: (_ORDER[worker.state], worker.row.worker))
+
+
+def reporting() -> list[Reporting]:
+    """Return the workers that are neither stopped nor lost: every page that asks who consumes a queue asks this."""
+    lately = _running().filter(reported_at__gt=_lost_before()).order_by("-reported_at")
+    return [Reporting(*row) for row in lately.values_list("state", "queues", "slots", "busy")[:MOST]]
+
+
+def count_lost() -> int:
+    """Count the workers that no longer report, MOST at most."""
+    return _running().filter(reported_at__lte=_lost_before())[:MOST].count()
+
+
+def _running() -> QuerySet[WorkerReport]:
+    """Return the rows of workers that have not said that they have stopped."""
+    return WorkerReport.objects.exclude(state=State.STOPPED)
+
+
+def _lost_before() -> Combinable:
+    return Now() - timedelta(seconds=LOST_SECONDS)
 
 
 def _worker(row: Any, asked: Mapping[str, tuple[str, datetime]]) -> Worker:

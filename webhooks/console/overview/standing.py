@@ -1,27 +1,27 @@
 """How things stand now: jobs by state, what waits in the queues, workers, the relay, and all of it in one sentence."""
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
-from django.db.models.functions import Now
 
 from webhooks.durations import rough
 from webhooks.inbox import due
-from webhooks.models import Job, Pause, WorkerReport
+from webhooks.inbox import workers as inbox
+from webhooks.inbox.workers import Reporting
+from webhooks.models import Job, Pause
 from webhooks.replay_queues import live_queue
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 
 CAP = 10_000
 """Up to so many jobs are counted exactly."""
-LOST_AFTER = timedelta(seconds=30)
-"""A worker that has not reported for so long is lost, unless it has said that it stops."""
 RELAY_LATE_AFTER = timedelta(seconds=30)
 OLD_SECONDS = 300.0
 """A job that is due for longer makes the sentence warn."""
-MOST_WORKERS = 2_000
+_STATES = ("ready", "starting", "draining", inbox.LOST)
 _ORDER = {
     JobState.QUEUED: "created_at",
     JobState.RUNNING: "lease_until",
@@ -75,9 +75,9 @@ class Queue:
         return bool(self.jobs) and not self.is_consumed and not self.is_paused
 
 
-def queues(consumed: Iterable[str]) -> list[Queue]:
+def queues(reporting: Sequence[Reporting]) -> list[Queue]:
     """Return each installed queue and each in which jobs wait, the longest waiting first."""
-    waiting, consumed = set(due.waiting_queues()), set(consumed)
+    waiting = set(due.waiting_queues())
     paused = set(Pause.objects.filter(resumed_at=None).exclude(queue="").values_list("queue", flat=True))
     found = []
     for name in sorted(waiting | set(installed_subscriptions().queues)):
@@ -89,7 +89,7 @@ def queues(consumed: Iterable[str]) -> list[Queue]:
                 is_capped=seen.jobs >= due.SAMPLE,
                 oldest_seconds=seen.oldest_seconds,
                 is_paused=live_queue(name) in paused,
-                is_consumed=live_queue(name) in consumed,
+                is_consumed=any(worker.consumes(name) for worker in reporting),
             )
         )
     return sorted(found, key=lambda queue: -queue.oldest_seconds)
@@ -97,10 +97,9 @@ def queues(consumed: Iterable[str]) -> list[Queue]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workers:
-    """How many workers are in which state, and from which queues those that are not lost consume."""
+    """How many workers are in which state, and how many of their places are taken."""
 
     states: Mapping[str, int]
-    consumed: frozenset[str]
     busy: int
     slots: int
 
@@ -117,22 +116,14 @@ class Workers:
         return sum(self.states.values())
 
 
-def workers() -> Workers:
-    """Read what the workers said of themselves; those that have stopped do not count."""
-    reports = WorkerReport.objects.exclude(state=WorkerReport.State.STOPPED).order_by("-reported_at")
-    states: dict[str, int] = dict.fromkeys(("ready", "starting", "draining", "lost"), 0)
-    consumed: set[str] = set()
-    busy = slots = 0
-    columns = ("state", "queues", "busy", "slots", "reported_at", "now")
-    for state, of_worker, running, room, at, now in reports.annotate(now=Now()).values_list(*columns)[:MOST_WORKERS]:
-        if now - at > LOST_AFTER:
-            states["lost"] += 1
-            continue
-        states[state] += 1
-        busy, slots = busy + running, slots + room
-        if state != WorkerReport.State.DRAINING:
-            consumed.update(of_worker)
-    return Workers(states=states, consumed=frozenset(consumed), busy=busy, slots=slots)
+def workers(reporting: Sequence[Reporting]) -> Workers:
+    """Count what the workers said of themselves; those that have stopped do not count."""
+    states = dict.fromkeys(_STATES, 0) | Counter(worker.state for worker in reporting)
+    return Workers(
+        states=states | {inbox.LOST: inbox.count_lost()},
+        busy=sum(worker.busy for worker in reporting),
+        slots=sum(worker.slots for worker in reporting),
+    )
 
 
 @dataclass(frozen=True, slots=True)

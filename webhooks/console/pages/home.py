@@ -11,6 +11,7 @@ from django.utils import timezone
 from webhooks.console.access import page
 from webhooks.console.overview import charts, heat, standing
 from webhooks.console.overview.issues import open_issues
+from webhooks.inbox import workers as inbox_workers
 from webhooks.inbox.figures import reading
 
 LIVE_SECONDS = 5
@@ -40,9 +41,10 @@ def _jobs(request: HttpRequest, now: datetime) -> dict[str, Any]:
     sees_jobs = request.user.has_perm("webhooks.view_job")
     sees_workers = request.user.has_perm("webhooks.view_workerreport")
     day, hour = (reading.span_of(now, hours=hours, is_hourly=hours > 1) for hours in (24, 1))
-    workers, written_at = standing.workers(), reading.written_at()
+    reporting, written_at = inbox_workers.reporting(), reading.written_at()
+    workers = standing.workers(reporting)
     relay = standing.Relay(written_at, None if written_at is None else now - written_at)
-    queues = standing.queues(workers.consumed) if sees_jobs else []
+    queues = standing.queues(reporting) if sees_jobs else []
     issues = open_issues(limit=ISSUES_SHOWN) if sees_jobs else None
     depths = reading.depths(hour) if sees_jobs else {}
     return {
