@@ -65,7 +65,7 @@ def _answers(draw: random.Random, deliveries: int, *, now: datetime) -> Iterator
         stored = round(deliveries / 1_440 * draw.uniform(0.6, 1.4))
         fast, slow = round(stored * 0.9), stored // 40
         took = {"took_1": fast, "took_2": stored - fast - slow, "took_4": slow}
-        counts = {"stored": stored, "signature": int(draw.random() < 0.02), "duplicate": int(draw.random() < 0.05)}
+        counts = {"stored": stored, "unsigned": int(draw.random() < 0.02), "duplicate": int(draw.random() < 0.05)}
         for result, count in counts.items():
             if count:
                 spent = took if result == "stored" else {"took_1": count}

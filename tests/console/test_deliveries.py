@@ -446,11 +446,13 @@ def test_the_line_that_sends_it_again_signs_it_as_github_does_and_runs_nothing_e
     assert [each.name for each in tmp_path.iterdir()] == [payloads.file_name(delivery)]
 
 
-def test_flower_is_linked_where_it_is_below_the_same_address(operator: Client, settings: Any) -> None:
+def test_flower_is_linked_where_its_address_is_known(operator: Client, settings: Any) -> None:
     url = f"{LIST}{make_delivery().pk}/"
     settings.HOOKLINE_FLOWER_PREFIX = "flower"
     assert 'href="/flower/"' in page(operator, url)
     settings.HOOKLINE_FLOWER_PREFIX = ""
+    assert f":{settings.HOOKLINE_FLOWER_PORT}/" in page(operator, url)
+    settings.HOOKLINE_ENVIRONMENT = "production"
     assert "Flower" not in page(operator, url)
 
 

@@ -16,7 +16,7 @@ from django.utils import timezone
 from tests.benchmarks.stored import store
 from tests.support.inbox_rows import EVIL, make_job
 from tests.support.people import ROLELESS, signed_in
-from webhooks.console.overview import standing
+from webhooks.console.overview import charts, standing
 from webhooks.console.role_names import ROLES
 from webhooks.inbox.figures.making import HOUR, MINUTE, hour_of, make, minute_of
 from webhooks.models import (
@@ -32,6 +32,7 @@ from webhooks.models import (
     WorkerReport,
 )
 from webhooks.models.figures import Kind
+from webhooks.receiver import measures
 from webhooks.states import JobState
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
@@ -188,7 +189,7 @@ def test_a_relay_that_is_late_or_never_came_is_a_fault() -> None:
 
 def test_the_charts_are_drawn_from_the_figures(now: datetime) -> None:
     at = minute_of(now) - 3 * MINUTE
-    for receiver, result, count in (("a", "stored", 5), ("b", "stored", 7), ("a", "signature", 2)):
+    for receiver, result, count in (("a", "stored", 5), ("b", "stored", 7), ("a", "unsigned", 2)):
         AnswerMinute.objects.create(at=at, receiver=receiver, result=result, count=count, took_1=count)
     AnswerMinute.objects.create(at=minute_of(now), receiver="a", result="failed", count=1)  # It is not over.
     FigureMinute.objects.create(at=at, kind=Kind.RECEIVED, event="push", count=1_234)
@@ -197,7 +198,7 @@ def test_the_charts_are_drawn_from_the_figures(now: datetime) -> None:
     drawn = figures(page)
     place = drawn["at"].index(int(at.timestamp()))
     assert len(drawn["at"]) == 60
-    assert {one["name"]: one["values"][place] for one in drawn["received"]} == {"stored": 12, "signature": 2}
+    assert {one["name"]: one["values"][place] for one in drawn["received"]} == {"stored": 12, "unsigned": 2}
     assert sum(drawn["received"][0]["values"]) == 12
     [median, p99] = drawn["acknowledged"]
     assert 5 < median["values"][place] < p99["values"][place] < 10
@@ -345,3 +346,7 @@ def test_no_statement_reads_a_whole_table_of_the_inbox() -> None:
             assert not is_whole, f"{statement}\n{plan}"
     assert any("attempt_finished" in plan for plan in plans.values())
     assert any("delivery_received" in plan for plan in plans.values())
+
+
+def test_the_chart_has_a_word_for_whatever_may_come_of_a_delivery() -> None:
+    assert charts.LABELS.keys() == {*measures.RESULTS.values(), measures.REFUSED}

@@ -12,8 +12,8 @@ from django.utils.functional import cached_property
 from django.utils.text import capfirst
 
 from webhooks.admin.searching import number_of
+from webhooks.inbox.counts import MOST_COUNTED
 
-MOST_COUNTED = 10_000
 MOST_LOOKED_AT = 100_000
 """How many rows a filter without an index reads: the first rows of the list, in its order."""
 PAGE = 50

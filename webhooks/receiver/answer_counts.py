@@ -1,4 +1,4 @@
-"""Counts what this receiver answers to webhooks, by minute and result, and writes the counts beside the requests.
+"""Counts what came of the webhooks sent to this receiver, by minute, and writes the counts beside the requests.
 
 A request costs an addition in memory. A thread with a connection of its own writes the counts every ten seconds, each
 minute's as they stand: writing them twice changes nothing. Without a database they are kept, of the newest minutes.
@@ -21,12 +21,6 @@ from webhooks.inbox.figures.histogram import ANSWERED, BUCKETS, bucket_of
 from webhooks.models import AnswerMinute
 from webhooks.outage_log import OutageLog
 from webhooks.threads import start_thread
-
-STORED, DUPLICATE = "stored", "duplicate"
-UNAVAILABLE, FAILED, WRONG_SIGNATURE, REFUSED = "unavailable", "failed", "signature", "refused"
-RESULTS = (STORED, DUPLICATE, WRONG_SIGNATURE, REFUSED, UNAVAILABLE, FAILED)
-ACKNOWLEDGED = (STORED, DUPLICATE)
-_BY_STATUS = {202: STORED, 200: DUPLICATE, 401: WRONG_SIGNATURE, 503: UNAVAILABLE, 500: FAILED}
 
 EVERY_SECONDS = 10.0
 STOP_SECONDS = 2.0
@@ -60,9 +54,9 @@ class AnswerCounts:
         self._thread: threading.Thread | None = None
         self._outages = OutageLog(logger, "answer counts wait", level=logging.INFO)  # The inbox says so louder.
 
-    def note(self, status: int, seconds: float) -> None:
-        """Count an answer and how long it took."""
-        key = _minute(time.time()), _BY_STATUS.get(status, REFUSED)
+    def note(self, result: str, seconds: float) -> None:
+        """Count an answer with its result (measures.py), and how long it took."""
+        key = _minute(time.time()), result
         with self._lock:
             minute = self._minutes.get(key)
             if minute is None:

@@ -85,7 +85,6 @@ class Front:
         spans().end()
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:
-        began = time.monotonic()
         try:
             with self._connections.busy(scope.client):
                 status, headers, body = await self._respond(scope, proto)
@@ -96,8 +95,6 @@ class Front:
         if readiness.stopping.is_set():
             headers = [*headers, ("connection", "close")]
         proto.response_bytes(status, headers, body)
-        if self._answers is not None and scope.path.startswith(WEBHOOKS):
-            self._answers.note(status, time.monotonic() - began)
 
     async def _respond(self, scope: Scope, proto: HTTPProtocol) -> Response:
         headers = _Headers(scope.headers.items())
@@ -118,7 +115,10 @@ class Front:
             reply = await self._traced(method, source, headers, proto)
             status = reply.status
         finally:
-            measures.count(headers.get("X-GitHub-Event", ""), status, seconds=time.monotonic() - began)
+            seconds = time.monotonic() - began
+            result = measures.count(headers.get("X-GitHub-Event", ""), status, seconds=seconds)
+            if self._answers is not None:
+                self._answers.note(result, seconds)
         return reply
 
     async def _traced(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:

@@ -36,9 +36,13 @@ ACKNOWLEDGEMENT_SECONDS = Histogram(
 )
 
 
-def count(event: str, status: int, *, seconds: float) -> None:
-    """Count a delivery that was answered with this status, or by nothing (HUNG_UP), after so many seconds."""
+def count(event: str, status: int, *, seconds: float) -> str:
+    """Count a delivery that was answered with this status, or by nothing (HUNG_UP), after so many seconds.
+
+    Return what came of it: one of RESULTS, or REFUSED.
+    """
     result = RESULTS.get(status, REFUSED)
     DELIVERIES.labels(event if event in EVENT_NAMES else OTHER, result).inc()
     if result in (STORED, DUPLICATE):
         ACKNOWLEDGEMENT_SECONDS.observe(seconds)
+    return result

@@ -11,6 +11,7 @@ from django.urls import path, reverse
 
 from webhooks.console import elsewhere, payloads
 from webhooks.console.access import page
+from webhooks.console.flower import flower_url
 from webhooks.console.roles import may_see_payloads
 from webhooks.console.timeline import STATES_ONLY, at_a_glance, story_of, twins_of
 from webhooks.github.signature import secret_fingerprint
@@ -27,7 +28,6 @@ def delivery(request: HttpRequest, pk: int) -> HttpResponse:
     shown = _delivery_or_404(pk)
     may_view_jobs = request.user.has_perm("webhooks.view_job")
     story = story_of(shown)
-    flower = f"/{settings.HOOKLINE_FLOWER_PREFIX.strip('/')}/" if settings.HOOKLINE_FLOWER_PREFIX else ""
     url = request.build_absolute_uri(f"{WEBHOOKS}{shown.source.name}")
     context = {
         "title": f"{shown.event}.{shown.action}" if shown.action else shown.event,
@@ -43,7 +43,7 @@ def delivery(request: HttpRequest, pk: int) -> HttpResponse:
         "secret_place": _secret_place(shown),
         "headers": sorted(shown.headers.items()),
         "links": elsewhere.links_of(shown),
-        "flower": flower,
+        "flower": flower_url(request),
         "curl": elsewhere.curl_of(shown, url=url),
         "secret_variable": elsewhere.secret_hint(shown),
         "file_name": payloads.file_name(shown),

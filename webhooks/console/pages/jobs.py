@@ -12,10 +12,11 @@ from webhooks.console import filters, job_search, keyset, saved_views
 from webhooks.console.access import page
 from webhooks.console.job_search import Found
 from webhooks.console.pages import job, job_actions
+from webhooks.inbox import counts
+from webhooks.inbox.counts import Capped
 from webhooks.inbox.operations import OPERATIONS
 from webhooks.models import Job
 
-MOST_COUNTED = 10_000
 _LIVE_SECONDS = 10
 
 
@@ -37,17 +38,11 @@ def jobs(request: HttpRequest) -> HttpResponse:
         "list_page": "jobs",
         "saved_views": saved_views.views_of(request, "jobs"),
         "live_seconds": _LIVE_SECONDS,
-        **_counted(found),
+        # A full count would read all of them.
+        "count": Capped(found.jobs.order_by()[: counts.MOST_COUNTED + 1].count()),
         **_operations(request, found, asked),
     }
     return render(request, "console/jobs.html", context)
-
-
-def _counted(found: Found) -> dict[str, Any]:
-    """Return how many jobs match: exactly up to MOST_COUNTED, since a full count would read all of them."""
-    count = found.jobs.order_by()[: MOST_COUNTED + 1].count()
-    is_more = count > MOST_COUNTED
-    return {"count": count, "count_in_words": f"more than {MOST_COUNTED:,}" if is_more else f"{count:,}"}
 
 
 def _operations(request: HttpRequest, found: Found, asked: filters.Filters) -> dict[str, Any]:

@@ -3,11 +3,12 @@
 "use strict";
 (() => {
   const COLOURS = {
-    stored: "--tblr-green", duplicate: "--tblr-azure", signature: "--tblr-purple", refused: "--tblr-orange",
+    stored: "--tblr-green", duplicate: "--tblr-azure", unsigned: "--tblr-purple", refused: "--tblr-orange",
+    too_large: "--tblr-yellow", too_slow: "--tblr-cyan", hung_up: "--tblr-secondary",
     unavailable: "--tblr-red", failed: "--tblr-pink", p50: "--tblr-azure", p99: "--tblr-orange",
   };
   // Lines differ by their dashes too: colour alone tells nothing.
-  const DASHES = { duplicate: [6, 3], signature: [2, 2], refused: [8, 3, 2, 3], unavailable: [12, 3], failed: [4, 2], p99: [6, 3] };
+  const DASHES = { duplicate: [6, 3], unsigned: [2, 2], refused: [8, 3, 2, 3], too_large: [1, 4], too_slow: [10, 4, 2, 4], hung_up: [3, 6], unavailable: [12, 3], failed: [4, 2], p99: [6, 3] };
   const UNITS = { received: " a minute", acknowledged: " ms" };
   const HEIGHT = 220;
 
