@@ -19,8 +19,10 @@ LABELS = {
     "unavailable": "not available (503)",
     "failed": "failed (500)",
 }
-"""What came of the deliveries, by the names of the receiver's metric, in the order of the legend. The first two tell GitHub
-that the delivery is stored."""
+"""What came of the deliveries, by the names of the receiver's metric, in the order of the legend.
+
+The first two tell GitHub that the delivery is stored.
+"""
 ACKNOWLEDGED = ("stored", "duplicate")
 RANGES = {"1h": (1, False), "6h": (6, False), "24h": (24, True), "7d": (168, True)}
 """Each range's hours, and whether it is drawn by hours."""
