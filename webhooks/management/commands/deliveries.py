@@ -3,12 +3,11 @@
 import json
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,7 +17,9 @@ from webhooks.console.keyset import page_of
 from webhooks.console.search import NAMES, QUALIFIERS, Search
 from webhooks.console.timeline import STATES_ONLY, JobStory, Run, Story, at_a_glance, story_of
 from webhooks.durations import relative, took
+from webhooks.management import tables
 from webhooks.management.migrated import on_migrated_database
+from webhooks.management.tables import console_on, printable
 from webhooks.models import Delivery
 
 MOST_LISTED = 1_000
@@ -69,7 +70,7 @@ class Command(BaseCommand):
         if format == "json":
             self.stdout.write(json.dumps(found, indent=2, default=str))
             return
-        console = Console(file=self.stdout, highlight=False, markup=False, emoji=False)  # type: ignore[arg-type]
+        console = console_on(self.stdout)
         for each in _in_words(found, is_one=_is_one(wanted), width=console.width):
             console.print(each)
 
@@ -241,7 +242,7 @@ def _ago(moment: str) -> str:
 
 
 def _at(moment: str) -> str:
-    return f"{datetime.fromisoformat(moment).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC ({_ago(moment)})"
+    return tables.moment(datetime.fromisoformat(moment), now=timezone.now())
 
 
 def _took(seconds: float) -> str:
@@ -249,5 +250,4 @@ def _took(seconds: float) -> str:
 
 
 def _text(text: str) -> Text:
-    """Return the text without characters that control a terminal: a name or an error may hold any."""
-    return Text("".join(character if character.isprintable() else "·" for character in text))
+    return Text(printable(text))
