@@ -122,6 +122,23 @@ def wait_until(found: Callable[[], Result | None], *, what: str, seconds: float 
     raise AssertionError(f"not within {seconds:g} s: {what}")
 
 
+_reserved: list[socket.socket] = []
+
+
+def reserved_port() -> int:
+    """Return a free port, and keep it until this process ends for servers that share theirs, as receivers do.
+
+    A port that is only looked up may be another program's by the time when a receiver starts.
+    """
+    port = free_port()
+    holder = socket.socket()
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    holder.bind(("127.0.0.1", port))  # It does not listen: nobody connects to it.
+    _reserved.append(holder)
+    return port
+
+
 def free_port() -> int:
     """Return a port that nobody listens on, and that no other process of the suite will be given."""
     for port in _ports:

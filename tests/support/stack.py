@@ -23,7 +23,7 @@ import urllib3
 
 from tests.support import services
 from tests.support.migrated import migrate
-from tests.support.processes import ROOT, environment, free_port, wait_until
+from tests.support.processes import ROOT, environment, reserved_port, wait_until
 from webhooks.github.signature import sign
 
 QUEUES = ("default", "trial")
@@ -38,7 +38,7 @@ class Stack:
     database_url: str
     broker_url: str
     environment: dict[str, str] = field(default_factory=dict)
-    port: int = field(default_factory=free_port)
+    port: int = field(default_factory=reserved_port)
     secret: str = field(default_factory=lambda: secrets.token_urlsafe(24))
     processes: list[tuple[str, "subprocess.Popen[bytes]"]] = field(default_factory=list)
 
