@@ -39,11 +39,13 @@ TRACEBACK = """Traceback (most recent call last):
 
 def fill(deliveries: int, *, now: datetime) -> None:
     """Store so many deliveries of the day before `now`, with their jobs and attempts."""
-    from webhooks.models import AnswerMinute, Attempt, Delivery, Job, Payload, Source
+    from webhooks.models import AnswerMinute, Attempt, Delivery, Job, Payload, Release, Source
 
     draw = random.Random(8)
     source, _ = Source.objects.get_or_create(name="github")
     with transaction.atomic():
+        if deliveries:
+            Release.objects.create(name="0.0.9", first_seen_at=now - timedelta(days=3))
         AnswerMinute.objects.bulk_create(_answers(draw, deliveries, now=now))
         for first in range(0, deliveries, 1_000):
             moments = [

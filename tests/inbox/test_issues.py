@@ -16,7 +16,7 @@ from webhooks.inbox import counts, issue_actions, issues, transitions
 from webhooks.inbox.operations import GIVE_UP, RUN_AGAIN
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.transitions import Ended
-from webhooks.models import Change, ChangedJob, IssueMark, Job
+from webhooks.models import Change, ChangedJob, IssueMark, Job, Release
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
@@ -64,6 +64,22 @@ def test_failing_jobs_count_with_the_dead_and_are_an_issue_of_their_own_too() ->
     assert (found[B].dead.count, found[B].failing.count, found[B].error) == (0, 1, "soon")
     assert found[B].sample_job_id == only.pk
     assert found[B].first_goes_at is None
+
+
+def test_an_issue_names_the_release_under_which_it_began() -> None:
+    now = timezone.now()
+    for name, minutes in (("1.0", 90), ("2.0", 30), ("3.0", 5)):
+        Release.objects.create(name=name, first_seen_at=now - timedelta(minutes=minutes))
+    dead(A, minutes=20)
+    dead(A, minutes=1)
+    dead(B, minutes=45)
+    dead(C, minutes=200)
+    failing("d" * 16)
+    found = {issue.fingerprint: issue.release for issue in issues.open_issues(10)}
+    assert found == {A: "2.0", B: "1.0", C: "", "d" * 16: "3.0"}
+    alone = issues.issue_of(A)
+    assert alone is not None
+    assert alone.release == "2.0"
 
 
 def test_where_nothing_failed_there_is_no_issue() -> None:

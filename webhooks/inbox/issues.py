@@ -5,7 +5,7 @@ of ten fingerprints cost ten steps. Failing jobs are those that are retried afte
 looked at, those that are due first.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import connection
 from django.db.models import Count, Min, QuerySet
 
-from webhooks.inbox import counts
+from webhooks.inbox import counts, releases
 from webhooks.inbox.counts import Capped
 from webhooks.models import IssueMark, Job
 from webhooks.states import JobState
@@ -52,6 +52,8 @@ class Issue:
     first_at: datetime | None
     last_at: datetime | None
     """When the newest died; where none is dead, when the last run began that failed."""
+    release: str
+    """The newest release that had been seen when the first of them failed; "" if none is known."""
     sample_job_id: int
     state: str
     note: str = ""
@@ -108,7 +110,11 @@ def issues_in(state: str, *, limit: int) -> Issues:
 
     chosen = [each for each in dead if is_asked_for(each)]
     only_failing = [each for each in failing if is_asked_for(each) and each not in set(dead)]
-    found = [_issue(each, failing.get(each), marks.get(each)) for each in [*chosen[:limit], *only_failing[:limit]]]
+    name_at = releases.naming()
+    found = [
+        _issue(each, failing.get(each), marks.get(each), name_at=name_at)
+        for each in [*chosen[:limit], *only_failing[:limit]]
+    ]
     shown = sorted(filter(None, found), key=lambda issue: issue.last_at.timestamp() if issue.last_at else 0.0)
     return Issues(shown[::-1][:limit], len(chosen) + len(only_failing), len(dead) < MOST_ISSUES)
 
@@ -116,7 +122,7 @@ def issues_in(state: str, *, limit: int) -> Issues:
 def issue_of(fingerprint: str) -> Issue | None:
     """Return one issue; None if no job has this fingerprint now."""
     mark = IssueMark.objects.filter(fingerprint=fingerprint).first()
-    return _issue(fingerprint, _failing().get(fingerprint), mark)
+    return _issue(fingerprint, _failing().get(fingerprint), mark, name_at=releases.naming())
 
 
 def dead_of(fingerprint: str) -> QuerySet[Job]:
@@ -155,7 +161,9 @@ def _failing() -> dict[str, _Failing]:
     return groups
 
 
-def _issue(fingerprint: str, failing: _Failing | None, mark: IssueMark | None) -> Issue | None:
+def _issue(
+    fingerprint: str, failing: _Failing | None, mark: IssueMark | None, *, name_at: Callable[[datetime | None], str]
+) -> Issue | None:
     dead = dead_of(fingerprint)
     oldest = dead.order_by("finished_at", "id")[: counts.MOST_COUNTED + 1]
     # In the index's order: so the first of a capped count is the first of all.
@@ -165,13 +173,15 @@ def _issue(fingerprint: str, failing: _Failing | None, mark: IssueMark | None) -
         newest = Job.objects.filter(pk=failing.newest).first()
     if newest is None:
         return None
+    first_at = found["first_at"] or (failing.first_at if failing else None)
     return Issue(
         fingerprint=fingerprint,
         handler=newest.handler,
         error=newest.error,
         dead=Capped(found["count"]),
         failing=Capped(failing.jobs if failing else 0),
-        first_at=found["first_at"] or (failing.first_at if failing else None),
+        first_at=first_at,
+        release=name_at(first_at),
         last_at=newest.finished_at or (failing.last_at if failing else None),
         sample_job_id=newest.pk,
         state=mark.state if mark else IssueMark.State.OPEN,

@@ -73,6 +73,7 @@ def _as_json(issue: Issue) -> dict[str, Any]:
         "failing": issue.failing.count,
         "counts_are_exact": issue.dead.is_exact and issue.failing.is_exact,
         "first_at": issue.first_at.isoformat() if issue.first_at else None,
+        "release": issue.release or None,
         "last_at": issue.last_at.isoformat() if issue.last_at else None,
         "sample_job": issue.sample_job_id,
     }
