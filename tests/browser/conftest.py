@@ -1,4 +1,4 @@
-"""One console with a day of deliveries, and one browser, for all tests of a process."""
+"""One console with a day of deliveries, and one browser, for all tests of a file."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,9 @@ DELIVERIES = 10_000
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def console(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The console; ended with the module, since a later test of a child's run ends all processes of this one."""
     with console_of(DELIVERIES, tmp_path_factory.mktemp("console")) as stack:
         yield stack
 
