@@ -46,6 +46,7 @@ _LONGEST = (
     "test_consumer",
     "test_front",
     "test_stopping",
+    "test_worker_reports",
     "test_fuzz",
 )
 """By `pytest --durations=0`, from two to ten minutes each; the others take less than two."""
