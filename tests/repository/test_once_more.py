@@ -13,11 +13,20 @@ from tests.support.processes import ROOT
 UNSTEADY = """
 import pathlib
 
-def test_it():
+import pytest
+
+@pytest.fixture(scope="module", autouse=True)
+def shared():
     seen = pathlib.Path("seen-{number}")
     before = seen.exists()
     seen.touch()
     assert before and not {is_broken}
+
+def test_it():
+    pass
+
+def test_another():
+    pass
 """
 
 

@@ -27,6 +27,7 @@ OF_EACH_KIND = [
     Sending(event="made_up", secret="not the secret of this receiver"),
 ]
 REPOSITORIES, MADE_UP_EVENTS = 1_000, 300
+UNAVAILABLE = "unavailable"
 ROW = re.compile(r"^\| `(hookline_[a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\| \S.*\|$", re.MULTILINE)
 
 
@@ -84,6 +85,7 @@ def wait_until_all_is_counted(scraped: Scraped, *, jobs: int) -> None:
         family = scraped.families("worker")["hookline_worker_jobs_ended_total"]
         return sum(sample.value for sample in family.samples) == jobs
 
+    scraped.stack.wait_until_drained(seconds=180)
     wait_until(ended, what=f"{jobs} jobs to be counted")
     gauges = ("hookline_dead_jobs", "hookline_queue_waiting_jobs")
 
@@ -93,6 +95,12 @@ def wait_until_all_is_counted(scraped: Scraped, *, jobs: int) -> None:
         return (dead, waiting) == (1, 0)
 
     wait_until(read, what="the relay to read the inbox")
+
+
+def but_for_those_sent_again(series: Series) -> Series:
+    """Return the series without those of a delivery that was sent again: only a busy machine has them."""
+    of_those = {("result", result) for result in (UNAVAILABLE, measures.DUPLICATE)}
+    return frozenset((name, labels) for name, labels in series if not of_those.intersection(labels))
 
 
 def ours(families: dict[str, Metric]) -> dict[str, Metric]:
@@ -139,8 +147,9 @@ def test_promtool_finds_no_fault_in_a_scrape(scrapes: Scrapes, role: str) -> Non
 
 @pytest.mark.parametrize("role", ROLES)
 def test_no_series_is_added_by_1000_repositories_and_300_made_up_events(scrapes: Scrapes, role: str) -> None:
-    assert scrapes.statuses == [202] * (REPOSITORIES + MADE_UP_EVENTS)
-    assert scrapes.many[role] == scrapes.few[role]
+    assert len(scrapes.statuses) == REPOSITORIES + MADE_UP_EVENTS
+    assert set(scrapes.statuses) <= {200, 202}
+    assert but_for_those_sent_again(scrapes.many[role]) == but_for_those_sent_again(scrapes.few[role])
 
 
 def test_every_value_of_a_label_is_one_of_a_known_set(scrapes: Scrapes) -> None:
@@ -168,10 +177,12 @@ def test_every_value_of_a_label_is_one_of_a_known_set(scrapes: Scrapes) -> None:
 
 def test_deliveries_are_counted_by_event_and_result_and_those_taken_in_are_timed(scrapes: Scrapes) -> None:
     families = scrapes.families["receiver"]
-    counted = {
-        (sample.labels["event"], sample.labels["result"]): sample.value
-        for sample in families["hookline_receiver_deliveries_total"].samples
-    }
+    counted: dict[tuple[str, str], float] = {}
+    for sample in families["hookline_receiver_deliveries_total"].samples:
+        event, result = sample.labels["event"], sample.labels["result"]
+        if result != UNAVAILABLE:  # It came again, and may then have been stored the first time after all.
+            key = event, measures.STORED if result == measures.DUPLICATE else result
+            counted[key] = counted.get(key, 0) + sample.value
     assert counted == {
         ("repository_dispatch", "stored"): 3 + REPOSITORIES,
         ("push", "stored"): 1,
