@@ -295,7 +295,11 @@ def test_failures_are_grouped_and_those_that_were_acknowledged_are_not_shown() -
 @pytest.mark.usefixtures("now")
 def test_empty_parts_say_what_is_empty() -> None:
     page = text(home())
-    for said in ("Nothing is dead or failing.", "No run has ended in the last 24 hours.", "No worker has reported."):
+    for said in (
+        "Nothing is dead or failing, but for what is acknowledged or ignored.",
+        "No run has ended in the last 24 hours.",
+        "No worker has reported.",
+    ):
         assert said in page
 
 

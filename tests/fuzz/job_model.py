@@ -69,6 +69,8 @@ class JobModel:
     handed_back: int = 0
     """How many have come back free."""
     lost: int = 0
+    held: frozenset[str] = frozenset()
+    """The names of all queues and handlers that are paused, whether it is of them or not."""
 
     @property
     def attempt(self) -> int:
@@ -84,8 +86,11 @@ class JobModel:
         numbered = enumerate(self.outcomes, start=1)
         return [(number, outcome) for number, outcome in numbered if outcome not in (RUNS, GIVEN_BACK)]
 
-    def can_be_claimed(self, at: datetime) -> bool:
+    def is_due(self, at: datetime) -> bool:
         return self.publish is not None and self.publish.earliest <= at
+
+    def can_be_claimed(self, at: datetime) -> bool:
+        return self.is_due(at) and not self.held & {self.queue, self.handler}
 
     def is_overdue(self, at: datetime) -> bool:
         return self.is_running and self.lease is not None and self.lease.earliest < at
@@ -161,6 +166,11 @@ class JobModel:
         fresh = replace(self, began=now, spent=0, handed_back=0, lost=0)
         return replace(fresh, state="queued", due=now, publish=now)
 
+    def retried_now(self, at: datetime) -> "JobModel":
+        if self.state != "retrying" or self.publish is None:
+            return self
+        return replace(self, due=_soonest(self.due, at), publish=_soonest(self.publish, at))
+
     def redelivered(self, at: datetime) -> "JobModel":
         return self.run_again(at) if self.state == "dead" else self
 
@@ -172,6 +182,12 @@ class JobModel:
 
     def moved(self, *, queue: str) -> "JobModel":
         return self if self.publish is None else replace(self, queue=queue)
+
+    def paused(self, name: str) -> "JobModel":
+        return replace(self, held=self.held | {name})
+
+    def resumed(self, name: str) -> "JobModel":
+        return replace(self, held=self.held - {name})
 
     # --- Time ---------------------------------------------------------------------------------------------------------
 
@@ -191,3 +207,7 @@ class JobModel:
             publish=self.publish and changed(self.publish),
             lease=self.lease and changed(self.lease),
         )
+
+
+def _soonest(span: Span, at: datetime) -> Span:
+    return Span(min(span.earliest, at), min(span.latest, at))

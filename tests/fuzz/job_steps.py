@@ -14,13 +14,13 @@ from django.db.models.functions import Now
 
 from tests.fuzz.job_model import Ending, JobModel
 from tests.support.inbox_rows import new_delivery
-from webhooks.inbox import due, transitions
+from webhooks.inbox import due, pauses, transitions
 from webhooks.inbox import store as inbox
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.new_delivery import Stored
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.transitions import Ended
-from webhooks.models import Attempt, Delivery, Job, Payload
+from webhooks.models import Attempt, Delivery, Job, Pause, Payload
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.subscription import Backoff, Subscription
 
@@ -263,6 +263,33 @@ def running_again(pk: int) -> Step:
     )
 
 
+def retrying_now(pk: int) -> Step:
+    def retry() -> None:
+        transitions.retry_now(Job.objects.filter(pk=pk))  # It counts those too that are due already.
+
+    return Step(act=retry, promise=lambda job, at: job.retried_now(at), jobs=frozenset({pk}))
+
+
+def pausing(name: str, pks: Collection[int]) -> Step:
+    """Return the pause of a queue or a handler."""
+
+    def pause() -> None:
+        pauses.pause(**_scope(name), reason="why", who="ana")
+
+    return Step(act=pause, promise=lambda job, _at: job.paused(name), jobs=frozenset(pks))
+
+
+def resuming(name: str, pks: Collection[int]) -> Step:
+    def resume() -> None:
+        pauses.resume(**_scope(name), who="ana")
+
+    return Step(act=resume, promise=lambda job, _at: job.resumed(name), jobs=frozenset(pks))
+
+
+def _scope(name: str) -> dict[str, str]:
+    return {"queue" if name in QUEUES else "handler": name}
+
+
 def giving_up(pk: int) -> Step:
     return Step(
         act=lambda: transitions.give_up(Job.objects.filter(pk=pk)),
@@ -287,7 +314,7 @@ def store(guid: int) -> Stored:
 
 
 def empty_inbox() -> None:
-    for model in (Attempt, Job, Payload, Delivery):
+    for model in (Attempt, Job, Payload, Delivery, Pause):
         model.objects.all().delete()
 
 

@@ -48,7 +48,7 @@ def test_dead_jobs_are_grouped_by_fingerprint_and_the_last_seen_group_comes_firs
     dead(B, minutes=5)
     make_job(JobState.SUCCEEDED, fingerprint=C)
     assert keys() == [B, A]
-    [_, issue] = issues.open_issues(10)
+    [_, issue] = issues.open_issues(limit=10).shown
     assert (issue.dead.count, issue.error, issue.sample_job_id) == (3, "newest", newest.pk)
     assert (issue.first_at, issue.last_at) == (old.finished_at, newest.finished_at)
 
@@ -59,7 +59,7 @@ def test_failing_jobs_count_with_the_dead_and_are_an_issue_of_their_own_too() ->
     only = failing(B, error="soon")
     make_job(JobState.RETRYING, fingerprint="")  # It asked to run later, and has not failed.
     assert sorted(keys()) == [A, B]
-    found = {issue.key: issue for issue in issues.open_issues(10)}
+    found = {issue.key: issue for issue in issues.open_issues(limit=10).shown}
     assert (found[A].dead.count, found[A].failing.count, found[A].count.count) == (1, 1, 2)
     assert (found[B].dead.count, found[B].failing.count, found[B].error) == (0, 1, "soon")
     assert found[B].sample_job_id == only.pk
@@ -75,7 +75,7 @@ def test_an_issue_names_the_release_under_which_it_began() -> None:
     dead(B, minutes=45)
     dead(C, minutes=200)
     failing("d" * 16)
-    found = {issue.fingerprint: issue.release for issue in issues.open_issues(10)}
+    found = {issue.fingerprint: issue.release for issue in issues.open_issues(limit=10).shown}
     assert found == {A: "2.0", B: "1.0", C: "", "d" * 16: "3.0"}
     alone = issues.issue_of(A)
     assert alone is not None
@@ -92,7 +92,7 @@ def test_where_nothing_failed_there_is_no_issue() -> None:
 def test_jobs_of_older_releases_without_a_fingerprint_are_one_issue() -> None:
     dead("")
     dead("")
-    [issue] = issues.open_issues(10)
+    [issue] = issues.open_issues(limit=10).shown
     assert (issue.key, issue.fingerprint, issue.dead.count) == ("none", "", 2)
 
 
@@ -116,7 +116,7 @@ def test_jobs_whose_handler_is_gone_are_an_issue_for_each_handler() -> None:
     for handler in ("gone.one", "gone.two"):
         jobs = [make_job(JobState.QUEUED, handler=handler).pk for _ in range(2)]
         transitions.end_without_run(jobs, reason=f"No installed app has a handler named {handler}.")
-    assert sorted((issue.handler, issue.dead.count) for issue in issues.open_issues(10)) == [
+    assert sorted((issue.handler, issue.dead.count) for issue in issues.open_issues(limit=10).shown) == [
         ("gone.one", 2),
         ("gone.two", 2),
     ]
@@ -152,7 +152,7 @@ def test_a_count_is_capped_and_first_and_last_are_not(monkeypatch: pytest.Monkey
     for minutes in range(5, 0, -1):
         last = dead(A, minutes=minutes)
     monkeypatch.setattr(counts, "MOST_COUNTED", 3)
-    [issue] = issues.open_issues(10)
+    [issue] = issues.open_issues(limit=10).shown
     assert str(issue.dead) == "more than 3"
     assert (issue.first_at, issue.last_at) == (first.finished_at, last.finished_at)
 
@@ -235,7 +235,7 @@ def test_the_dead_are_found_by_their_index_and_the_failing_by_theirs() -> None:
         if connection.vendor == "postgresql":
             cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
     with CaptureQueriesContext(connection) as asked:
-        issues.open_issues(3)
+        issues.open_issues(limit=3)
     plans = [plan_of(each["sql"]) for each in asked if "webhooks_job" in each["sql"]]
     assert len(plans) == 2 + 2 * 3
     for plan in plans:

@@ -55,11 +55,12 @@ process_ends = st.sampled_from(
 picks = st.sampled_from([0, 0, 0, 0, 1, 1, 2, 3])
 queues = st.sampled_from(QUEUES)
 limits = st.sampled_from([1, 2, 10])
+PAUSABLE = (*QUEUES, *LEASES)
 steps = st.tuples(
     st.sampled_from(
         [
             *("claim", "claim of a queue", "record", "record and claim", "begin", "give back", "give back unknown"),
-            *("expire", "run again", "give up", "end_without_run", "redeliver", "move"),
+            *("expire", "run again", "retry now", "give up", "end_without_run", "redeliver", "move", "pause", "resume"),
         ]
     ),
     picks,
@@ -196,14 +197,33 @@ class JobLife(RuleBasedStateMachine):
         since = self.read_at
         found = self.due()
         self.look()
-        assert {pk for pk, job in self.world.items() if job.can_be_claimed(since - CLOCK_STEP)} <= found
-        assert {pk for pk, job in self.world.items() if job.can_be_claimed(self.read_at + CLOCK_STEP)} >= found
+        assert {pk for pk, job in self.world.items() if job.is_due(since - CLOCK_STEP)} <= found
+        assert {pk for pk, job in self.world.items() if job.is_due(self.read_at + CLOCK_STEP)} >= found
 
     @rule(job=picks)
     def the_relay_moves_a_job(self, job: int) -> None:
         self.happens(self.step("move", job))
 
-    @rule(job=picks, change=st.sampled_from(["run again", "run again", "give up", "end_without_run"]))
+    @rule(job=picks, seconds=st.sampled_from([0.0, 6.0]))
+    def a_worker_claims_what_an_operator_retries_now(self, job: int, seconds: float) -> None:
+        self.happens(self.step("claim", job))
+        self.happens(self.step("record", 0, Ending(outcome="retry_later", after_seconds=30 * 3600)))
+        self.time_passes(seconds)
+        self.happens(self.step("retry now", job))
+        self.happens(self.step("claim", job))
+
+    @rule(name=st.integers(0, len(PAUSABLE) - 1), limit=limits)
+    def a_worker_claims_beside_a_pause_and_after_it(self, name: int, limit: int) -> None:
+        claims = [job_steps.claiming_of(queue, limit=limit) for queue in QUEUES]
+        self.happens(claims[0], self.step("pause", name))
+        self.happens(claims[1])
+        self.happens(job_steps.claiming_of(QUEUES[0], limit=limit), self.step("resume", name))
+
+    @rule(name=st.integers(0, len(PAUSABLE) - 1), change=st.sampled_from(["pause", "resume"]))
+    def an_operator_pauses_or_resumes(self, name: int, change: str) -> None:
+        self.happens(self.step(change, name))
+
+    @rule(job=picks, change=st.sampled_from(["run again", "run again", "retry now", "give up", "end_without_run"]))
     def somebody_decides(self, job: int, change: str) -> None:
         self.happens(self.step(change, job))
 
@@ -263,6 +283,8 @@ class JobLife(RuleBasedStateMachine):
 
     def every_job_comes_to_an_end(self) -> None:
         """Let a month pass again and again: what waits is published and can be claimed; every run fails."""
+        for place in range(len(PAUSABLE)):
+            self.happens(self.step("resume", place))
         for _ in range(1 + max(subscription.max_attempts for subscription in HANDLERS)):
             self.time_passes(A_MONTH_SECONDS)
             self.happens(self.step("expire"))
@@ -285,6 +307,7 @@ class JobLife(RuleBasedStateMachine):
         stored = job_steps.side_by_side([lambda: job_steps.store(guid)] * times_at_once)
         assert [one.is_duplicate for one in stored].count(False) == 1
         assert {one.job_count for one in stored} == {len(HANDLERS)}
+        held = next((job.held for job in self.world.values()), frozenset[str]())
         self.look()
         limits = {subscription.name: subscription.max_attempts for subscription in HANDLERS}
         for pk, row in self.rows.items():
@@ -299,6 +322,7 @@ class JobLife(RuleBasedStateMachine):
                     began=now,
                     due=now,
                     publish=now,
+                    held=held,
                 )
                 assert differences(job, row, slack=timedelta(seconds=4)) == []
                 self.world = {**self.world, pk: job}
@@ -316,8 +340,8 @@ class JobLife(RuleBasedStateMachine):
             forgotten = self.runs[-1 - pick :][:1]
             known = {(run.pk, run.attempt) for run in self.runs if run not in forgotten}
             return job_steps.giving_back_unknown(known, self.world)
-        if name == "expire":
-            return job_steps.expiring(self.world)
+        if name in OF_ALL:
+            return OF_ALL[name](pick, self.world)
         if name == "redeliver":
             guid = self.world[self.picked(pick)].guid
             return job_steps.redelivering(guid, self.jobs_of(guid))
@@ -374,9 +398,15 @@ OF_ONE_RUN = {
 OF_ONE_JOB: Mapping[str, Callable[[JobModel], Step]] = {
     "claim": lambda job: job_steps.claiming(job.pk, job.handler),
     "move": lambda job: job_steps.moving(job.pk, QUEUES[job.queue == QUEUES[0]]),
+    "retry now": lambda job: job_steps.retrying_now(job.pk),
     "run again": lambda job: job_steps.running_again(job.pk),
     "give up": lambda job: job_steps.giving_up(job.pk),
     "end_without_run": lambda job: job_steps.burying(job.pk),
+}
+OF_ALL: Mapping[str, Callable[[int, World], Step]] = {
+    "expire": lambda _pick, world: job_steps.expiring(world),
+    "pause": lambda pick, world: job_steps.pausing(PAUSABLE[pick], world),
+    "resume": lambda pick, world: job_steps.resuming(PAUSABLE[pick], world),
 }
 OF_A_QUEUE = ("claim of a queue", "record and claim")
 NOTHING = Step(act=lambda: None, promise=lambda job, _at: job, jobs=frozenset())

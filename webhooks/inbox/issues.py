@@ -91,12 +91,13 @@ class Issues:
     count: int
     """How many there are in this state."""
     is_complete: bool
-    """Whether all fingerprints were looked at."""
+    """Whether all fingerprints were looked at: MOST_ISSUES at most are."""
+    searched: int = MOST_ISSUES
 
 
-def open_issues(limit: int) -> list[Issue]:
+def open_issues(*, limit: int) -> Issues:
     """Return the issues that nobody has acknowledged or ignored, the last seen first."""
-    return list(issues_in(IssueMark.State.OPEN, limit=limit).shown)
+    return issues_in(IssueMark.State.OPEN, limit=limit)
 
 
 def issues_in(state: str, *, limit: int) -> Issues:

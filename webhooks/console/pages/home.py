@@ -10,7 +10,7 @@ from django.utils import timezone
 
 from webhooks.console.access import page
 from webhooks.console.overview import charts, heat, standing
-from webhooks.console.overview.issues import open_issues
+from webhooks.inbox import issues as inbox_issues
 from webhooks.inbox import workers as inbox_workers
 from webhooks.inbox.figures import reading
 
@@ -45,7 +45,7 @@ def _jobs(request: HttpRequest, now: datetime) -> dict[str, Any]:
     workers = standing.workers(reporting)
     relay = standing.Relay(written_at, None if written_at is None else now - written_at)
     queues = standing.queues(reporting) if sees_jobs else []
-    issues = open_issues(limit=ISSUES_SHOWN) if sees_jobs else None
+    issues = inbox_issues.open_issues(limit=ISSUES_SHOWN) if sees_jobs else None
     depths = reading.depths(hour) if sees_jobs else {}
     return {
         "status": standing.status(
