@@ -18,6 +18,7 @@ from tests.support.inbox_rows import EVIL, make_job
 from tests.support.people import ROLELESS, signed_in
 from webhooks.console.overview import charts, standing
 from webhooks.console.role_names import ROLES
+from webhooks.inbox import counts
 from webhooks.inbox.figures.making import HOUR, MINUTE, hour_of, make, minute_of
 from webhooks.models import (
     AnswerMinute,
@@ -63,6 +64,13 @@ def sentence(page: str) -> str:
     found = re.search(r'<p class="standing-sentence">(.*?)</p>', page)
     assert found
     return found[1]
+
+
+def row_numbers(page: str) -> list[str]:
+    """Return the numbers of the queue "bulk"."""
+    row = re.search(r'<tr>\s*<td data-label="Queue"><span><a href="/jobs/\?queue=bulk">.*?</tr>', page, re.DOTALL)
+    assert row
+    return [text(cell).strip() for cell in re.findall(r'class="number">(.*?)</td>', row[0])]
 
 
 def figures(page: str) -> Any:
@@ -231,14 +239,15 @@ def test_the_page_refreshes_itself_and_keeps_its_range() -> None:
 
 @pytest.mark.usefixtures("now")
 def test_jobs_are_counted_by_state_and_a_count_that_ends_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standing, "CAP", 2)
+    monkeypatch.setattr(counts, "FEW", 2)
     for state, count in ((JobState.QUEUED, 2), (JobState.DEAD, 3), (JobState.SUCCEEDED, 4)):
         for _ in range(count):
             make_job(state)
-    counts = {count.state: str(count) for count in standing.counts()}
-    assert counts == {"queued": "2", "running": "0", "retrying": "0", "dead": "2+", "skipped": "0"}
+    counted = {state: count.short for state, count in standing.state_counts()}
+    assert counted == {"queued": "2", "running": "0", "retrying": "0", "dead": "2+", "skipped": "0"}
     page = home()
     assert "2+" in text(page)
+    assert 'title="more than 2"' in page
     assert '<a class="list-group-item list-group-item-action state-count" href="/dead/">' in page
 
 
@@ -250,8 +259,18 @@ def test_a_queue_shows_its_depth_its_oldest_job_and_the_last_hour(now: datetime)
     page = home()
     row = re.search(r'<tr>\s*<td data-label="Queue"><span><a href="/jobs/\?queue=bulk">.*?</tr>', page, re.DOTALL)
     assert row
-    assert re.findall(r'class="number">(.*?)</td>', row[0]) == ["2", "1 min"]
+    assert row_numbers(page) == ["2", "1 min"]
     assert row[0].count("100.0,1.0") == 1
+
+
+def test_a_queue_shows_what_waits_for_a_pauses_end(now: datetime) -> None:
+    report(queues=["bulk"])
+    for handler in ("shop.bill", "shop.bill", "shop.count"):
+        make_job(JobState.QUEUED, queue="bulk", handler=handler, due_at=now - timedelta(seconds=90))
+    Pause.objects.create(handler="shop.bill", reason="outage", paused_by="ana")
+    assert row_numbers(home()) == ["1 2 paused", "1 min"]
+    Pause.objects.create(queue="bulk", reason="outage", paused_by="ana")
+    assert row_numbers(home()) == ["3 paused", "\N{EN DASH}"]
 
 
 def test_each_hour_of_a_handler_says_how_many_failed_and_how_long_it_took(now: datetime) -> None:
@@ -276,6 +295,17 @@ def test_each_hour_of_a_handler_says_how_many_failed_and_how_long_it_took(now: d
 
 
 # --- Issues -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("now")
+def test_of_many_failures_only_few_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(counts, "FEW", 2)
+    for number in range(4):
+        dead("aa")
+        make_job(JobState.RETRYING, fingerprint="bb", error="E", due_at=timezone.now() + HOUR * (number + 1))
+    page = home()
+    assert sentence(page).startswith("2 open issues;")
+    assert re.findall(r'<td data-label="Jobs" class="number" title="more than 2">(.*?)</td>', page) == ["2+", "2+"]
 
 
 @pytest.mark.usefixtures("now")

@@ -152,8 +152,11 @@ def test_a_count_is_capped_and_first_and_last_are_not(monkeypatch: pytest.Monkey
     for minutes in range(5, 0, -1):
         last = dead(A, minutes=minutes)
     monkeypatch.setattr(counts, "MOST_COUNTED", 3)
-    [issue] = issues.open_issues(limit=10).shown
+    monkeypatch.setattr(counts, "FEW", 2)
+    [issue] = issues.issues_in("open", limit=10).shown
     assert str(issue.dead) == "more than 3"
+    [issue] = issues.open_issues(limit=10).shown
+    assert str(issue.dead) == "more than 2"
     assert (issue.first_at, issue.last_at) == (first.finished_at, last.finished_at)
 
 

@@ -160,21 +160,24 @@ class Waiting:
     paused_jobs: int = 0
 
 
-def waiting_in(queue: str) -> Waiting:
-    """Count the due jobs of a queue: exactly up to SAMPLE, and as SAMPLE where more wait. For any backlog, it reads so
-    many rows at most, of the index on `publish_at`; while one of its handlers is paused, that handler's jobs as well.
+def waiting_in(queue: str, *, most: int | None = None) -> Waiting:
+    """Count the due jobs of a queue: exactly up to `most`, and as `most` where more wait; that is SAMPLE by default.
+
+    For any backlog, it reads so many rows at most, of the index on `publish_at`; while one of its handlers is paused,
+    that handler's jobs as well.
     """
+    most = SAMPLE if most is None else most
     held = paused()
     due = Job.objects.filter(CLAIMABLE, queue=queue)
     if held.has_queue(queue):
-        return Waiting(paused_jobs=_sample(due)["jobs"])
-    paused_jobs = _sample(due.filter(handler__in=held.handlers))["jobs"] if held.handlers else 0
-    found = _sample(_unpaused(queue, held).filter(CLAIMABLE))
+        return Waiting(paused_jobs=_sample(due, most)["jobs"])
+    paused_jobs = _sample(due.filter(handler__in=held.handlers), most)["jobs"] if held.handlers else 0
+    found = _sample(_unpaused(queue, held).filter(CLAIMABLE), most)
     if not found["jobs"]:
         return Waiting(paused_jobs=paused_jobs)
     age_seconds = ((database_time() or timezone.now()) - found["oldest_at"]).total_seconds()
     return Waiting(found["jobs"], max(0.0, age_seconds), paused_jobs)
 
 
-def _sample(due: QuerySet[Job]) -> dict[str, Any]:
-    return due.order_by("publish_at", "id")[:SAMPLE].aggregate(jobs=Count("pk"), oldest_at=Min("publish_at"))
+def _sample(due: QuerySet[Job], most: int) -> dict[str, Any]:
+    return due.order_by("publish_at", "id")[:most].aggregate(jobs=Count("pk"), oldest_at=Min("publish_at"))

@@ -2,7 +2,7 @@
 
 The groups of the dead are found by stepping through an index from one fingerprint to the next, so ten million dead jobs
 of ten fingerprints cost ten steps. Failing jobs are those that are retried after an error; MOST_COUNTED of them are
-looked at, those that are due first.
+looked at, those that are due first, or fewer where fewer will do.
 """
 
 from collections.abc import Callable, Sequence
@@ -69,7 +69,7 @@ class Issue:
     @property
     def count(self) -> Capped:
         """How many jobs are dead or failing."""
-        return Capped(self.dead.count + self.failing.count)
+        return Capped(self.dead.count + self.failing.count, self.dead.most)
 
     @property
     def first_goes_at(self) -> datetime | None:
@@ -96,13 +96,14 @@ class Issues:
 
 
 def open_issues(*, limit: int) -> Issues:
-    """Return the issues that nobody has acknowledged or ignored, the last seen first."""
-    return issues_in(IssueMark.State.OPEN, limit=limit)
+    """Return the issues that nobody has acknowledged or ignored, the last seen first; each is counted to FEW."""
+    return issues_in(IssueMark.State.OPEN, limit=limit, most=counts.FEW)
 
 
-def issues_in(state: str, *, limit: int) -> Issues:
-    """Return the issues in one state, the last seen first."""
-    dead, failing = _dead_fingerprints(), _failing()
+def issues_in(state: str, *, limit: int, most: int | None = None) -> Issues:
+    """Return the issues in one state, the last seen first; `most` says how far their jobs are counted."""
+    most = counts.MOST_COUNTED if most is None else most
+    dead, failing = _dead_fingerprints(), _failing(most)
     marks = {mark.fingerprint: mark for mark in IssueMark.objects.filter(fingerprint__in=[*dead, *failing])}
 
     def is_asked_for(fingerprint: str) -> bool:
@@ -113,7 +114,7 @@ def issues_in(state: str, *, limit: int) -> Issues:
     only_failing = [each for each in failing if is_asked_for(each) and each not in set(dead)]
     name_at = releases.naming()
     found = [
-        _issue(each, failing.get(each), marks.get(each), name_at=name_at)
+        _issue(each, failing.get(each), marks.get(each), name_at=name_at, most=most)
         for each in [*chosen[:limit], *only_failing[:limit]]
     ]
     shown = sorted(filter(None, found), key=lambda issue: issue.last_at.timestamp() if issue.last_at else 0.0)
@@ -123,7 +124,8 @@ def issues_in(state: str, *, limit: int) -> Issues:
 def issue_of(fingerprint: str) -> Issue | None:
     """Return one issue; None if no job has this fingerprint now."""
     mark = IssueMark.objects.filter(fingerprint=fingerprint).first()
-    return _issue(fingerprint, _failing().get(fingerprint), mark, name_at=releases.naming())
+    failing = _failing(counts.MOST_COUNTED).get(fingerprint)
+    return _issue(fingerprint, failing, mark, name_at=releases.naming(), most=counts.MOST_COUNTED)
 
 
 def dead_of(fingerprint: str) -> QuerySet[Job]:
@@ -145,11 +147,11 @@ def _dead_fingerprints() -> list[str]:
         return [fingerprint for (fingerprint,) in cursor.fetchall()]
 
 
-def _failing() -> dict[str, _Failing]:
-    """Group the jobs that are retried after an error."""
+def _failing(most: int) -> dict[str, _Failing]:
+    """Group the jobs that are retried after an error, the first so many."""
     retried = Job.objects.filter(state=JobState.RETRYING).order_by("due_at", "id")
     groups: dict[str, _Failing] = {}
-    for job, fingerprint, at in retried.values_list("pk", "fingerprint", "claimed_at")[: counts.MOST_COUNTED + 1]:
+    for job, fingerprint, at in retried.values_list("pk", "fingerprint", "claimed_at")[: most + 1]:
         if not fingerprint:
             continue
         before = groups.get(fingerprint, _Failing(0, 0, at, at))
@@ -163,10 +165,15 @@ def _failing() -> dict[str, _Failing]:
 
 
 def _issue(
-    fingerprint: str, failing: _Failing | None, mark: IssueMark | None, *, name_at: Callable[[datetime | None], str]
+    fingerprint: str,
+    failing: _Failing | None,
+    mark: IssueMark | None,
+    *,
+    name_at: Callable[[datetime | None], str],
+    most: int,
 ) -> Issue | None:
     dead = dead_of(fingerprint)
-    oldest = dead.order_by("finished_at", "id")[: counts.MOST_COUNTED + 1]
+    oldest = dead.order_by("finished_at", "id")[: most + 1]
     # In the index's order: so the first of a capped count is the first of all.
     found = oldest.aggregate(count=Count("pk"), first_at=Min("finished_at"))
     newest = dead.order_by("-finished_at", "-id").first()
@@ -179,8 +186,8 @@ def _issue(
         fingerprint=fingerprint,
         handler=newest.handler,
         error=newest.error,
-        dead=Capped(found["count"]),
-        failing=Capped(failing.jobs if failing else 0),
+        dead=Capped(found["count"], most),
+        failing=Capped(failing.jobs if failing else 0, most),
         first_at=first_at,
         release=name_at(first_at),
         last_at=newest.finished_at or (failing.last_at if failing else None),

@@ -88,7 +88,7 @@ def paused_elsewhere(shown: Sequence[QueueStatus]) -> list[Pause]:
 
 
 def _capped(waiting: QuerySet[Job]) -> Capped:
-    return Capped(waiting.order_by("publish_at", "id")[: counts.MOST_COUNTED + 1].count())
+    return counts.capped(waiting.order_by("publish_at", "id"))
 
 
 def _oldest_seconds(queue: str) -> float | None:

@@ -5,19 +5,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db.models import QuerySet
-
 from webhooks.durations import rough
-from webhooks.inbox import due
+from webhooks.inbox import counts, due
 from webhooks.inbox import workers as inbox
+from webhooks.inbox.counts import Capped
 from webhooks.inbox.workers import Reporting
 from webhooks.models import Job, Pause
 from webhooks.replay_queues import live_queue
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 
-CAP = 10_000
-"""Up to so many jobs are counted exactly."""
 RELAY_LATE_AFTER = timedelta(seconds=30)
 OLD_SECONDS = 300.0
 """A job that is due for longer makes the sentence warn."""
@@ -32,26 +29,12 @@ _ORDER = {
 """The states that have a partial index, and its first column."""
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
-    """How many jobs are in a state; CAP and `is_capped` if they are more."""
-
-    state: str
-    jobs: int
-    is_capped: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.jobs:,}+" if self.is_capped else f"{self.jobs:,}"
-
-
-def counts() -> list[Count]:
-    """Count the jobs of each state that has an index of its own."""
-    found = []
-    for state, column in _ORDER.items():
-        rows: QuerySet[Job] = Job.objects.filter(state=state).order_by(column, "id")[: CAP + 1]
-        jobs = rows.count()
-        found.append(Count(state, min(jobs, CAP), is_capped=jobs > CAP))
-    return found
+def state_counts() -> list[tuple[str, Capped]]:
+    """Count the jobs of each state that has an index of its own, each to FEW."""
+    return [
+        (state, counts.capped(Job.objects.filter(state=state).order_by(column, "id"), most=counts.FEW))
+        for state, column in _ORDER.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,8 +42,9 @@ class Queue:
     """What waits in a queue, and whether a worker takes from it."""
 
     name: str
-    jobs: int = 0
-    is_capped: bool = False
+    waiting: Capped
+    """Due jobs that are not paused, counted to FEW as those are that are."""
+    paused: Capped
     oldest_seconds: float = 0.0
     is_paused: bool = False
     is_consumed: bool = True
@@ -72,7 +56,7 @@ class Queue:
     @property
     def is_stranded(self) -> bool:
         """Whether jobs wait here and nobody would take them."""
-        return bool(self.jobs) and not self.is_consumed and not self.is_paused
+        return bool(self.waiting) and not self.is_consumed and not self.is_paused
 
 
 def queues(reporting: Sequence[Reporting]) -> list[Queue]:
@@ -81,12 +65,12 @@ def queues(reporting: Sequence[Reporting]) -> list[Queue]:
     paused = set(Pause.objects.filter(resumed_at=None).exclude(queue="").values_list("queue", flat=True))
     found = []
     for name in sorted(waiting | set(installed_subscriptions().queues)):
-        seen = due.waiting_in(name) if name in waiting else due.Waiting()
+        seen = due.waiting_in(name, most=counts.FEW + 1) if name in waiting else due.Waiting()
         found.append(
             Queue(
                 name=name,
-                jobs=seen.jobs,
-                is_capped=seen.jobs >= due.SAMPLE,
+                waiting=Capped(seen.jobs, counts.FEW),
+                paused=Capped(seen.paused_jobs, counts.FEW),
                 oldest_seconds=seen.oldest_seconds,
                 is_paused=live_queue(name) in paused,
                 is_consumed=any(worker.consumes(name) for worker in reporting),
@@ -160,7 +144,7 @@ def status(*, issues: int | None, queues: Iterable[Queue], workers: Workers | No
     if issues is not None:
         parts.append("no open issue" if not issues else f"{issues:,} open issue{'s' if issues > 1 else ''}")
         levels.append("warning" if issues else "good")
-    oldest = max((queue.oldest_seconds for queue in queues if queue.jobs), default=None)
+    oldest = max((queue.oldest_seconds for queue in queues if queue.waiting), default=None)
     parts.append("nothing waits" if oldest is None else f"oldest queued {rough(timedelta(seconds=oldest))}")
     levels.append("warning" if (oldest or 0.0) > OLD_SECONDS else "good")
     for queue in queues:

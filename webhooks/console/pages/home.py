@@ -54,7 +54,7 @@ def _jobs(request: HttpRequest, now: datetime) -> dict[str, Any]:
             workers=workers if sees_workers else None,
             relay=relay,
         ),
-        "counts": standing.counts() if sees_jobs else None,
+        "counts": standing.state_counts() if sees_jobs else None,
         "succeeded": reading.succeeded(day) if sees_jobs else None,
         "queues": [(queue, charts.sparkline(depths.get(queue.name, {}), hour)) for queue in queues],
         "grid": heat.grid(day) if sees_jobs else None,

@@ -13,7 +13,6 @@ from webhooks.console.access import page
 from webhooks.console.job_search import Found
 from webhooks.console.pages import job, job_actions
 from webhooks.inbox import counts
-from webhooks.inbox.counts import Capped
 from webhooks.inbox.operations import OPERATIONS
 from webhooks.models import Job
 
@@ -39,7 +38,7 @@ def jobs(request: HttpRequest) -> HttpResponse:
         "saved_views": saved_views.views_of(request, "jobs"),
         "live_seconds": _LIVE_SECONDS,
         # A full count would read all of them.
-        "count": Capped(found.jobs.order_by()[: counts.MOST_COUNTED + 1].count()),
+        "count": counts.capped(found.jobs.order_by()),
         **_operations(request, found, asked),
     }
     return render(request, "console/jobs.html", context)
