@@ -34,7 +34,8 @@ class Table:
         for row in rows:
             first, *others = (text.rjust(width) for text, width in zip(row, widths, strict=True))
             print(first.strip().ljust(widths[0]), *others, sep="  ")
-        print(f"Medians of {max(map(len, self._lines.values()))} rounds.", flush=True)
+        rounds = max(map(len, self._lines.values()))
+        print(f"Medians of {rounds} rounds." if rounds > 1 else "", flush=True)
 
 
 def median(readings: Sequence[Reading], name: str) -> str:

@@ -456,6 +456,17 @@ def test_flower_is_linked_where_its_address_is_known(operator: Client, settings:
     assert "Flower" not in page(operator, url)
 
 
+def test_each_attempt_is_linked_to_its_page_in_flower(operator: Client, settings: Any) -> None:
+    job = make_job(JobState.DEAD, attempt=2)
+    Attempt.objects.bulk_create(Attempt(job=job, number=number, worker="w", pid=7) for number in (1, 2))
+    settings.HOOKLINE_FLOWER_PREFIX = "flower"
+    for url in (f"{LIST}{job.delivery_id}/", f"/jobs/{job.pk}/"):
+        assert f'href="/flower/task/{job.pk}-2"' in page(operator, url)
+        assert f'href="/flower/task/{job.pk}-1"' in page(operator, url)
+    settings.HOOKLINE_JOB_EVENTS = False
+    assert "/flower/task/" not in page(operator, url)
+
+
 # --- Ten million rows -------------------------------------------------------------------------------------------------
 
 

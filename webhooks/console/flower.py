@@ -17,3 +17,12 @@ def flower_url(request: HttpRequest) -> str:
         return ""
     host, _ = split_domain_port(request.get_host())
     return f"http://{host}:{settings.HOOKLINE_FLOWER_PORT}/"
+
+
+def flower_attempts_url(request: HttpRequest) -> str:
+    """Return what Flower's page of an attempt begins with, before "<job>-<attempt>"; "" if none is to be found there.
+
+    Flower remembers the newest attempts, those since it started.
+    """
+    flower = flower_url(request)
+    return f"{flower}task/" if flower and settings.HOOKLINE_JOB_EVENTS else ""

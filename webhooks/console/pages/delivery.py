@@ -11,7 +11,7 @@ from django.urls import path, reverse
 
 from webhooks.console import elsewhere, payloads
 from webhooks.console.access import page
-from webhooks.console.flower import flower_url
+from webhooks.console.flower import flower_attempts_url, flower_url
 from webhooks.console.roles import may_see_payloads
 from webhooks.console.timeline import STATES_ONLY, at_a_glance, story_of, twins_of
 from webhooks.github.signature import secret_fingerprint
@@ -44,6 +44,7 @@ def delivery(request: HttpRequest, pk: int) -> HttpResponse:
         "headers": sorted(shown.headers.items()),
         "links": elsewhere.links_of(shown),
         "flower": flower_url(request),
+        "flower_attempts": flower_attempts_url(request),
         "curl": elsewhere.curl_of(shown, url=url),
         "secret_variable": elsewhere.secret_hint(shown),
         "file_name": payloads.file_name(shown),

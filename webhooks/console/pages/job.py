@@ -8,6 +8,7 @@ from django.shortcuts import get_object_or_404, render
 from django.urls import path, reverse
 
 from webhooks.console.access import page
+from webhooks.console.flower import flower_attempts_url
 from webhooks.console.selection import ON_CHOSEN
 from webhooks.console.timeline import story_of_job
 from webhooks.inbox import operations
@@ -32,6 +33,7 @@ def job(request: HttpRequest, job: int) -> HttpResponse:
         "is_running": shown.state == JobState.RUNNING,
         "may_view_attempts": request.user.has_perm("webhooks.view_attempt"),
         "may_view_deliveries": request.user.has_perm("webhooks.view_delivery"),
+        "flower_attempts": flower_attempts_url(request),
         "operations": list(_operations(request, shown)),
         "live_seconds": None if shown.finished_at else _LIVE_SECONDS,
     }
