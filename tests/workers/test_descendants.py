@@ -213,6 +213,11 @@ def test_a_child_that_is_just_being_started_is_no_orphan(monkeypatch: pytest.Mon
     assert kill_count() == 0
 
 
+def test_a_signal_that_comes_at_a_fork_is_neither_lost_nor_taken_by_the_wrong_process() -> None:
+    done = run_module("tests.support.programs.fork_and_terminate")
+    assert (done.stdout.splitlines(), done.stderr) == (["SIGTERM", "the limit was raised"], "")
+
+
 def test_a_run_without_processes_looks_no_further() -> None:
     done = run_module("tests.support.programs.end_no_processes")
     assert (done.returncode, done.stderr) == (0, "")

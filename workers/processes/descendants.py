@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -50,7 +51,7 @@ def let_handlers_have_processes() -> None:
     # Billiard has put its own process object there: a daemon, which may not have children.
     multiprocessing.process._current_process = _main_process  # type: ignore[attr-defined]
     adopt_orphans()
-    os.register_at_fork(after_in_child=_drop_what_belongs_to_the_child)
+    _hold_signals_at_forks()
     child: Any = billiard_process.current_process()
     _end_at_parents_death(child._parent_pid)
     loop = child._target
@@ -91,6 +92,29 @@ def retire() -> None:
 def is_retired() -> bool:
     """Tell whether this child takes no further job."""
     return _is_retired
+
+
+def _hold_signals_at_forks() -> None:
+    """Hold the child's signals up while a handler forks, until the new process has dropped the child's handlers.
+
+    They would take a signal that comes for it before, and lose it: whoever has sent SIGTERM, as
+    `multiprocessing.Pool.terminate` does, would wait for ever. All of these are calls into C alone: if a limit's signal
+    was held up in the child, it is raised where the handler forks, not in here, where Python ignores what is raised.
+    """
+    libc = ctypes.PyDLL(None)
+    ours, before = (ctypes.create_string_buffer(128) for _ in range(2))  # A sigset_t is no larger anywhere.
+    libc.sigemptyset(ours)
+    for number in CHILD_SIGNALS:
+        libc.sigaddset(ours, int(number))
+    hold = partial(libc.pthread_sigmask, int(signal.SIG_BLOCK), ours, before)
+    restore = partial(libc.pthread_sigmask, int(signal.SIG_SETMASK), before, None)
+    one_at_a_time = _thread.allocate_lock()  # For what was before.
+    # In the order of registration after a fork, the other way round before it.
+    os.register_at_fork(before=hold, after_in_parent=restore, after_in_child=_drop_what_belongs_to_the_child)
+    os.register_at_fork(after_in_child=restore)
+    os.register_at_fork(
+        before=one_at_a_time.acquire, after_in_parent=one_at_a_time.release, after_in_child=one_at_a_time.release
+    )
 
 
 def _drop_what_belongs_to_the_child() -> None:
