@@ -126,6 +126,18 @@ image: $(ASSETS) ## Build the container image, IMAGE=name; BASE_IMAGE=name of it
 image-test: image $(DEV) ## Run the image's roles in containers, and stop the worker's pod while it works
 	@HOOKLINE_TEST_IMAGE=$(IMAGE) $(VENV)/bin/python -m pytest -s tests/deployment/test_image.py tests/deployment/test_pods.py $(ARGS)
 
+# A real Kubernetes on this machine, as root: tests/cluster/__init__.py says how it is made. Its programs are built once.
+CLUSTER_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hookline/cluster-tools
+.PHONY: cluster cluster-tools cluster-test
+cluster-tools: ## Build a Kubernetes' own programs for the two below, into CLUSTER_TOOLS=folder; a quarter of an hour
+	@tests/cluster/tools/build.sh $(CLUSTER_TOOLS)
+
+cluster-test: $(DEV) ## Try the manifests on a real Kubernetes; ARGS="-k apply" runs a part
+	@KUBEBUILDER_ASSETS=$(CLUSTER_TOOLS) $(VENV)/bin/python -m pytest -s tests/cluster $(ARGS)
+
+cluster: $(DEV) ## Start a Kubernetes to look at, until Ctrl-C
+	@KUBEBUILDER_ASSETS=$(CLUSTER_TOOLS) $(VENV)/bin/python -m tests.cluster
+
 lint: $(DEV) ## Check style and formatting with ruff
 	@$(VENV)/bin/ruff check
 	@$(VENV)/bin/ruff format --check

@@ -24,9 +24,14 @@ class OwnRabbitMQ:
     name = "rabbitmq"
 
     def __init__(
-        self, directory: Path, *, consumer_timeout_ms: int | None = None, settings: Sequence[str] = ()
+        self,
+        directory: Path,
+        *,
+        address: str = "127.0.0.1",
+        consumer_timeout_ms: int | None = None,
+        settings: Sequence[str] = (),
     ) -> None:
-        self._directory = directory
+        self._directory, self._address = directory, address
         self._port = stable_port()
         self._own = OwnProcess(directory)
         self._mapper = OwnProcess(directory)
@@ -36,7 +41,7 @@ class OwnRabbitMQ:
 
     @property
     def url(self) -> str:
-        return f"amqp://guest:guest@127.0.0.1:{self._port}//"
+        return f"amqp://guest:guest@{self._address}:{self._port}//"
 
     def start(self) -> None:
         """Start the node, and wait until it takes connections."""
@@ -94,7 +99,9 @@ class OwnRabbitMQ:
 
     def _prepare(self, further: Sequence[str]) -> dict[str, str]:
         """Write the configuration, and return the environment of the node and of its tools."""
-        settings = [f"listeners.tcp.own = 127.0.0.1:{self._port}", "disk_free_limit.absolute = 1MB", *further]
+        settings = [f"listeners.tcp.own = {self._address}:{self._port}", "disk_free_limit.absolute = 1MB", *further]
+        if self._address != "127.0.0.1":
+            settings.append("loopback_users = none")  # The user guest may come from elsewhere.
         (self._directory / "rabbitmq.conf").write_text("\n".join([*settings, ""]))
         # How often a channel looks at the timeout has no name in the new format. Its default is a minute.
         (self._directory / "advanced.config").write_text("[{rabbit, [{channel_tick_interval, 1000}]}].\n")
@@ -126,9 +133,11 @@ def rabbitmq_program(name: str) -> str:
 
 
 @contextlib.contextmanager
-def own_rabbitmq(*, consumer_timeout_ms: int | None = None, settings: Sequence[str] = ()) -> Iterator[OwnRabbitMQ]:
+def own_rabbitmq(
+    *, address: str = "127.0.0.1", consumer_timeout_ms: int | None = None, settings: Sequence[str] = ()
+) -> Iterator[OwnRabbitMQ]:
     with own_directory() as directory:
-        node = OwnRabbitMQ(directory, consumer_timeout_ms=consumer_timeout_ms, settings=settings)
+        node = OwnRabbitMQ(directory, address=address, consumer_timeout_ms=consumer_timeout_ms, settings=settings)
         try:
             node.start_mapper()
             node.start()

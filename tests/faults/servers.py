@@ -112,10 +112,13 @@ class OwnProcess:
 
 
 class OwnPostgres:
-    """A cluster with durable commits. `fresh` hands out databases, all of them copies of one that is migrated."""
+    """A cluster with durable commits. `fresh` hands out databases, all of them copies of one that is migrated.
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    It listens on `address`, where `clients`, a range of addresses, are let in beside those of this machine.
+    """
+
+    def __init__(self, directory: Path, *, address: str = "127.0.0.1", clients: str = "") -> None:
+        self._directory, self._address, self._clients = directory, address, clients
         self._data = directory / "data"
         self._port = stable_port()
         self._own = OwnProcess(directory)
@@ -144,9 +147,12 @@ class OwnPostgres:
         subprocess.run(
             [*command, "--locale=C.UTF-8"], user=self._user, group=self._user, cwd="/", check=True, capture_output=True
         )
+        if self._clients:
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write(f"host all all {self._clients} trust\n")
 
     def url(self, database: str) -> str:
-        return f"postgres://postgres@127.0.0.1:{self._port}/{database}"
+        return f"postgres://postgres@{self._address}:{self._port}/{database}"
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -154,7 +160,7 @@ class OwnPostgres:
             *(postgres_program("postgres"), "-D", str(self._data), "-p", str(self._port)),
             *(
                 "-h",
-                "127.0.0.1",
+                self._address,
                 "-k",
                 "",
                 "-c",
@@ -279,9 +285,9 @@ def own_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def own_postgres() -> Iterator[OwnPostgres]:
+def own_postgres(*, address: str = "127.0.0.1", clients: str = "") -> Iterator[OwnPostgres]:
     with own_directory() as directory:
-        server = OwnPostgres(directory)
+        server = OwnPostgres(directory, address=address, clients=clients)
         server.create()
         try:
             server.start()

@@ -26,12 +26,17 @@ class Authority:
 
     def server(self, *, names: str = NAMES, days: int = 2) -> tuple[Path, Path]:
         """Return a new server's certificate and key; with `days` below 0 it has expired."""
-        stem = self._directory / f"server{len(list(self._directory.iterdir()))}"
+        return self._signed("/CN=A server of a test", f"subjectAltName={names}", days=days)
+
+    def client(self, name: str, *, group: str = "") -> tuple[Path, Path]:
+        """Return the certificate and key of a client, whose server knows it by name and group."""
+        return self._signed(f"/O={group}/CN={name}" if group else f"/CN={name}", "extendedKeyUsage=clientAuth", days=2)
+
+    def _signed(self, subject: str, extension: str, *, days: int) -> tuple[Path, Path]:
+        stem = self._directory / f"signed{len(list(self._directory.iterdir()))}"
         key, request, certificate, extensions = (stem.with_suffix(f".{end}") for end in ("key", "csr", "pem", "ext"))
-        extensions.write_text(
-            f"subjectAltName={names}\nauthorityKeyIdentifier=keyid\nkeyUsage=critical,digitalSignature"
-        )
-        _openssl("req", *_KEY, "-keyout", key, "-out", request, "-subj", "/CN=A server of a test")
+        extensions.write_text(f"{extension}\nauthorityKeyIdentifier=keyid\nkeyUsage=critical,digitalSignature")
+        _openssl("req", *_KEY, "-keyout", key, "-out", request, "-subj", subject)
         signed_by = ("-CA", self.certificate, "-CAkey", self._key, "-CAcreateserial")
         _openssl(
             *("x509", "-req", "-in", request, *signed_by, "-days", days, "-extfile", extensions, "-out", certificate)

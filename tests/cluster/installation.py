@@ -1,0 +1,228 @@
+"""Hookline on the cluster, applied from `deploy/kubernetes` as a user's overlay would, on servers of the test's own."""
+
+import base64
+import contextlib
+import json
+import os
+import secrets
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import urllib3
+
+from tests.cluster import network
+from tests.cluster.cluster import Cluster
+from tests.faults.rabbitmq import own_rabbitmq
+from tests.faults.servers import own_postgres
+from tests.image.containers import team_image
+from tests.support.kubernetes import KUBERNETES, Document, kustomize, parsed
+from tests.support.processes import wait_until
+from webhooks.github.signature import sign
+
+NAMESPACE = "hookline"
+LABELS = "app.kubernetes.io/name=hookline,app.kubernetes.io/component={}"
+ROLES = ("receiver", "relay", "worker", "flower")
+SENDERS = 16
+IMAGE = "localhost/hookline-team"
+TAGS = ("1", "2")
+"""One image under two names: a rollout asks for another name."""
+
+
+class Installation:
+    """What is applied, and who is asked how it goes."""
+
+    def __init__(self, cluster: Cluster, database_url: str, broker_url: str) -> None:
+        self.cluster, self.database_url, self.broker_url = cluster, database_url, broker_url
+        self.secret = secrets.token_urlsafe(24)
+        self._http = urllib3.PoolManager(maxsize=SENDERS, retries=False)
+
+    def render(
+        self,
+        *,
+        tag: str = TAGS[0],
+        components: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        patches: Sequence[Document] = (),
+    ) -> list[Document]:
+        """Return the documents of an overlay: the base, components, variables and strategic patches."""
+        with tempfile.TemporaryDirectory(prefix="hookline-overlay-") as directory:
+            variables = {"ALLOWED_HOSTS": "hooks.example.com", "HOOKLINE_APPS": "acme"} | dict(settings or {})
+            kustomization = {
+                "namespace": NAMESPACE,
+                "resources": [os.path.relpath(KUBERNETES / "base", directory)],
+                "components": [os.path.relpath(KUBERNETES / "components" / name, directory) for name in components],
+                "images": [{"name": "hookline", "newName": IMAGE, "newTag": tag}],
+                "configMapGenerator": [
+                    {
+                        "name": "hookline-config",
+                        "behavior": "merge",
+                        "literals": [f"{name}={value}" for name, value in variables.items()],
+                    }
+                ],
+                "patches": [{"patch": json.dumps(patch)} for patch in patches],
+            }
+            Path(directory, "kustomization.yaml").write_text(json.dumps(kustomization))
+            return parsed(kustomize(Path(directory)))
+
+    def apply(self, documents: Sequence[Document]) -> None:
+        self.cluster.apply(*documents)
+
+    def make_secrets(self) -> None:
+        """Make the two Secrets that docs/kubernetes.md has a user make."""
+        self.cluster.kubectl("create", "namespace", NAMESPACE)
+        contents = {
+            "hookline-secrets": {
+                "SECRET_KEY": secrets.token_urlsafe(50),
+                "DATABASE_URL": self.database_url,
+                "BROKER_URL": self.broker_url,
+                "GITHUB_WEBHOOK_SECRETS": self.secret,
+            },
+            "hookline-flower": {"HOOKLINE_OPERATOR_PASSWORD": secrets.token_urlsafe(24)},
+        }
+        for name, values in contents.items():
+            data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
+            metadata = {"name": name, "namespace": NAMESPACE}
+            self.cluster.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "data": data})
+
+    def wait_for_rollout(self, *roles: str, seconds: int = 300) -> None:
+        for role in roles or ROLES:
+            self.kubectl("rollout", "status", f"deployment/{role}", f"--timeout={seconds}s")
+
+    def kubectl(self, *arguments: str) -> str:
+        return self.cluster.kubectl(f"--namespace={NAMESPACE}", *arguments)
+
+    def pods(self, role: str) -> list[Any]:
+        found: list[Any] = self.cluster.get("pods", f"--namespace={NAMESPACE}", f"--selector={LABELS.format(role)}")
+        return found
+
+    def names(self, kind: str, *options: str) -> set[str]:
+        found = self.cluster.get(kind, f"--namespace={NAMESPACE}", *options)
+        return {one["metadata"]["name"] for one in found}
+
+    def images(self) -> set[str]:
+        """Return the images of all pods that run."""
+        running = self.cluster.get("pods", f"--namespace={NAMESPACE}", "--field-selector=status.phase=Running")
+        return {container["image"] for pod in running for container in pod["spec"]["containers"]}
+
+    def wait_until_settled(self, *, seconds: int = 180) -> None:
+        """Wait until no pod is on its way out any more."""
+
+        def settled() -> bool:
+            pods = self.cluster.get("pods", f"--namespace={NAMESPACE}")
+            return not any("deletionTimestamp" in pod["metadata"] for pod in pods)
+
+        wait_until(settled, what="the old pods to be gone", seconds=seconds)
+
+    def wait_for_metrics(self) -> None:
+        """Wait until the metrics API tells the CPU of each role's pods."""
+
+        def told() -> bool:
+            done = self.cluster.try_kubectl("top", "pods", f"--namespace={NAMESPACE}", "--no-headers")
+            return {line.partition("-")[0] for line in done.stdout.splitlines()} >= set(ROLES)
+
+        wait_until(told, what="the CPU of each role", seconds=120)
+
+    # --- Deliveries ---------------------------------------------------------------------------------------------------
+
+    def endpoints(self) -> list[str]:
+        """Return the addresses of the receivers that take requests, as an ingress knows them."""
+        slices = self.cluster.get(
+            "endpointslices", f"--namespace={NAMESPACE}", "--selector=kubernetes.io/service-name=receiver"
+        )
+        return [
+            f"http://{address}:{slice_['ports'][0]['port']}"
+            for slice_ in slices
+            for endpoint in slice_["endpoints"] or ()
+            if endpoint["conditions"]["ready"]
+            for address in endpoint["addresses"]
+        ]
+
+    def send(self, url: str, action: str, **client_payload: Any) -> int:
+        """POST a signed delivery to a receiver, and return the status."""
+        body = json.dumps({"action": action, "client_payload": client_payload}).encode()
+        headers = {
+            "Host": "hooks.example.com",
+            "Content-Type": "application/json",
+            "X-GitHub-Event": "repository_dispatch",
+            "X-GitHub-Delivery": str(uuid.uuid4()),
+            "X-GitHub-Hook-ID": "1",
+            "X-Hub-Signature-256": sign(body, self.secret),
+        }
+        answer = self._http.request("POST", f"{url}/webhooks/github", body=body, headers=headers, timeout=20)
+        return answer.status
+
+    def send_many(self, count: int, action: str, **client_payload: Any) -> None:
+        """Have so many deliveries acknowledged, by all receivers in turn."""
+        urls = cycle(self.endpoints())
+        with ThreadPoolExecutor(SENDERS) as senders:
+            statuses = set(senders.map(lambda _: self.send(next(urls), action, **client_payload), range(count)))
+        assert statuses == {202}
+
+    # --- The inbox ----------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _inbox(self) -> "psycopg.Connection[Any]":
+        return psycopg.connect(self.database_url, autocommit=True)
+
+    def rows(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask the inbox in SQL."""
+        return list(self._inbox.execute(query.encode()))
+
+    def states(self) -> dict[str, int]:
+        return dict(self.rows("SELECT state, count(*) FROM webhooks_job GROUP BY state"))
+
+    def wait_until_drained(self, *, seconds: float = 120) -> None:
+        waiting = {"queued", "running", "retrying"}
+        wait_until(lambda: not self.states().keys() & waiting, what="every job to be final", seconds=seconds)
+
+    def close(self) -> None:
+        if "_inbox" in self.__dict__:
+            self._inbox.close()
+        self.cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
+
+    def story(self) -> str:
+        """Say what a person would look at where something is wrong."""
+        told = [self.kubectl("get", "all", "--output=wide"), self.kubectl("get", "events", "--sort-by=lastTimestamp")]
+        for role in ("migrate", "receiver", "relay", "worker"):
+            done = self.cluster.try_kubectl(
+                *("logs", f"--namespace={NAMESPACE}", f"--selector={LABELS.format(role)}", "--prefix", "--tail=30")
+            )
+            told.append(done.stdout + done.stderr)
+        return "\n".join(told)
+
+
+@contextlib.contextmanager
+def running_installation(cluster: Cluster) -> Iterator[Installation]:
+    """Have Hookline's Secrets, a database and a broker; the test applies the rest. All is gone at the end."""
+    with contextlib.ExitStack() as stack:
+        clients = str(network.EVERYTHING)
+        database = stack.enter_context(own_postgres(address=network.HOST, clients=clients))
+        broker = stack.enter_context(own_rabbitmq(address=network.HOST))
+        installation = Installation(cluster, database.url("postgres"), broker.url)
+        stack.callback(installation.close)
+        installation.make_secrets()
+        try:
+            yield installation
+        except BaseException:
+            print(installation.story())
+            raise
+
+
+def load_images(cluster: Cluster) -> None:
+    """Give every node the team's image, under both names."""
+    image = team_image()
+    with tempfile.TemporaryDirectory() as directory:
+        for tag in TAGS:
+            archive = Path(directory, f"{tag}.tar")
+            command = ["buildah", "push", "--quiet", image, f"docker-archive:{archive}:{IMAGE}:{tag}"]
+            subprocess.run(command, check=True, capture_output=True, timeout=300)
+            cluster.load(archive)
+            archive.unlink()

@@ -1,0 +1,79 @@
+"""What a real API server says of the manifests: base, overlays and every allowed combination of components."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.programs import ASSETS
+from tests.support.kubernetes import OVERLAYS, Document, allowed_combinations, combination, overlay, parsed
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def definitions(cluster: Cluster) -> None:
+    """The kinds that operators bring."""
+    cluster.kubectl("apply", "--server-side", f"--filename={ASSETS / 'crds'}")
+    cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """The namespace of the manifests, as they have it: restricted. It is gone at the end."""
+    [found] = [one for one in parsed(combination(())) if one["kind"] == "Namespace"]
+    cluster.apply(found)
+    yield found["metadata"]["name"]
+    cluster.kubectl("delete", "namespace", found["metadata"]["name"], "--wait")
+
+
+def applied(cluster: Cluster, text: str, *options: str) -> None:
+    """Apply it; the API server accepts all of it and warns of nothing."""
+    done = cluster.try_kubectl("apply", "--server-side", "--filename=-", *options, stdin=text)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
+
+
+@pytest.mark.usefixtures("definitions", "namespace")
+@pytest.mark.parametrize("names", list(allowed_combinations()), ids=lambda names: " + ".join(("base", *names)))
+def test_every_allowed_combination_is_accepted_without_a_warning(cluster: Cluster, names: tuple[str, ...]) -> None:
+    applied(cluster, combination(names), "--dry-run=server")
+
+
+@pytest.mark.usefixtures("definitions", "namespace")
+@pytest.mark.parametrize("name", OVERLAYS)
+def test_what_is_applied_twice_changes_nothing(cluster: Cluster, name: str) -> None:
+    documents = parsed(overlay(name))
+    applied(cluster, overlay(name))
+    before = {key_of(one): specified(cluster, one) for one in documents}
+    applied(cluster, overlay(name))
+    assert {key_of(one): specified(cluster, one) for one in documents} == before
+
+
+def key_of(document: Document) -> str:
+    return f"{document['kind']} {document['metadata']['name']}"
+
+
+def specified(cluster: Cluster, document: Document) -> str:
+    """Return what the API server keeps of an object, without what it says of its state."""
+    metadata = document["metadata"]
+    namespace = [f"--namespace={metadata['namespace']}"] if "namespace" in metadata else []
+    found = cluster.get(document["kind"].lower(), metadata["name"], *namespace)
+    for name in ("resourceVersion", "managedFields"):
+        found["metadata"].pop(name, None)
+    found.pop("status", None)
+    return json.dumps(found, sort_keys=True)
+
+
+@pytest.mark.usefixtures("namespace")
+def test_a_pod_that_is_less_restricted_is_refused(cluster: Cluster) -> None:
+    """So the namespace's own labels work, and the pods of the manifests pass for a reason."""
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "loose", "namespace": "hookline"},
+        "spec": {"containers": [{"name": "loose", "image": "hookline"}]},
+    }
+    done = cluster.try_kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(pod))
+    assert done.returncode == 1
+    assert 'violates PodSecurity "restricted:latest"' in done.stderr
