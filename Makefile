@@ -132,8 +132,8 @@ CLUSTER_TOOLS ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hookline/cluster-tools
 cluster-tools: ## Build a Kubernetes' own programs for the two below, into CLUSTER_TOOLS=folder; a quarter of an hour
 	@tests/cluster/tools/build.sh $(CLUSTER_TOOLS)
 
-cluster-test: $(DEV) ## Try the manifests on a real Kubernetes; ARGS="-k apply" runs a part
-	@KUBEBUILDER_ASSETS=$(CLUSTER_TOOLS) $(VENV)/bin/python -m pytest -s tests/cluster $(ARGS)
+cluster-test: image $(DEV) ## Try the manifests on a real Kubernetes; ARGS="-k apply" runs a part
+	@KUBEBUILDER_ASSETS=$(CLUSTER_TOOLS) HOOKLINE_TEST_IMAGE=$(IMAGE) $(VENV)/bin/python -m pytest -s tests/cluster $(ARGS)
 
 cluster: $(DEV) ## Start a Kubernetes to look at, until Ctrl-C
 	@KUBEBUILDER_ASSETS=$(CLUSTER_TOOLS) $(VENV)/bin/python -m tests.cluster

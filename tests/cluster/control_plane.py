@@ -97,13 +97,8 @@ def _api_server(credentials: Credentials, etcd: str) -> dict[str, object]:
 
 
 def _controller_manager(credentials: Credentials) -> dict[str, object]:
-    config = credentials.kubeconfig("system:kube-controller-manager")
     return {
-        "kubeconfig": config,
-        "authentication-kubeconfig": config,
-        "authorization-kubeconfig": config,
-        "bind-address": "127.0.0.1",
-        "leader-elect": False,
+        **_alone("system:kube-controller-manager", credentials),
         "use-service-account-credentials": True,
         "service-account-private-key-file": credentials.service_accounts_key,
         "root-ca-file": credentials.authority,
@@ -111,14 +106,14 @@ def _controller_manager(credentials: Credentials) -> dict[str, object]:
 
 
 def _scheduler(credentials: Credentials) -> dict[str, object]:
-    config = credentials.kubeconfig("system:kube-scheduler")
-    return {
-        "kubeconfig": config,
-        "authentication-kubeconfig": config,
-        "authorization-kubeconfig": config,
-        "bind-address": "127.0.0.1",
-        "leader-elect": False,
-    }
+    return _alone("system:kube-scheduler", credentials)
+
+
+def _alone(user: str, credentials: Credentials) -> dict[str, object]:
+    """Return the flags of a component of which there is one."""
+    config = credentials.kubeconfig(user)
+    configs = dict.fromkeys(("kubeconfig", "authentication-kubeconfig", "authorization-kubeconfig"), config)
+    return {**configs, "bind-address": "127.0.0.1", "leader-elect": False}
 
 
 def _text(value: object) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.installation import NAMESPACE
 from tests.cluster.programs import ASSETS
 from tests.support.kubernetes import OVERLAYS, Document, allowed_combinations, combination, overlay, parsed
 
@@ -19,13 +20,28 @@ def definitions(cluster: Cluster) -> None:
     cluster.kubectl("wait", "--for=condition=Established", "crd", "--all")
 
 
-@pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def namespace(cluster: Cluster) -> Iterator[None]:
     """The namespace of the manifests, as they have it: restricted. It is gone at the end."""
-    [found] = [one for one in parsed(combination(())) if one["kind"] == "Namespace"]
-    cluster.apply(found)
-    yield found["metadata"]["name"]
-    cluster.kubectl("delete", "namespace", found["metadata"]["name"], "--wait")
+    make_namespace(cluster)
+    yield
+    delete_namespace(cluster)
+
+
+@pytest.fixture
+def emptied(cluster: Cluster, namespace: None) -> Iterator[None]:
+    """The same; what the test leaves in it is gone at its end."""
+    yield
+    delete_namespace(cluster)
+    make_namespace(cluster)
+
+
+def make_namespace(cluster: Cluster) -> None:
+    cluster.apply(*(one for one in parsed(combination(())) if one["kind"] == "Namespace"))
+
+
+def delete_namespace(cluster: Cluster) -> None:
+    cluster.kubectl("delete", "namespace", NAMESPACE, "--wait")
 
 
 def applied(cluster: Cluster, text: str, *options: str) -> None:
@@ -40,7 +56,7 @@ def test_every_allowed_combination_is_accepted_without_a_warning(cluster: Cluste
     applied(cluster, combination(names), "--dry-run=server")
 
 
-@pytest.mark.usefixtures("definitions", "namespace")
+@pytest.mark.usefixtures("definitions", "emptied")
 @pytest.mark.parametrize("name", OVERLAYS)
 def test_what_is_applied_twice_changes_nothing(cluster: Cluster, name: str) -> None:
     documents = parsed(overlay(name))
@@ -71,7 +87,7 @@ def test_a_pod_that_is_less_restricted_is_refused(cluster: Cluster) -> None:
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": "loose", "namespace": "hookline"},
+        "metadata": {"name": "loose", "namespace": NAMESPACE},
         "spec": {"containers": [{"name": "loose", "image": "hookline"}]},
     }
     done = cluster.try_kubectl("apply", "--server-side", "--filename=-", stdin=json.dumps(pod))

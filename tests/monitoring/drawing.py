@@ -12,6 +12,8 @@ WIDTH, HEIGHT, GAP = 400, 220, 16
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 56
 """The margins of a panel, around its plot."""
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#475569", "#a16207")
+MOST_MINUTES = 8
+"""So many of them have room for their names."""
 STEPS = (1.0, 2.0, 5.0, 10.0, 20.0)
 STYLE = (
     "text{font:11px system-ui,sans-serif;fill:#475569}.t{font-size:13px;font-weight:600;fill:#0f172a}"
@@ -69,7 +71,8 @@ def _axes(highest: float, unit: str, *, seconds: float) -> Iterator[str]:
         y = _y(share)
         yield f'<line class="g" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>'
         yield f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_value(highest * share, unit)}</text>'
-    for minute in range(int(seconds // 60) + 1):
+    minutes = int(seconds // 60)
+    for minute in range(0, minutes + 1, -(-minutes // MOST_MINUTES) or 1):
         x = _x(minute * 60 / seconds)
         yield f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{minute} min</text>'
 
