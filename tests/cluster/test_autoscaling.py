@@ -30,16 +30,16 @@ def installation(cluster: Cluster) -> Iterator[Installation]:
         yield installed
 
 
-def test_a_burst_of_short_handlers_scales_up_and_down_and_loses_cuts_off_and_spends_nothing(
+def test_a_burst_of_handlers_that_compute_scales_up_and_down_and_loses_cuts_off_and_spends_nothing(
     installation: Installation, tmp_path: Path
 ) -> None:
     with followed(installation) as timeline:
-        installation.send_many(BURST, "work", seconds=0.02)
+        installation.send_many(BURST, "compute", seconds=0.01)
         installation.wait_until_drained(seconds=600)
         wait_until(lambda: timeline.last("wanted") == 1, what="one worker again", seconds=900)
         installation.wait_until_settled()
     tell(timeline)
-    timeline.draw(Path(os.environ.get("HOOKLINE_TEST_PICTURES") or tmp_path, "autoscaling-short-handlers.svg"))
+    timeline.draw(Path(os.environ.get("HOOKLINE_TEST_PICTURES") or tmp_path, "autoscaling-cpu.svg"))
 
     assert timeline.highest("wanted") == MOST_WORKERS
     assert installation.states() == {"succeeded": BURST}

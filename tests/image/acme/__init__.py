@@ -1,1 +1,1 @@
-"""A team's app with two handlers, as it is copied into an image."""
+"""A team's app, as it is copied into an image."""

@@ -13,6 +13,15 @@ def work(event: Event) -> str:
     return "worked"
 
 
+@on("repository_dispatch", actions=["compute"], time_limit=30)
+def compute(event: Event) -> str:
+    """Use so many seconds of the CPU."""
+    until = time.process_time() + float(event.payload["client_payload"]["seconds"])
+    while time.process_time() < until:
+        pass
+    return "computed"
+
+
 @on("repository_dispatch", actions=["work-briefly"], time_limit=6)
 def work_briefly(event: Event) -> str:
     """The same, under a limit that is soon over for a run whose worker was killed."""
