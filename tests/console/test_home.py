@@ -309,6 +309,22 @@ def test_of_many_failures_only_few_are_read(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.usefixtures("now")
+def test_where_not_all_retrying_jobs_were_looked_at_it_does_not_say_that_none_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(counts, "FEW", 2)
+    for number in range(3):
+        make_job(JobState.RETRYING, due_at=timezone.now() + HOUR * (number + 1))  # Handed back: no error.
+    make_job(JobState.RETRYING, fingerprint="bb", error="E", due_at=timezone.now() + 9 * HOUR)
+    found = home()
+    assert "issue" not in sentence(found)
+    page = text(found)
+    assert "Nothing is dead or failing" not in page
+    assert "None among those that were looked at." in page
+    assert "too many to look at all of them" in page
+
+
+@pytest.mark.usefixtures("now")
 def test_failures_are_grouped_and_those_that_were_acknowledged_are_not_shown() -> None:
     dead("aa", handler="shop.bill")
     dead("aa", handler="shop.bill")

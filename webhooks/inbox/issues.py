@@ -91,8 +91,7 @@ class Issues:
     count: int
     """How many there are in this state."""
     is_complete: bool
-    """Whether all fingerprints were looked at: MOST_ISSUES at most are."""
-    searched: int = MOST_ISSUES
+    """Whether all were looked at: of MOST_ISSUES fingerprints and so many failing jobs at most."""
 
 
 def open_issues(*, limit: int) -> Issues:
@@ -103,7 +102,7 @@ def open_issues(*, limit: int) -> Issues:
 def issues_in(state: str, *, limit: int, most: int | None = None) -> Issues:
     """Return the issues in one state, the last seen first; `most` says how far their jobs are counted."""
     most = counts.MOST_COUNTED if most is None else most
-    dead, failing = _dead_fingerprints(), _failing(most)
+    dead, (failing, are_all_failing) = _dead_fingerprints(), _failing(most)
     marks = {mark.fingerprint: mark for mark in IssueMark.objects.filter(fingerprint__in=[*dead, *failing])}
 
     def is_asked_for(fingerprint: str) -> bool:
@@ -118,14 +117,14 @@ def issues_in(state: str, *, limit: int, most: int | None = None) -> Issues:
         for each in [*chosen[:limit], *only_failing[:limit]]
     ]
     shown = sorted(filter(None, found), key=lambda issue: issue.last_at.timestamp() if issue.last_at else 0.0)
-    return Issues(shown[::-1][:limit], len(chosen) + len(only_failing), len(dead) < MOST_ISSUES)
+    return Issues(shown[::-1][:limit], len(chosen) + len(only_failing), len(dead) < MOST_ISSUES and are_all_failing)
 
 
 def issue_of(fingerprint: str) -> Issue | None:
     """Return one issue; None if no job has this fingerprint now."""
     mark = IssueMark.objects.filter(fingerprint=fingerprint).first()
-    failing = _failing(counts.MOST_COUNTED).get(fingerprint)
-    return _issue(fingerprint, failing, mark, name_at=releases.naming(), most=counts.MOST_COUNTED)
+    failing, _ = _failing(counts.MOST_COUNTED)
+    return _issue(fingerprint, failing.get(fingerprint), mark, name_at=releases.naming(), most=counts.MOST_COUNTED)
 
 
 def dead_of(fingerprint: str) -> QuerySet[Job]:
@@ -147,11 +146,12 @@ def _dead_fingerprints() -> list[str]:
         return [fingerprint for (fingerprint,) in cursor.fetchall()]
 
 
-def _failing(most: int) -> dict[str, _Failing]:
-    """Group the jobs that are retried after an error, the first so many."""
+def _failing(most: int) -> tuple[dict[str, _Failing], bool]:
+    """Group the jobs that are retried after an error, among the first so many, and tell whether those are all."""
     retried = Job.objects.filter(state=JobState.RETRYING).order_by("due_at", "id")
+    rows = list(retried.values_list("pk", "fingerprint", "claimed_at")[: most + 1])
     groups: dict[str, _Failing] = {}
-    for job, fingerprint, at in retried.values_list("pk", "fingerprint", "claimed_at")[: most + 1]:
+    for job, fingerprint, at in rows:
         if not fingerprint:
             continue
         before = groups.get(fingerprint, _Failing(0, 0, at, at))
@@ -161,7 +161,7 @@ def _failing(most: int) -> dict[str, _Failing]:
             min(filter(None, (before.first_at, at)), default=None),
             max(filter(None, (before.last_at, at)), default=None),
         )
-    return groups
+    return groups, len(rows) <= most
 
 
 def _issue(

@@ -49,7 +49,8 @@ def _jobs(request: HttpRequest, now: datetime) -> dict[str, Any]:
     depths = reading.depths(hour) if sees_jobs else {}
     return {
         "status": standing.status(
-            issues=issues.count if issues else None,
+            # Of none it is only sure where all were looked at.
+            issues=issues.count if issues and (issues.count or issues.is_complete) else None,
             queues=queues,
             workers=workers if sees_workers else None,
             relay=relay,

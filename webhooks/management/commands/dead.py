@@ -14,6 +14,8 @@ from webhooks.inbox.issues import Issue, Issues, issues_in
 from webhooks.management.migrated import on_migrated_database
 from webhooks.models import IssueMark
 
+NOT_ALL = "There are too many to look at all of them."
+
 
 class Command(BaseCommand):
     help = "List what failed: dead and failing jobs grouped by handler and error, the last seen first."
@@ -31,8 +33,10 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps([_as_json(issue) for issue in found.shown], indent=2))
         elif found.shown:
             self._print(found)
-        else:
+        elif found.is_complete:
             self.stdout.write(f"No issue is {state}.")
+        else:
+            self.stdout.write(f"None of those that were looked at is {state}. {NOT_ALL}")
 
     def _print(self, found: Issues) -> None:
         table = Table.grid(padding=(0, 2))
@@ -48,7 +52,7 @@ class Command(BaseCommand):
         if found.count > len(found.shown):
             self.stdout.write(f"The {len(found.shown)} seen last of {found.count}.")
         if not found.is_complete:
-            self.stdout.write("Not all fingerprints were looked at.")
+            self.stdout.write(NOT_ALL)
 
 
 def _width() -> int:
