@@ -8,9 +8,21 @@ import pytest
 from tests.cluster.cluster import Cluster
 from tests.cluster.installation import NAMESPACE
 from tests.cluster.programs import ASSETS
-from tests.support.kubernetes import OVERLAYS, Document, allowed_combinations, combination, overlay, parsed
+from tests.support.kubernetes import (
+    OVERLAYS,
+    Document,
+    allowed_combinations,
+    combination,
+    compatibility,
+    key_of,
+    leftovers,
+    overlay,
+    parsed,
+)
 
 pytestmark = pytest.mark.timeout(900)
+ITS_OWN = ("configmap/kube-root-ca.crt", "serviceaccount/default")
+"""What Kubernetes puts into every namespace."""
 
 
 @pytest.fixture(scope="module")
@@ -66,8 +78,30 @@ def test_what_is_applied_twice_changes_nothing(cluster: Cluster, name: str) -> N
     assert {key_of(one): specified(cluster, one) for one in documents} == before
 
 
-def key_of(document: Document) -> str:
-    return f"{document['kind']} {document['metadata']['name']}"
+@pytest.mark.usefixtures("definitions", "emptied")
+@pytest.mark.parametrize("name", compatibility())
+def test_of_a_component_that_is_no_longer_listed_stays_what_the_readme_says_and_nothing_else(
+    cluster: Cluster, name: str
+) -> None:
+    applied(cluster, combination(()))
+    before = present(cluster)
+    applied(cluster, combination((name,)))
+    # A base without its autoscaler has got one again by then.
+    applied(cluster, combination(()))
+    stays = {key for key in present(cluster).keys() - before if not key.startswith("job/")}
+    assert stays == leftovers().get(name, frozenset())
+    if stays:
+        cluster.kubectl("delete", f"--namespace={NAMESPACE}", *stays)
+    after = {key: value for key, value in present(cluster).items() if not key.startswith("job/") or key in before}
+    assert after == before
+
+
+def present(cluster: Cluster) -> dict[str, str]:
+    """Return what is in the namespace of the kinds that are applied, as the API server keeps it."""
+    documents = [parsed(combination(names)) for names in allowed_combinations() if len(names) < 2]
+    kinds = {one["kind"].lower() for rendered in documents for one in rendered} - {"namespace"}
+    found = cluster.get(",".join(sorted(kinds)), f"--namespace={NAMESPACE}")
+    return {key_of(one): without_state(one) for one in found if key_of(one) not in ITS_OWN}
 
 
 def specified(cluster: Cluster, document: Document) -> str:
@@ -75,8 +109,13 @@ def specified(cluster: Cluster, document: Document) -> str:
     metadata = document["metadata"]
     namespace = [f"--namespace={metadata['namespace']}"] if "namespace" in metadata else []
     found = cluster.get(document["kind"].lower(), metadata["name"], *namespace)
-    for name in ("resourceVersion", "managedFields"):
+    return without_state(found)
+
+
+def without_state(found: Document) -> str:
+    for name in ("resourceVersion", "managedFields", "generation"):
         found["metadata"].pop(name, None)
+    found["metadata"].get("annotations", {}).pop("deployment.kubernetes.io/revision", None)
     found.pop("status", None)
     return json.dumps(found, sort_keys=True)
 

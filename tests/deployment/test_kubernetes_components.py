@@ -23,6 +23,8 @@ from tests.support.kubernetes import (
     allowed_combinations,
     combination,
     compatibility,
+    key_of,
+    leftovers,
     needs_kubectl,
     parsed,
     pod_of,
@@ -90,6 +92,24 @@ def test_there_is_one_who_says_how_many_workers_there_are() -> None:
         for one in workloads(Manifest("rendered", document) for document in rendered):
             sayers = len(one.autoscalers) + ("replicas" in one.manifest.spec)
             assert sayers == (0 if one.role == "migrate" else 1), f"{name}: {one}"
+
+
+@needs_kubectl
+@pytest.mark.parametrize("name", compatibility())
+def test_what_stays_behind_of_a_component_is_in_the_table(name: str) -> None:
+    base, rendered = ({key_of(one) for one in documents(*names).values()} for names in ((), (name,)))
+    # A changed pod of the migration is a Job more, which ends by itself.
+    stays = {key for key in rendered - base if not key.startswith("job/")}
+    assert leftovers().get(name, frozenset()) == stays
+    removes = {"horizontalpodautoscaler/worker"} if name in ("keda", "single-flight") else set()
+    assert {key for key in base - rendered if not key.startswith("job/")} == removes
+
+
+@needs_kubectl
+def test_a_component_that_leaves_the_migration_as_it_is_has_it_not_run_again() -> None:
+    migration = {key for key in map(key_of, documents().values()) if key.startswith("job/")}
+    again = {name for name in compatibility() if not migration <= {key_of(one) for one in documents(name).values()}}
+    assert again == {"istio"}  # It changes a label of its pod.
 
 
 def named_in(body: Any) -> Iterator[str]:

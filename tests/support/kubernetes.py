@@ -82,6 +82,19 @@ def compatibility() -> dict[str, frozenset[str]]:
     return {name: frozenset(re.findall(r"`([\w-]+)`", excluded)) for name, excluded in rows}
 
 
+@cache
+def leftovers() -> dict[str, frozenset[str]]:
+    """Return what deploy/README.md says to delete of each component that is no longer listed, as `kind/name`."""
+    text = (KUBERNETES.parent / "README.md").read_text().partition("| You no longer list |")[2]
+    rows = re.findall(r"^\| `([\w-]+)` \|([^|]*)\|$", text, re.MULTILINE)
+    return {name: frozenset(re.findall(r"`([\w/-]+)`", objects)) for name, objects in rows}
+
+
+def key_of(document: Document) -> str:
+    """Return `kind/name`, as kubectl takes it."""
+    return f"{document['kind'].lower()}/{document['metadata']['name']}"
+
+
 def allowed_combinations() -> Iterator[tuple[str, ...]]:
     """Yield every combination of components that the table allows: none, each alone, and so on up to all."""
     table = compatibility()
