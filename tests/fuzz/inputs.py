@@ -7,8 +7,8 @@ from random import Random
 
 from tests.fuzz import odd
 from tests.fuzz.bodies import EVENTS, body_of
+from tests.support.deliveries import PATH, headers_for
 from tests.support.receiver_process import SECRET
-from tests.support.receiving import PATH, headers_for
 from webhooks.github.signature import sign
 
 

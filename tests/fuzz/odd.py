@@ -1,6 +1,6 @@
 """What a request's parts may be that GitHub's never are: tables for tests/fuzz/inputs.py."""
 
-from tests.support.receiving import PATH
+from tests.support.deliveries import PATH
 
 HEADERS = (
     "Host",

@@ -6,7 +6,6 @@ read-only file system of which only /tmp can be written. They share this machine
 
 import atexit
 import contextlib
-import json
 import os
 import secrets
 import shutil
@@ -24,9 +23,9 @@ from typing import Any
 import psycopg
 import urllib3
 
+from tests.support.deliveries import DISPATCH, PATH, body_of, headers_for
 from tests.support.processes import ROOT, free_port, wait_until
 from tests.support.stack import fresh_broker, fresh_postgres
-from webhooks.github.signature import sign
 
 IMAGE = os.environ.get("HOOKLINE_TEST_IMAGE", "")
 """The image to test; `make image-test` names it."""
@@ -143,15 +142,9 @@ class Installation:
 
     def send(self, action: str, **client_payload: Any) -> int:
         """POST a signed delivery and return the status."""
-        body = json.dumps({"action": action, "client_payload": client_payload}).encode()
-        headers = {
-            "Content-Type": "application/json",
-            "X-GitHub-Event": "repository_dispatch",
-            "X-GitHub-Delivery": str(uuid.uuid4()),
-            "X-GitHub-Hook-ID": "1",
-            "X-Hub-Signature-256": sign(body, self.secret),
-        }
-        url = f"http://127.0.0.1:{self.port}/webhooks/github"
+        body = body_of(action=action, client_payload=client_payload)
+        headers = headers_for(body, secret=self.secret, event=DISPATCH)
+        url = f"http://127.0.0.1:{self.port}{PATH}"
         return _http.request("POST", url, body=body, headers=headers, timeout=20).status
 
     def send_many(self, count: int, action: str, **client_payload: Any) -> None:

@@ -16,8 +16,9 @@ from django.db.models.functions import Now
 from django.test import Client
 
 from tests.support.claimed_jobs import run_now
+from tests.support.deliveries import PATH, body_of, headers_for
 from tests.support.inbox_rows import new_delivery, page
-from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
+from tests.support.receiving import fresh_receiver
 from webhooks.inbox.new_delivery import Stored
 from webhooks.inbox.store import store
 from webhooks.models import Delivery, Job

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 
+from tests.support.deliveries import headers_for
 from tests.support.processes import wait_until
 from tests.support.receiver_process import BODY, SECRET, receiver_in, request
-from tests.support.receiving import headers_for
 from webhooks.inbox import releases
 from webhooks.models import AnswerMinute, Release
 from webhooks.receiver import answer_counts

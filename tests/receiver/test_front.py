@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.deliveries import PATH, body_of, headers_for
 from tests.support.processes import wait_until
 from tests.support.receiver_process import BODY, PATIENCE, SECRET, THREADS, Receiver, receiver_in, request
-from tests.support.receiving import PATH, body_of, headers_for
 
 STALLED = 60
 MB = 1024 * 1024

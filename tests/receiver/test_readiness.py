@@ -10,8 +10,9 @@ from django.conf import LazySettings
 from django.db import connection
 from django.test import Client
 
+from tests.support.deliveries import PATH, body_of, headers_for
 from tests.support.processes import wait_until
-from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
+from tests.support.receiving import fresh_receiver
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.receiver import views
 

@@ -12,7 +12,8 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 
-from tests.support.receiving import PATH, body_of, fresh_receiver, headers_for
+from tests.support.deliveries import PATH, body_of, headers_for
+from tests.support.receiving import fresh_receiver
 from webhooks.github.payload import FORM
 from webhooks.github.signature import secret_fingerprint
 from webhooks.inbox import due

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 from django.conf import settings
 
+from tests.support.deliveries import PATH, headers_for
 from tests.support.processes import manage, wait_until
 from tests.support.receiver_process import BODY, PATIENCE, SECRET, Receiver, receiver_in, request
-from tests.support.receiving import PATH, headers_for
 from tests.support.stack import fresh_postgres
 
 CLIENTS = 6

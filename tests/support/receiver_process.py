@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.support.deliveries import PATH, body_of, headers_for
 from tests.support.migrated import migrate
 from tests.support.processes import free_port, running, wait_until
-from tests.support.receiving import PATH, body_of, headers_for
 
 SECRET = "the secret of the hook at the front"
 THREADS = 4

@@ -1,39 +1,16 @@
 """What tests of the receiver share: signed requests, and a receiver in this process that leaves no connection open."""
 
-import json
 import threading
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from django.conf import settings
 from django.db import connection
 
 from tests.support.processes import wait_until
-from webhooks.github.payload import JSON
-from webhooks.github.signature import sign
 from webhooks.inbox.committer import Committer
 from webhooks.publishing.publisher import Publisher
 from webhooks.receiver import views
-
-PATH = "/webhooks/github"
-
-
-def headers_for(body: bytes, *, secret: str, event: str = "ping", guid: str = "", hook_id: int = 7) -> dict[str, str]:
-    """Return GitHub's headers for a body; the length is the transport's."""
-    return {
-        "Content-Type": JSON,
-        "User-Agent": "GitHub-Hookshot/5a3b1e7",
-        "X-GitHub-Delivery": guid or str(uuid.uuid4()),
-        "X-GitHub-Event": event,
-        "X-GitHub-Hook-ID": str(hook_id),
-        "X-Hub-Signature-256": sign(body, secret),
-    }
-
-
-def body_of(**payload: Any) -> bytes:
-    return json.dumps(payload).encode()
 
 
 @contextmanager

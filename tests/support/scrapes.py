@@ -9,15 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import urllib3
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.support.deliveries import PATH, headers_for
 from tests.support.processes import free_port, wait_until
 from tests.support.stack import Stack, running_stack
-from webhooks.github.signature import sign
 
 SENDERS = 8
 UNAVAILABLE = 503
@@ -92,14 +91,8 @@ class Scraped:
 
     def _send(self, sending: Sending, guid: str) -> int:
         body = sending.body()
-        headers: dict[str, Any] = {
-            "Content-Type": "application/json",
-            "X-GitHub-Event": sending.event,
-            "X-GitHub-Delivery": guid,
-            "X-GitHub-Hook-ID": "1",
-            "X-Hub-Signature-256": sign(body, sending.secret or self.stack.secret),
-        }
-        url = f"http://127.0.0.1:{self.ports['receiver']}/webhooks/github"
+        headers = headers_for(body, secret=sending.secret or self.stack.secret, event=sending.event, guid=guid)
+        url = f"http://127.0.0.1:{self.ports['receiver']}{PATH}"
         return http.request("POST", url, body=body, headers=headers, timeout=60).status
 
 

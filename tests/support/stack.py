@@ -1,7 +1,6 @@
 """Hookline's real processes on real parts, for tests: started, spoken to over HTTP, looked at through the inbox."""
 
 import contextlib
-import json
 import os
 import secrets
 import signal
@@ -22,9 +21,9 @@ import redis
 import urllib3
 
 from tests.support import services
+from tests.support.deliveries import PATH, body_of, headers_for
 from tests.support.migrated import migrate
 from tests.support.processes import ROOT, environment, reserved_port, wait_until
-from webhooks.github.signature import sign
 
 QUEUES = ("default", "trial")
 http = urllib3.PoolManager(maxsize=32, retries=False)
@@ -129,22 +128,10 @@ class Stack:
         **client_payload: Any,
     ) -> tuple[int, dict[str, Any]]:
         """POST a signed delivery; return the status and the answer."""
-        body = json.dumps({"action": action, "client_payload": client_payload}).encode()
-        response = http.request(
-            "POST",
-            f"http://127.0.0.1:{self.port}/webhooks/github",
-            body=body,
-            headers={
-                "Content-Type": "application/json",
-                "User-Agent": "GitHub-Hookshot/0000000",
-                "X-GitHub-Event": event,
-                "X-GitHub-Delivery": guid or str(uuid.uuid4()),
-                "X-GitHub-Hook-ID": "1",
-                "X-Hub-Signature-256": sign(body, secret or self.secret),
-                **(headers or {}),
-            },
-            timeout=20,
-        )
+        body = body_of(action=action, client_payload=client_payload)
+        own = headers_for(body, secret=secret or self.secret, event=event, guid=guid or None)
+        url = f"http://127.0.0.1:{self.port}{PATH}"
+        response = http.request("POST", url, body=body, headers=own | dict(headers or {}), timeout=20)
         return response.status, response.json()
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
