@@ -47,6 +47,15 @@ class Cluster:
         text = "\n---\n".join(map(json.dumps, documents))
         return self.kubectl("apply", "--server-side", "--filename=-", stdin=text)
 
+    def delete(self, *documents: Document) -> None:
+        text = "\n---\n".join(map(json.dumps, documents))
+        self.kubectl("delete", "--ignore-not-found", "--filename=-", stdin=text)
+
+    @property
+    def server_certificate(self) -> tuple[Path, Path]:
+        """Return the certificate, and its key, of a server on this machine that the API server asks."""
+        return self._credentials.server_certificate, self._credentials.server_key
+
     def load(self, archive: Path) -> None:
         for node in self.nodes:
             node.load(archive)

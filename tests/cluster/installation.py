@@ -7,10 +7,8 @@ import os
 import secrets
 import subprocess
 import tempfile
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -20,12 +18,12 @@ import urllib3
 
 from tests.cluster import network
 from tests.cluster.cluster import Cluster
-from tests.faults.rabbitmq import own_rabbitmq
-from tests.faults.servers import own_postgres
+from tests.faults.rabbitmq import OwnRabbitMQ, own_rabbitmq
+from tests.faults.servers import OwnPostgres, own_postgres
 from tests.image.containers import team_image
+from tests.support.deliveries import DISPATCH, PATH, body_of, headers_for
 from tests.support.kubernetes import KUBERNETES, Document, kustomize, parsed
 from tests.support.processes import wait_until
-from webhooks.github.signature import sign
 
 NAMESPACE = "hookline"
 LABELS = "app.kubernetes.io/name=hookline,app.kubernetes.io/component={}"
@@ -39,8 +37,8 @@ TAGS = ("1", "2")
 class Installation:
     """What is applied, and who is asked how it goes."""
 
-    def __init__(self, cluster: Cluster, database_url: str, broker_url: str) -> None:
-        self.cluster, self.database_url, self.broker_url = cluster, database_url, broker_url
+    def __init__(self, cluster: Cluster, database: OwnPostgres, broker: OwnRabbitMQ) -> None:
+        self.cluster, self.database, self.broker = cluster, database, broker
         self.secret = secrets.token_urlsafe(24)
         self._http = urllib3.PoolManager(maxsize=SENDERS, retries=False)
 
@@ -81,8 +79,8 @@ class Installation:
         contents = {
             "hookline-secrets": {
                 "SECRET_KEY": secrets.token_urlsafe(50),
-                "DATABASE_URL": self.database_url,
-                "BROKER_URL": self.broker_url,
+                "DATABASE_URL": self.database.url("postgres"),
+                "BROKER_URL": self.broker.url,
                 "GITHUB_WEBHOOK_SECRETS": self.secret,
             },
             "hookline-flower": {"HOOKLINE_OPERATOR_PASSWORD": secrets.token_urlsafe(24)},
@@ -102,6 +100,23 @@ class Installation:
     def pods(self, role: str) -> list[Any]:
         found: list[Any] = self.cluster.get("pods", f"--namespace={NAMESPACE}", f"--selector={LABELS.format(role)}")
         return found
+
+    def nodes_of(self, role: str) -> list[str]:
+        """Return where the role's pods are, in no order."""
+        return [pod["spec"].get("nodeName", "") for pod in self.pods(role)]
+
+    def restarts(self) -> dict[str, int]:
+        """Return how often each pod's container was started again, by the pod's name."""
+        pods = self.cluster.get("pods", f"--namespace={NAMESPACE}")
+        return {
+            pod["metadata"]["name"]: sum(one["restartCount"] for one in pod["status"].get("containerStatuses", ()))
+            for pod in pods
+        }
+
+    def ready(self, role: str) -> int:
+        """Return how many of the role's pods are ready."""
+        conditions = [one for pod in self.pods(role) for one in pod["status"].get("conditions", ())]
+        return sum(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def names(self, kind: str, *options: str) -> set[str]:
         found = self.cluster.get(kind, f"--namespace={NAMESPACE}", *options)
@@ -147,16 +162,9 @@ class Installation:
 
     def send(self, url: str, action: str, **client_payload: Any) -> int:
         """POST a signed delivery to a receiver, and return the status."""
-        body = json.dumps({"action": action, "client_payload": client_payload}).encode()
-        headers = {
-            "Host": "hooks.example.com",
-            "Content-Type": "application/json",
-            "X-GitHub-Event": "repository_dispatch",
-            "X-GitHub-Delivery": str(uuid.uuid4()),
-            "X-GitHub-Hook-ID": "1",
-            "X-Hub-Signature-256": sign(body, self.secret),
-        }
-        answer = self._http.request("POST", f"{url}/webhooks/github", body=body, headers=headers, timeout=20)
+        body = body_of(action=action, client_payload=client_payload)
+        headers = headers_for(body, secret=self.secret, event=DISPATCH) | {"Host": "hooks.example.com"}
+        answer = self._http.request("POST", f"{url}{PATH}", body=body, headers=headers, timeout=20)
         return answer.status
 
     def send_many(self, count: int, action: str, **client_payload: Any) -> None:
@@ -168,24 +176,29 @@ class Installation:
 
     # --- The inbox ----------------------------------------------------------------------------------------------------
 
-    @cached_property
-    def _inbox(self) -> "psycopg.Connection[Any]":
-        return psycopg.connect(self.database_url, autocommit=True)
-
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         """Ask the inbox in SQL."""
-        return list(self._inbox.execute(query.encode()))
+        with psycopg.connect(self.database.url("postgres"), autocommit=True) as inbox:
+            return list(inbox.execute(query.encode()))
+
+    def assert_all_succeeded(self, count: int) -> None:
+        """So many jobs have succeeded at once: none was lost, cut off or handed back, and no attempt was spent."""
+        assert self.states() == {"succeeded": count}
+        assert self.rows("SELECT DISTINCT outcome FROM webhooks_attempt") == [("succeeded",)]
+        spent = "SELECT DISTINCT attempt - budget_from_attempt, forgiven, lost FROM webhooks_job"
+        assert self.rows(spent) == [(1, 0, 0)]
 
     def states(self) -> dict[str, int]:
         return dict(self.rows("SELECT state, count(*) FROM webhooks_job GROUP BY state"))
+
+    def wait_until_running(self, jobs: int) -> None:
+        wait_until(lambda: self.states().get("running", 0) >= jobs, what=f"{jobs} jobs to run", seconds=60)
 
     def wait_until_drained(self, *, seconds: float = 120) -> None:
         waiting = {"queued", "running", "retrying"}
         wait_until(lambda: not self.states().keys() & waiting, what="every job to be final", seconds=seconds)
 
     def close(self) -> None:
-        if "_inbox" in self.__dict__:
-            self._inbox.close()
         self.cluster.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait")
 
     def story(self) -> str:
@@ -206,7 +219,7 @@ def running_installation(cluster: Cluster) -> Iterator[Installation]:
         clients = str(network.EVERYTHING)
         database = stack.enter_context(own_postgres(address=network.HOST, clients=clients))
         broker = stack.enter_context(own_rabbitmq(address=network.HOST))
-        installation = Installation(cluster, database.url("postgres"), broker.url)
+        installation = Installation(cluster, database, broker)
         stack.callback(installation.close)
         installation.make_secrets()
         try:

@@ -37,6 +37,11 @@ def namespace_file(number: int) -> Path:
     return Path("/run/netns") / namespace(number)
 
 
+def cable(number: int) -> str:
+    """Return the name of a node's end on this machine's side."""
+    return f"hookline-n{number}"
+
+
 @contextmanager
 def bridge() -> Iterator[None]:
     """Have the bridge, with this machine's address on it."""
@@ -53,10 +58,10 @@ def bridge() -> Iterator[None]:
 @contextmanager
 def node_network(number: int) -> Iterator[None]:
     """Have a node's network namespace, whose pods the machine reaches by the node."""
-    name, outside, inside = namespace(number), f"hookline-n{number}", "eth0"
+    name, outside, inside = namespace(number), cable(number), "eth0"
     _ip("netns", "add", name)
+    _ip("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name)
     try:
-        _ip("link", "add", outside, "type", "veth", "peer", "name", inside, "netns", name)
         _ip("link", "set", outside, "master", BRIDGE, "up")
         _ip("-n", name, "link", "set", "lo", "up")
         _ip("-n", name, "address", "add", f"{node_address(number)}/{NODES.prefixlen}", "dev", inside)
@@ -68,15 +73,27 @@ def node_network(number: int) -> Iterator[None]:
         _ip("route", "replace", pod_range(number), "via", node_address(number), "dev", BRIDGE)
         yield
     finally:
+        # A namespace is gone later than this says, and its end of the cable with it.
+        _ip("link", "delete", cable(number))
         _ip("netns", "delete", name)
+
+
+def cut(number: int) -> None:
+    """Pull the cable of a node out: nothing reaches it any more, nor it anything."""
+    _ip("link", "set", cable(number), "down")
+
+
+def mend(number: int) -> None:
+    _ip("link", "set", cable(number), "up")
 
 
 def _remove_leftovers() -> None:
     """Remove what a cluster has left that was killed."""
     for one in Path("/run/netns").glob("hookline-node-*"):
         _ip("netns", "delete", one.name)
-    if Path("/sys/class/net", BRIDGE).exists():
-        _ip("link", "delete", BRIDGE)
+    for name in (BRIDGE, *map(cable, range(1, MOST_NODES + 1))):
+        if Path("/sys/class/net", name).exists():
+            _ip("link", "delete", name)
 
 
 def _ip(*arguments: object) -> None:

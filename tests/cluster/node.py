@@ -66,7 +66,7 @@ class Node:
             _make_cgroup(folder)
             _make_cgroup(folder / SYSTEM)
         self._start_containerd()
-        self.start_kubelet()
+        self._start_kubelet()
 
     def _start_containerd(self) -> None:
         (self._own / "etc/cni/net.d/10-hookline.conflist").write_text(json.dumps(_cni(self.number)))
@@ -84,7 +84,7 @@ class Node:
     def _answers(self) -> bool:
         return self._try_inside(program("ctr"), "version").returncode == 0
 
-    def start_kubelet(self) -> None:
+    def _start_kubelet(self) -> None:
         config = self._kubelet.directory / "config.json"
         config.write_text(json.dumps(_kubelet(self.address, self._cgroup, self._credentials.authority)))
         flags = {
@@ -96,9 +96,14 @@ class Node:
         }
         self._kubelet.start(flags, prefix=self._prefix())
 
-    def stop_kubelet(self) -> None:
-        """Let the node go silent: its pods run on, and nobody says so."""
-        self._kubelet.end()
+    @contextlib.contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """Let the node go silent: its pods run on, but reach nothing, and nobody reaches them."""
+        network.cut(self.number)
+        try:
+            yield
+        finally:
+            network.mend(self.number)
 
     def load(self, archive: Path) -> None:
         """Import images from an archive."""

@@ -1,55 +1,96 @@
-"""One worker, five, and one again under a burst, as the base has it, on a real autoscaler; every job is accounted for.
+"""A burst on a real autoscaler: for handlers that compute, and for handlers that wait, which leave the CPU idle.
 
-HOOKLINE_TEST_PICTURES names a folder for the pictures.
+However the fleet grows and shrinks, every job is accounted for. HOOKLINE_TEST_PICTURES names a folder for the pictures
+and their figures.
 """
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.external_metrics import external_metrics
 from tests.cluster.installation import Installation, load_images, running_installation
 from tests.cluster.timeline import Timeline, followed
 from tests.image.containers import WHY_NOT
 from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.timeout(3600), pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
-BURST = int(os.environ.get("HOOKLINE_TEST_BURST") or 30_000)
+COUNT = int(os.environ.get("HOOKLINE_TEST_BURST") or 30_000)
 MOST_WORKERS = 5
 
 
-@pytest.fixture
-def installation(cluster: Cluster) -> Iterator[Installation]:
-    load_images(cluster)
-    with running_installation(cluster) as installed:
-        installed.apply(installed.render())
-        installed.wait_for_rollout()
-        installed.wait_for_metrics()
-        yield installed
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """Deliveries for one handler, and by what the workers are scaled."""
+
+    name: str
+    action: str
+    seconds: float
+    """Of the CPU for `compute`, and of waiting for `work`."""
+    components: tuple[str, ...] = ()
 
 
-def test_a_burst_of_handlers_that_compute_scales_up_and_down_and_loses_cuts_off_and_spends_nothing(
-    installation: Installation, tmp_path: Path
+COMPUTING = Burst("autoscaling-cpu", "compute", 0.01)
+WAITING_BY_CPU = Burst("autoscaling-waiting-cpu", "work", 1.0)
+WAITING_BY_BACKLOG = Burst("autoscaling-waiting-backlog", "work", 1.0, ("backlog-autoscaling",))
+
+
+def test_handlers_that_compute_scale_up_to_the_most_and_down_again(cluster: Cluster, tmp_path: Path) -> None:
+    assert worked_off(COMPUTING, cluster, tmp_path).highest("wanted") == MOST_WORKERS
+
+
+def test_handlers_that_wait_scale_by_the_cpu_of_full_workers(cluster: Cluster, tmp_path: Path) -> None:
+    assert worked_off(WAITING_BY_CPU, cluster, tmp_path).highest("wanted") == MOST_WORKERS
+
+
+def test_handlers_that_wait_scale_by_the_backlog_up_to_the_most_and_down_again(
+    cluster: Cluster, tmp_path: Path
 ) -> None:
-    with followed(installation) as timeline:
-        installation.send_many(BURST, "compute", seconds=0.01)
-        installation.wait_until_drained(seconds=600)
+    assert worked_off(WAITING_BY_BACKLOG, cluster, tmp_path).highest("wanted") == MOST_WORKERS
+
+
+def worked_off(burst: Burst, cluster: Cluster, directory: Path) -> Timeline:
+    """Have a burst worked off until one worker is left; nothing was lost or cut off, and no attempt spent."""
+    with installed(burst, cluster, directory) as installation, followed(installation) as timeline:
+        installation.send_many(COUNT, burst.action, seconds=burst.seconds)
+        sent_at = timeline.seconds()
+        installation.wait_until_drained(seconds=1500)
+        drained_at = timeline.seconds()
         wait_until(lambda: timeline.last("wanted") == 1, what="one worker again", seconds=900)
         installation.wait_until_settled()
-    tell(timeline)
-    timeline.draw(Path(os.environ.get("HOOKLINE_TEST_PICTURES") or tmp_path, "autoscaling-cpu.svg"))
+        print(f"\n{burst.name}: sent after {sent_at:.0f} s, worked off after {drained_at:.0f} s")
+        tell(timeline)
+        folder = Path(os.environ.get("HOOKLINE_TEST_PICTURES") or directory)
+        facts = {"deliveries": COUNT, "action": burst.action, "seconds": burst.seconds, "components": burst.components}
+        timeline.save(folder / burst.name, sent_at=sent_at, drained_at=drained_at, **facts)
 
-    assert timeline.highest("wanted") == MOST_WORKERS
-    assert installation.states() == {"succeeded": BURST}
-    assert installation.rows("SELECT DISTINCT outcome FROM webhooks_attempt") == [("succeeded",)]
-    spent = "SELECT DISTINCT attempt - budget_from_attempt, forgiven, lost FROM webhooks_job"
-    assert installation.rows(spent) == [(1, 0, 0)]
+        installation.assert_all_succeeded(COUNT)
+        return timeline
+
+
+@contextmanager
+def installed(burst: Burst, cluster: Cluster, directory: Path) -> Iterator[Installation]:
+    """Have it installed, with one worker."""
+    load_images(cluster)
+    with ExitStack() as stack:
+        installation = stack.enter_context(running_installation(cluster))
+        installation.apply(installation.render(components=burst.components))
+        installation.wait_for_rollout()
+        installation.wait_for_metrics()
+        if "backlog-autoscaling" in burst.components:
+            stack.enter_context(external_metrics(installation, directory))
+        # The CPU of its own start may have asked for a second one.
+        wait_until(lambda: len(installation.pods("worker")) == 1, what="one worker alone", seconds=900)
+        yield installation
 
 
 def tell(timeline: Timeline) -> None:
     """Print when there were how many workers, and how many jobs waited at most."""
     reached = {count: timeline.first_seconds("ready", count) for count in range(2, MOST_WORKERS + 1)}
-    print("\n" + ", ".join(f"{count} ready after {at:.0f} s" for count, at in reached.items() if at is not None))
+    print(", ".join(f"{count} ready after {at:.0f} s" for count, at in reached.items() if at is not None))
     print(f"{timeline.highest('waiting'):,.0f} jobs waited at most")

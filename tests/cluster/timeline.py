@@ -1,8 +1,9 @@
-"""What an autoscaler does over time: replicas, backlog and CPU, looked at every other second, and drawn."""
+"""What an autoscaler does over time: replicas, backlog and what it goes by, looked at every other second, and drawn."""
 
+import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,14 @@ from tests.cluster.installation import NAMESPACE, Installation
 from tests.monitoring.drawing import Panel, drawing
 
 EVERY_SECONDS = 2.0
+SUFFIXES = {"m": 0.001, "k": 1e3, "M": 1e6}
+"""Of Kubernetes' quantities."""
+METRICS_BY_NAME = {
+    "cpu": "CPU",
+    "hookline_queue_oldest_waiting_seconds": "the oldest's age",
+    "hookline_queue_waiting_jobs": "jobs a worker",
+}
+"""What an autoscaler goes by, as the pictures call it."""
 
 
 class Timeline:
@@ -20,6 +29,7 @@ class Timeline:
         self._installation = installation
         self.began_at = time.time()
         self.points: dict[str, list[tuple[float, float]]] = {}
+        self._error: BaseException | None = None
 
     def look(self) -> None:
         """Look at everything once."""
@@ -30,47 +40,78 @@ class Timeline:
             "ready": deployment["status"].get("readyReplicas", 0),
             "waiting": states.get("queued", 0) + states.get("retrying", 0),
             "running": states.get("running", 0),
-            "CPU, percent of the request": self._utilization(),
+            **self._seen_by_the_autoscaler(),
         }
         now = time.time()
         for name, value in found.items():
             self.points.setdefault(name, []).append((now, float(value)))
 
+    def _metrics(self) -> list[str]:
+        return [name for name in METRICS_BY_NAME.values() if name in self.points]
+
     def _get(self, kind: str) -> Any:
         return self._installation.cluster.get(kind, "worker", f"--namespace={NAMESPACE}")
 
-    def _utilization(self) -> float:
-        """Return what the autoscaler has seen last of the workers' CPU."""
-        metrics = self._get("horizontalpodautoscaler")["status"].get("currentMetrics") or ()
-        seen = [one["resource"]["current"].get("averageUtilization", 0) for one in metrics if one["type"] == "Resource"]
-        return float(seen[0]) if seen else 0.0
+    def _seen_by_the_autoscaler(self) -> dict[str, float]:
+        """Return what it has seen last, each metric in percent of its target: above 110, it asks for more workers."""
+        autoscaler = self._get("horizontalpodautoscaler")
+        seen = autoscaler["status"].get("currentMetrics") or ()
+        return dict(_percent(wanted, seen) for wanted in autoscaler["spec"]["metrics"])
 
     def follow(self, ends: threading.Event) -> None:
-        while not ends.wait(EVERY_SECONDS):
-            self.look()
+        try:
+            while not ends.wait(EVERY_SECONDS):
+                self.look()
+        except BaseException as error:
+            self._error = error
+
+    def seconds(self) -> float:
+        """Return for how long it has been followed."""
+        return time.time() - self.began_at
 
     def highest(self, name: str) -> float:
         return max(value for _, value in self.points[name])
 
     def last(self, name: str) -> float:
+        """Return what was seen last. Raises what ended the looking."""
+        if self._error:
+            raise self._error
         return self.points[name][-1][1]
 
     def first_seconds(self, name: str, value: float) -> float | None:
         """Return after how many seconds a figure was this high first."""
         return next((at - self.began_at for at, seen in self.points[name] if seen >= value), None)
 
-    def draw(self, path: Path) -> None:
-        """Draw it as an SVG."""
+    def save(self, path: Path, **facts: Any) -> None:
+        """Write it as an SVG and, with these facts of it, as JSON beside it."""
         panels = [
             Panel("Workers", "short", [(name, self.points[name]) for name in ("wanted", "ready")]),
             Panel("Jobs", "short", [(name, self.points[name]) for name in ("waiting", "running")]),
-            Panel(
-                "What the autoscaler sees",
-                "short",
-                [(name, self.points[name]) for name in self.points if "CPU" in name],
-            ),
+            Panel("Percent of the target", "short", [(name, self.points[name]) for name in self._metrics()]),
         ]
-        path.write_text(drawing(panels, start=self.began_at, end=time.time()))
+        path.with_suffix(".svg").write_text(drawing(panels, start=self.began_at, end=time.time()))
+        path.with_suffix(".json").write_text(json.dumps({**facts, "began_at": self.began_at, "points": self.points}))
+
+
+def _percent(wanted: Any, seen: Sequence[Any]) -> tuple[str, float]:
+    """Return a metric's name here, and its value in percent of its target; 0 as long as none is known."""
+    source = wanted["type"].lower()
+    name = _name(wanted[source])
+    now = [one[source]["current"] for one in seen if one["type"] == wanted["type"] and _name(one[source]) == name]
+    target = {key: value for key, value in wanted[source]["target"].items() if key != "type"}
+    [(key, value)] = target.items()
+    share = _number(now[0][key]) / _number(value) if now and key in now[0] else 0.0
+    return METRICS_BY_NAME[name], 100 * share
+
+
+def _name(metric: Any) -> str:
+    return str(metric.get("name") or metric["metric"]["name"])
+
+
+def _number(quantity: Any) -> float:
+    """Return the number of a Kubernetes quantity."""
+    text = str(quantity)
+    return float(text[:-1]) * SUFFIXES[text[-1]] if text[-1] in SUFFIXES else float(text)
 
 
 @contextmanager

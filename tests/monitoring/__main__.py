@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.monitoring.drawing import Panel, drawing
 from tests.monitoring.load import load
-from tests.monitoring.prometheus import Points, Prometheus, running_prometheus
+from tests.monitoring.prometheus import Points, Prometheus, jobs_of, running_prometheus
 from tests.support.monitoring import dashboard
 from tests.support.scrapes import scraped_stack
 from tests.support.services import PROGRAMS
@@ -36,7 +36,10 @@ def main() -> int:
 
 def observed(directory: Path, *, seconds: float) -> tuple[list[Panel], float, float]:
     """Return the panels after a load of so many seconds, and between which moments that was."""
-    with scraped_stack(directory) as scraped, running_prometheus(directory, scraped.ports, seconds=2) as prometheus:
+    with (
+        scraped_stack(directory) as scraped,
+        running_prometheus(directory, jobs_of(scraped.ports), seconds=2) as prometheus,
+    ):
         start = time.time()
         with load(scraped, pause_seconds=1.0):
             time.sleep(seconds)

@@ -3,7 +3,7 @@
 import json
 import math
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,11 +64,15 @@ def _numbers(values: list[tuple[float, str]]) -> Points:
     return [(at, float(value)) for at, value in values if math.isfinite(float(value))]
 
 
+def jobs_of(ports: Mapping[str, int]) -> list[Mapping[str, Any]]:
+    """Return what scrapes these ports of this machine, each by the name of its role."""
+    return [{"job_name": role, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for role, port in ports.items()]
+
+
 @contextmanager
-def running_prometheus(directory: Path, ports: Mapping[str, int], *, seconds: int = 1) -> Iterator[Prometheus]:
-    """Run a Prometheus that scrapes these ports, each by the name of its role, every so many seconds."""
-    jobs = [{"job_name": role, "static_configs": [{"targets": [f"127.0.0.1:{port}"]}]} for role, port in ports.items()]
-    settings = {"global": {"scrape_interval": f"{seconds}s"}, "scrape_configs": jobs}
+def running_prometheus(directory: Path, jobs: Sequence[Mapping[str, Any]], *, seconds: int = 1) -> Iterator[Prometheus]:
+    """Run a Prometheus that scrapes by these `scrape_configs`, every so many seconds."""
+    settings = {"global": {"scrape_interval": f"{seconds}s"}, "scrape_configs": [*jobs]}
     (directory / "prometheus.yaml").write_text(yaml.safe_dump(settings))
     found = Prometheus(free_port())
     command = [
