@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.installation import NAMESPACE, Installation
-from tests.monitoring.drawing import Panel, drawing
+from workers.capacity.drawing import Panel, drawing
 
 EVERY_SECONDS = 2.0
 

@@ -1,0 +1,169 @@
+"""Bursts on a real Kubernetes, as tests/cluster/test_autoscaling.py wrote them down, and their simulation.
+
+    python -m tests.capacity.observed_bursts   # how far off the simulation is, as a table
+
+Receivers, PostgreSQL, RabbitMQ, the senders and the control plane shared the two cores with the workers. How much was
+left for workers is not in the files: the two constants on it are fitted to the burst `autoscaling-cpu`, and hold for
+all. Nobody wrote down when each delivery came: what waited and ran is known, and what had ended is taken as a straight
+line up to the end of the sending.
+"""
+
+import json
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from workers.capacity.given import BASE
+from workers.capacity.jobs import Jobs
+from workers.capacity.policies import Scaling, named
+from workers.capacity.results import Moment, Result
+from workers.capacity.simulation import Setup, Simulation
+
+FOLDER = Path(__file__).parent / "observed"
+FILES = sorted(FOLDER.glob("*.json"))
+CORES = 1.4
+"""What workers used together while all they had to do was to compute."""
+BESIDE_CPU_SECONDS = 0.0018
+"""What each delivery cost its sender, the receivers, PostgreSQL and RabbitMQ."""
+SEEDS = (1, 2, 3, 4, 5)
+"""How the intervals of the autoscaler, metrics-server and Prometheus lie to the burst is not known: the median counts."""
+BY_BACKLOG = "backlog-autoscaling"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """A burst."""
+
+    name: str
+    facts: dict[str, Any]
+
+    @classmethod
+    def of(cls, file: Path) -> "Observed":
+        return cls(file.stem, json.loads(file.read_text()))
+
+    def points(self, name: str) -> Sequence[tuple[float, float]]:
+        began_at = self.facts["began_at"]
+        return [(at - began_at, value) for at, value in self.facts["points"][name]]
+
+    @property
+    def deliveries(self) -> int:
+        return int(self.facts["deliveries"])
+
+    @property
+    def sent_at(self) -> float:
+        """When the last delivery was sent; where it was not written down, when the most waited."""
+        return float(self.facts.get("sent_at") or max(self.points("waiting"), key=lambda point: point[1])[0])
+
+    @property
+    def drained_at(self) -> float:
+        """When nothing waited or ran any more."""
+        busy = [at for name in ("waiting", "running") for at, value in self.points(name) if value]
+        return float(self.facts.get("drained_at") or max(busy))
+
+    @property
+    def scaling(self) -> Scaling:
+        if BY_BACKLOG not in self.facts["components"]:
+            return BASE.scaling
+        return named("age:30+depth:350+cpu:60", like=BASE.scaling, request_cores=BASE.kind.request_cores)
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        computes = self.facts["action"] == "compute"
+        seconds = float(self.facts["seconds"])
+        at = array("d", self._arrivals())
+        cpu_seconds, wait_seconds = (seconds, 0.0) if computes else (0.0, seconds)
+        return Jobs(at, array("d", [cpu_seconds]) * len(at), array("d", [wait_seconds]) * len(at))
+
+    def _arrivals(self) -> Iterator[float]:
+        """Yield when each delivery came, evenly between two looks."""
+        come, before = 0, 0.0
+        for at, count in self._come():
+            for number in range(count - come):
+                yield before + (at - before) * number / (count - come)
+            come, before = max(come, count), at
+
+    def _come(self) -> Iterator[tuple[float, int]]:
+        """Yield how many had come at each look."""
+        sent_at = self.sent_at
+        there = [
+            (at, waiting + running)
+            for (at, waiting), (_, running) in zip(self.points("waiting"), self.points("running"), strict=True)
+            if at < sent_at
+        ]
+        ended = max(0.0, self.deliveries - there[-1][1])
+        for at, count in there:
+            yield at, min(self.deliveries, int(count + ended * at / sent_at))
+        yield sent_at, self.deliveries
+
+    def simulated(self) -> list[Result]:
+        setup = Setup(kind=BASE.kind, cores=CORES, beside_cpu_seconds=BESIDE_CPU_SECONDS)
+        return [Simulation(self.jobs, replace(setup, seed=seed), self.scaling).run() for seed in SEEDS]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """A figure, as it was observed and as it was simulated."""
+
+    what: str
+    observed: float
+    simulated: float
+
+    @property
+    def error(self) -> float:
+        """How far off the simulation is, as a share of what was observed."""
+        return abs(self.simulated - self.observed) / self.observed
+
+
+def compare(burst: Observed) -> list[Compared]:
+    """Return the figures that a plan gives, side by side; of the simulation the median over the seeds."""
+    results = burst.simulated()
+    observed = [Moment(at, int(wanted), int(ready), 0, 0, 0.0) for at, wanted, ready in _workers(burst)]
+    waiting = max(value for _, value in burst.points("waiting"))
+    end = min(observed[-1].at, *(result.moments[-1].at for result in results))
+    return [
+        Compared("most workers", max(moment.wanted for moment in observed), _median(r.most_replicas for r in results)),
+        Compared("jobs waiting at most", waiting, _median(result.most_waiting for result in results)),
+        Compared("seconds until all is done", burst.drained_at, _median(result.drained_at for result in results)),
+        Compared(
+            "replica-hours", _hours(observed, end), _median(_hours(list(result.moments), end) for result in results)
+        ),
+        *(
+            Compared(f"seconds until {count} are ready", at, _median(_reached(r.moments, count) for r in results))
+            for count in range(2, max(moment.ready for moment in observed) + 1)
+            if (at := _reached(observed, count))
+        ),
+    ]
+
+
+def _workers(burst: Observed) -> Iterator[tuple[float, float, float]]:
+    for (at, wanted), (_, ready) in zip(burst.points("wanted"), burst.points("ready"), strict=True):
+        yield at, wanted, ready
+
+
+def _median(values: Iterator[float]) -> float:
+    return float(median(values))
+
+
+def _hours(moments: Sequence[Moment], end: float) -> float:
+    within = [moment for moment in moments if moment.at <= end]
+    return sum(a.wanted * (b.at - a.at) for a, b in zip(within, within[1:], strict=False)) / 3600
+
+
+def _reached(moments: Sequence[Moment], count: int) -> float:
+    """Return when so many were ready first; the end if they never were."""
+    return next((moment.at for moment in moments if moment.ready >= count), moments[-1].at)
+
+
+def main() -> None:
+    for file in FILES:
+        print(f"\n{file.stem:<28}{'observed':>12}{'simulated':>12}{'error':>9}")
+        for each in compare(Observed.of(file)):
+            print(f"{each.what:<28}{each.observed:>12,.2f}{each.simulated:>12,.2f}{each.error:>9.0%}")
+
+
+if __name__ == "__main__":
+    main()
