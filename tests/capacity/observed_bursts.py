@@ -13,6 +13,7 @@ from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,7 +31,7 @@ CORES = 1.4
 BESIDE_CPU_SECONDS = 0.0018
 """What each delivery cost its sender, the receivers, PostgreSQL and RabbitMQ."""
 SEEDS = (1, 2, 3, 4, 5)
-"""How the intervals of the autoscaler, metrics-server and Prometheus lie to the burst is not known: the median counts."""
+"""How the intervals of autoscaler, metrics-server and Prometheus lie to the burst is not known: the median counts."""
 BY_BACKLOG = "backlog-autoscaling"
 
 
@@ -150,7 +151,7 @@ def _median(values: Iterator[float]) -> float:
 
 def _hours(moments: Sequence[Moment], end: float) -> float:
     within = [moment for moment in moments if moment.at <= end]
-    return sum(a.wanted * (b.at - a.at) for a, b in zip(within, within[1:], strict=False)) / 3600
+    return sum(a.wanted * (b.at - a.at) for a, b in pairwise(within)) / 3600
 
 
 def _reached(moments: Sequence[Moment], count: int) -> float:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from webhooks.inbox.figures.making import HOUR, MINUTE, hour_of, minute_of
 from webhooks.inbox.figures.reading import Span, received
 from webhooks.models import Attempt, Job
+from webhooks.replay_queues import live_queue
 from webhooks.states import AttemptOutcome
 
 MOST_RUNS = 20_000
@@ -63,9 +64,13 @@ def run_seconds(queues: frozenset[str] | None) -> dict[str, list[float]]:
         jobs = {pk: (handler, queue) for pk, handler, queue in rows}
         for job, seconds in some:
             handler, queue = jobs.get(job, ("", ""))
-            if handler and (queues is None or queue in queues):
+            if handler and _is_of(queue, queues):
                 found.setdefault(handler, []).append(max(0.0, seconds))
     return found
+
+
+def _is_of(queue: str, queues: frozenset[str] | None) -> bool:
+    return queues is None or live_queue(queue) in queues
 
 
 def busiest_window(since: datetime, *, now: datetime, length: timedelta) -> datetime:
@@ -98,5 +103,5 @@ def trace(begin: datetime, end: datetime, *, queues: frozenset[str] | None) -> T
         .values_list("created_at", "handler", "queue")[: MOST_JOBS + 1]
     )
     read = list(rows)
-    jobs = [Created(at, handler) for at, handler, queue in read[:MOST_JOBS] if queues is None or queue in queues]
+    jobs = [Created(at, handler) for at, handler, queue in read[:MOST_JOBS] if _is_of(queue, queues)]
     return Trace(begin, end, jobs, is_cut_off=len(read) > MOST_JOBS)

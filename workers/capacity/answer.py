@@ -69,7 +69,7 @@ def workers(count: int) -> str:
 def _why(result: Result, comparison: Comparison) -> str:
     children = comparison.setup.kind.concurrency
     why = {
-        Holder.CORES: f"Jobs waited mostly for the CPU: {_cores(comparison.setup)} in use.",
+        Holder.CORES: f"Jobs waited mostly for the CPU: {_cores(comparison.setup)}.",
         Holder.MOST: f"Jobs waited mostly for a free child: {workers(result.most_replicas)} of {children} were busy.",
         Holder.START: "Jobs waited mostly for pods to start.",
         Holder.AUTOSCALER: "Jobs waited mostly for the autoscaler to ask for more workers.",
@@ -79,8 +79,8 @@ def _why(result: Result, comparison: Comparison) -> str:
 
 def _cores(setup: Setup) -> str:
     if math.isfinite(setup.cores):
-        return f"all {setup.cores:g} cores were"
-    return f"the {setup.kind.limit_cores:g} core{'' if setup.kind.limit_cores == 1 else 's'} of each worker were"
+        return f"all {setup.cores:g} cores were in use"
+    return f"each worker used its {setup.kind.limit_cores:g} core{'' if setup.kind.limit_cores == 1 else 's'}"
 
 
 def _way_out(comparison: Comparison) -> str:

@@ -107,8 +107,8 @@ class Cpu:
         return count
 
     def _ratio(self, cores: Sequence[float]) -> float:
-        # Whole percents, rounded down, of whole thousandths of a core: as the controller does.
-        used = sum(int(each * 1000) for each in cores)
+        # Whole percents, rounded down, of whole thousandths of a core, rounded up: as the controller does.
+        used = sum(math.ceil(round(each * 1000, 6)) for each in cores)
         return int(used * 100 / (round(self.request_cores * 1000) * len(cores))) / self.percent
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from workers.capacity.autoscaler import Usage
+from workers.capacity.autoscaler import PodSeen, Usage
 from workers.capacity.pods import Phase, Pod
 
 RESOLUTION_SECONDS = 15.0
@@ -45,8 +45,17 @@ class MetricsServer:
     def show(self) -> None:
         self._shown = self._made
 
-    def usage(self, pod: Pod) -> Usage | None:
-        return self._shown.get(pod)
+    def seen(self, pod: Pod, *, at: float) -> PodSeen:
+        """Return a pod as an autoscaler sees it now."""
+        is_ready = pod.is_ready(at)
+        return PodSeen(
+            started_at=pod.created_at,
+            is_running=pod.phase is not Phase.PENDING,
+            is_ready=is_ready,
+            changed_at=pod.ready_at if is_ready else pod.created_at,
+            usage=self._shown.get(pod),
+            is_stopping=not pod.is_wanted,
+        )
 
 
 @dataclass(slots=True)

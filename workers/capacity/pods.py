@@ -73,6 +73,10 @@ class Pod:
     def free(self) -> int:
         return self.kind.concurrency - len(self.running) if self.phase is Phase.WORKING else 0
 
+    def is_ready(self, at: float) -> bool:
+        """Tell whether Kubernetes knows that it is ready. One that stops says that it is not."""
+        return self.phase is Phase.WORKING and self.ready_at <= at
+
     def used(self, at: float) -> float:
         """Return the CPU seconds that it has used until now."""
         idle = max(0.0, at - self.container_at) * IDLE_CORES

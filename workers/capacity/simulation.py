@@ -9,7 +9,7 @@ from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from workers.capacity.autoscaler import SYNC_SECONDS, Autoscaler, PodSeen, Seen
+from workers.capacity.autoscaler import SYNC_SECONDS, Autoscaler, Seen
 from workers.capacity.jobs import Jobs
 from workers.capacity.metrics import (
     GAUGES_SECONDS,
@@ -280,25 +280,14 @@ class Simulation:
             at=self.now,
             wanted=self.wanted,
             replicas=sum(1 for pod in self.pods if pod.is_wanted),
-            pods=[self._pod_seen(pod) for pod in self.pods],
+            pods=[self._server.seen(pod, at=self.now) for pod in self.pods],
             oldest_seconds=oldest,
             waiting=waiting,
         )
 
-    def _pod_seen(self, pod: Pod) -> PodSeen:
-        is_ready = pod.phase is Phase.WORKING and pod.ready_at <= self.now
-        return PodSeen(
-            started_at=pod.created_at,
-            is_running=pod.phase is not Phase.PENDING,
-            is_ready=is_ready,
-            changed_at=pod.ready_at if is_ready else pod.created_at,
-            usage=self._server.usage(pod),
-            is_stopping=not pod.is_wanted,
-        )
-
     def _take_moment(self) -> None:
         oldest, waiting = self._waiting()
-        ready = sum(1 for pod in self.pods if pod.phase is Phase.WORKING and pod.ready_at <= self.now)
+        ready = sum(1 for pod in self.pods if pod.is_ready(self.now))
         running = sum(len(pod.running) for pod in self.pods)
         self.moments.append(Moment(self.now, self.wanted, ready, waiting, running, oldest))
 

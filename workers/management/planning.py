@@ -177,7 +177,7 @@ def _handlers(options: Mapping[str, Any], lines: list[str], queues: frozenset[st
         count = sum(map(len, runs.values()))
         if not count:
             raise PlanError("The inbox has no runs to take handlers' times from: give --handler-seconds.")
-        lines.append(f"Handlers: {count:,} measured runs of {len(runs)} handlers.")
+        lines.append(f"Handlers: {count:,} measured runs of {len(runs)} handler{'' if len(runs) == 1 else 's'}.")
     if share is None:
         share = USUAL_CPU_SHARE
         lines.append(f"Assumed: handlers compute for {share:.0%} of their time, and wait else (--cpu-share).")

@@ -142,8 +142,8 @@ def _risks(plan: Plan, comparison: Comparison) -> Iterator[str]:
     """Yield what the columns mean, and what a stop may interrupt."""
     hours = comparison.seconds / 3600
     yield (
-        f"Waits in seconds, until a job's first run; waiting and pods: at most; hours of pods over {hours:.2f} h; cut: runs that a stopping "
-        "worker interrupted and handed back."
+        f"Waits in seconds, until a job's first run; waiting and pods: at most; hours of pods over {hours:.2f} h; cut: "
+        "runs that a stopping worker interrupted and handed back."
     )
     patience, grace = plan.setup.kind.patience_seconds, plan.grace_seconds
     longer = plan.jobs.lasting_more_than(patience)

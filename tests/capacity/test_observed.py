@@ -1,0 +1,28 @@
+"""The simulation against bursts on a real Kubernetes: how far off it may be is in docs/kubernetes.md."""
+
+import pytest
+
+from tests.capacity.observed_bursts import FILES, Compared, Observed, compare
+
+ALLOWED_SHARE = 0.15
+"""Of the most waiting jobs, the time until all is done, and replica-hours."""
+ALLOWED_SECONDS = 20.0
+"""Of the moments at which workers are ready: the autoscaler looks every 15 s, at figures that are 5 to 20 s old."""
+
+
+def test_there_are_bursts_to_compare_with() -> None:
+    assert FILES
+
+
+@pytest.mark.parametrize("burst", [Observed.of(file) for file in FILES], ids=lambda burst: burst.name)
+def test_a_simulated_burst_is_like_the_observed_one(burst: Observed) -> None:
+    wrong = [each for each in compare(burst) if not is_near(each)]
+    assert not wrong
+
+
+def is_near(each: Compared) -> bool:
+    if each.what == "most workers":
+        return each.observed == each.simulated
+    if each.what.startswith("seconds until") and each.what.endswith("ready"):
+        return abs(each.observed - each.simulated) <= ALLOWED_SECONDS
+    return each.error <= ALLOWED_SHARE
