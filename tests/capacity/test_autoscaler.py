@@ -21,7 +21,7 @@ def pod(percent: float | None, **values: Any) -> PodSeen:
 
 def seen(*pods: PodSeen, **values: Any) -> Seen:
     count = len([one for one in pods if not one.is_stopping])
-    return Seen(**{"at": NOW, "wanted": count, "replicas": count, "pods": pods} | values)
+    return Seen(at=NOW, wanted=count, replicas=count, pods=pods, **values)
 
 
 def proposed(metric: Metric, what: Seen) -> int | None:

@@ -1,6 +1,7 @@
 """What the inbox has measured for a plan of capacity: run times, the busiest window, and the jobs of it."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -24,7 +25,7 @@ def ran(job: Job, seconds: float, *, number: int = 1, outcome: str = AttemptOutc
     )  # fmt: skip
 
 
-def came(at: datetime, **columns: str) -> None:
+def came(at: datetime, **columns: Any) -> None:
     Job.objects.filter(pk=make_job(**columns).pk).update(created_at=at)
 
 

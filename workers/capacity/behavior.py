@@ -56,7 +56,8 @@ class Behavior:
     up: Rules = UP
     down: Rules = DOWN
     is_given: bool = True
-    """Whether the autoscaler's spec has a behavior at all. Without one, an older rule limits the way up."""
+    """Whether the autoscaler's spec has a behavior at all. Without one, older rules hold: the highest number of the window
+    counts, up and down, and at once there may be four or twice as many."""
 
 
 NOT_GIVEN = Behavior(is_given=False)
@@ -90,6 +91,8 @@ class Changes:
         highest = max([wanted, *(count for since, count in self._recommended if since > at - down)])
         self._recommended = [each for each in self._recommended if each[0] > at - max(up, down)]
         self._recommended.append((at, wanted))
+        if not self.behavior.is_given:
+            return highest
         return min(max(current, lowest), highest)
 
     def _limited(self, wanted: int, current: int, at: float) -> int:
