@@ -2,10 +2,10 @@
 
     python -m tests.capacity.observed_bursts   # how far off the simulation is, as a table
 
-Receivers, PostgreSQL, RabbitMQ, the senders and the control plane shared the two cores with the workers. How much was
-left for workers is not in the files: the two constants on it are fitted to the burst `autoscaling-cpu`, and hold for
-all. Nobody wrote down when each delivery came: what waited and ran is known, and what had ended is taken as a straight
-line up to the end of the sending.
+Receivers, PostgreSQL, RabbitMQ, the senders and the control plane shared two cores with the workers. What was left for
+workers is what the autoscaler saw them use after the sending; what a delivery cost the others is a constant, fitted to
+the burst `autoscaling-cpu-20000` (whose figures are read from a picture of it). Nobody wrote down when each delivery
+came: what waited and ran is known, and what had ended is taken as a straight line up to the end of the sending.
 """
 
 import json
@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from workers.capacity.given import BASE
@@ -26,12 +26,14 @@ from workers.capacity.simulation import Setup, Simulation
 
 FOLDER = Path(__file__).parent / "observed"
 FILES = sorted(FOLDER.glob("*.json"))
-CORES = 1.4
-"""What workers used together while all they had to do was to compute."""
+SPARE_CORES = 1.4
+"""What was left for workers on a quiet machine, where handlers did not compute."""
 BESIDE_CPU_SECONDS = 0.0018
 """What each delivery cost its sender, the receivers, PostgreSQL and RabbitMQ."""
 SEEDS = (1, 2, 3, 4, 5)
 """How the intervals of autoscaler, metrics-server and Prometheus lie to the burst is not known: the median counts."""
+BASE_TARGET = 0.6
+"""The base's target of CPU, as a share of the request. The files have percents of the target."""
 BY_BACKLOG = "backlog-autoscaling"
 
 
@@ -66,6 +68,21 @@ class Observed:
         return float(self.facts.get("drained_at") or max(busy))
 
     @property
+    def cores(self) -> float:
+        """What the workers used together while they did nothing but compute: that was what was left for them."""
+        if not self.computes:
+            return SPARE_CORES
+        target = BASE_TARGET * BASE.kind.request_cores / 100
+        looks = zip(self.points("CPU"), self.points("ready"), strict=True)
+        return mean(
+            percent * target * ready for (at, percent), (_, ready) in looks if self.sent_at < at < self.drained_at
+        )
+
+    @property
+    def computes(self) -> bool:
+        return bool(self.facts["action"] == "compute")
+
+    @property
     def scaling(self) -> Scaling:
         if BY_BACKLOG not in self.facts["components"]:
             return BASE.scaling
@@ -73,10 +90,9 @@ class Observed:
 
     @cached_property
     def jobs(self) -> Jobs:
-        computes = self.facts["action"] == "compute"
         seconds = float(self.facts["seconds"])
         at = array("d", self._arrivals())
-        cpu_seconds, wait_seconds = (seconds, 0.0) if computes else (0.0, seconds)
+        cpu_seconds, wait_seconds = (seconds, 0.0) if self.computes else (0.0, seconds)
         return Jobs(at, array("d", [cpu_seconds]) * len(at), array("d", [wait_seconds]) * len(at))
 
     def _arrivals(self) -> Iterator[float]:
@@ -101,7 +117,7 @@ class Observed:
         yield sent_at, self.deliveries
 
     def simulated(self) -> list[Result]:
-        setup = Setup(kind=BASE.kind, cores=CORES, beside_cpu_seconds=BESIDE_CPU_SECONDS)
+        setup = Setup(kind=BASE.kind, cores=self.cores, beside_cpu_seconds=BESIDE_CPU_SECONDS)
         return [Simulation(self.jobs, replace(setup, seed=seed), self.scaling).run() for seed in SEEDS]
 
 

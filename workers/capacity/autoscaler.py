@@ -53,7 +53,7 @@ class Seen:
     """The pods that there are, without those that stop."""
     pods: Sequence[PodSeen]
     oldest_seconds: float | None = None
-    waiting: int | None = None
+    waiting: float | None = None
 
     @property
     def ready(self) -> int:

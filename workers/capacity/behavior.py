@@ -56,8 +56,8 @@ class Behavior:
     up: Rules = UP
     down: Rules = DOWN
     is_given: bool = True
-    """Whether the autoscaler's spec has a behavior at all. Without one, older rules hold: the highest number of the window
-    counts, up and down, and at once there may be four or twice as many."""
+    """Whether the autoscaler's spec has a behavior at all. Without one, older rules hold: the highest number of the
+    window counts, up and down, and at once there may be four or twice as many."""
 
 
 NOT_GIVEN = Behavior(is_given=False)
@@ -80,8 +80,10 @@ class Changes:
             # As if the size at the beginning had been recommended.
             self._recommended.append((at, current))
         found = self._limited(self._stabilized(wanted, current, at), current, at)
-        if found != current:
-            (self._ups if found > current else self._downs).append((at, abs(found - current)))
+        if found > current:
+            _note(self._ups, (at, found - current), self.behavior.up)
+        elif found < current:
+            _note(self._downs, (at, current - found), self.behavior.down)
         return found
 
     def _stabilized(self, wanted: int, current: int, at: float) -> int:
@@ -117,6 +119,16 @@ class Changes:
     def _at_begin(self, policy: Policy, current: int, at: float) -> int:
         since = at - policy.period_seconds
         return current - _total(self._ups, since) + _total(self._downs, since)
+
+
+def _note(changes: list[tuple[float, int]], change: tuple[float, int], rules: Rules) -> None:
+    """Note a change, in the place of one that no policy of its direction looks at any more, as the controller does."""
+    longest = max((policy.period_seconds for policy in rules.policies), default=0.0)
+    old = [place for place, (at, _) in enumerate(changes) if at <= change[0] - longest]
+    if old:
+        changes[old[-1]] = change
+    else:
+        changes.append(change)
 
 
 def _total(changes: Sequence[tuple[float, int]], since: float) -> int:

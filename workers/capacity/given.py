@@ -120,7 +120,7 @@ def _by_autoscaler(scaler: Manifest, worker: Workload, notes: list[str]) -> Scal
     spec = scaler.spec
     metrics = tuple(_metrics(spec.get("metrics") or [_DEFAULT_METRIC], worker, notes))
     least, most = int(spec.get("minReplicas", 1)), int(spec["maxReplicas"])
-    return _made(scaler, metrics, _behavior(spec.get("behavior")), least, most)
+    return _made(scaler, metrics, behavior_of(spec.get("behavior")), least, most)
 
 
 _DEFAULT_METRIC = {"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": 80}}}
@@ -160,7 +160,7 @@ def _name(spec: Mapping[str, Any]) -> str:
     return str(source.get("name") or (source.get("metric") or {}).get("name") or spec.get("type"))
 
 
-def _behavior(spec: Mapping[str, Any] | None) -> Behavior:
+def behavior_of(spec: Mapping[str, Any] | None) -> Behavior:
     if spec is None:
         return NOT_GIVEN
     return Behavior(_rules(spec.get("scaleUp") or {}, UP), _rules(spec.get("scaleDown") or {}, DOWN))
@@ -189,7 +189,7 @@ def _by_keda(scaler: Manifest, worker: Workload, notes: list[str]) -> Scaling:
         notes.append("minReplicaCount 0 is simulated as 1: how KEDA starts the first worker is not simulated.")
     config = (spec.get("advanced") or {}).get("horizontalPodAutoscalerConfig") or {}
     most = int(spec.get("maxReplicaCount", 100))
-    return _made(scaler, metrics, _behavior(config.get("behavior")), max(1, least), most, asks_directly=True)
+    return _made(scaler, metrics, behavior_of(config.get("behavior")), max(1, least), most, asks_directly=True)
 
 
 def _triggers(specs: Sequence[Mapping[str, Any]], worker: Workload, notes: list[str]) -> Iterator[Metric]:
