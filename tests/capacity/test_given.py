@@ -12,7 +12,7 @@ from workers.capacity.given import BASE, Given, given
 from workers.capacity.jobs import PlanError
 from workers.capacity.metrics import GAUGES_SECONDS, MOST_COUNTED
 from workers.capacity.policies import named
-from workers.deployment.manifests import Manifest, read_manifests
+from workers.deployment.manifests import Manifest, UnreadableManifestError, read_manifests
 
 
 def read(text: str, pool: str | None = None) -> Given:
@@ -157,12 +157,26 @@ def test_a_request_is_the_sum_over_the_pods_containers() -> None:
         (scaled_by(external("queue_depth", value="5")), "none of its metrics can be simulated"),
         (with_spec("scaler", minReplicas=0), "has 0 replicas at least and 5 at most; 1 or more are simulated"),
         (with_spec("scaler", minReplicas=6), "has 6 replicas at least and 5 at most"),
+        (with_arguments("--concurrency", "0"), "it runs 0 handlers at a time; give 1 or more"),
+        (
+            both(lambda manifests: manifests.pop("scaler"), with_spec("worker", replicas=0)),
+            "it has no replicas; 1 or more are simulated",
+        ),
         (lambda manifests: manifests.pop("worker"), "None of these manifests runs a worker; are they rendered"),
     ],
 )
 def test_what_cannot_be_planned_with_is_said_in_a_sentence(change: Change, message: str) -> None:
     with pytest.raises(PlanError, match=message):
         changed(change)
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "many"])
+def test_a_target_that_kubernetes_refuses_is_no_metric(value: str) -> None:
+    with pytest.raises((ValueError, UnreadableManifestError)):
+        changed(scaled_by(external("hookline_queue_waiting_jobs", averageValue=value)))
+    cpu = {"type": "Resource", "resource": {"name": "cpu", "target": {"averageUtilization": value}}}
+    with pytest.raises(ValueError):  # noqa: PT011  The command makes a sentence of any.
+        changed(scaled_by(cpu))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 
 from tests.support.deployments import container, sound
+from tests.support.processes import ROOT
 
 BURST = ("--burst", "3000", "--over", "20", "--handler-seconds", "0.2", "--handler-cpu-seconds", "0.02")
 
@@ -146,6 +148,12 @@ def test_a_picture_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         (("--handler-seconds", "-1"), r"--handler-seconds must be more than 0"),
         (("--over", "inf"), r"--over must be more than 0; it is inf"),
         (("--rate", "-1"), r"--rate must be 0 or more; it is -1"),
+        (("--over", "1e300"), r"--over must be 604,800 or less; it is 1e\+300"),
+        (("--window", "1e300"), r"--window must be 10,080 or less"),
+        (("--scrape-seconds", "0.01"), r"--scrape-seconds must be 1 or more; it is 0\.01"),
+        (("--max", "5000"), r"--max must be 1,000 or less; it is 5000"),
+        (("--policy", "fixed:5000"), r"a fixed fleet is a whole number up to 1,000, and nothing else"),
+        (("--burst", "10", "--times", "1e308"), r"inf jobs are more than the 1,000,000"),
         (("--max", "0"), r"--max must be more than 0"),
         (("--min", "9", "--max", "3"), r"--min 9 is more than --max 3"),
         (("--cores", "0"), r"--cores must be more than 0"),
@@ -191,3 +199,12 @@ def test_a_manifest_that_kubernetes_would_refuse_is_one_sentence(tmp_path: Path)
     (tmp_path / "rendered.yaml").write_text(yaml.safe_dump_all(manifests.values()))
     with pytest.raises(CommandError, match="Kubernetes would refuse these manifests"):
         told(tmp_path / "rendered.yaml", *BURST)
+
+
+def test_the_documented_command_prints_what_is_documented(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "84")
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    block = re.search(r"\n    \$ manage\.py plan_capacity (.+?)\n((?:    [^$\n].*\n)+)", page.replace("\\\n", " "))
+    assert block is not None
+    printed = "".join(f"    {line.rstrip()}\n" for line in told(*block[1].split()).splitlines())
+    assert printed == block[2]

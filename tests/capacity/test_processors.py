@@ -83,7 +83,7 @@ def test_a_cancelled_process_leaves_its_share_to_the_others() -> None:
 def test_a_core_that_is_shared_answers_like_m_g_1_with_processor_sharing(load: float) -> None:
     """The mean time in the system is the mean work by the share that is free: 1 / (1 - load)."""
     chance, at, works, one = random.Random(4), 0.0, [], group()
-    for _ in range(60_000):
+    for _ in range(40_000):
         at += chance.expovariate(load)
         works.append((at, one, 1.0))
     took = [end - begin for end, (begin, _, _) in zip(ends(Cores(1), works), works, strict=True)]

@@ -11,6 +11,8 @@ from workers.capacity.simulation import Setup, Simulation
 
 MOST_TRIED = 64
 """Of so many workers at most a fixed fleet is tried, when no policy is fast enough."""
+MOST_SEARCHED = 200_000
+"""With more jobs than this the search would take minutes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,6 +87,8 @@ def _cores(setup: Setup) -> str:
 
 def _way_out(comparison: Comparison) -> str:
     """Say how many workers would do if they were there from the beginning."""
+    if len(comparison.jobs) > MOST_SEARCHED:
+        return "Try larger fleets with --policy fixed:N."
     count = smallest_fleet(comparison)
     if count is None:
         return (

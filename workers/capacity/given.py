@@ -61,6 +61,8 @@ BASE = Given(
 def given(manifests: Sequence[Manifest], *, pool: str | None) -> Given:
     """Return the numbers of a pool of workers. Raises PlanError and UnreadableManifestError."""
     worker = _pool([each for each in workloads(manifests) if each.role == "worker"], pool)
+    if concurrency(worker) < 1:
+        raise PlanError(f"{worker}: it runs {concurrency(worker)} handlers at a time; give 1 or more.")
     grace = value(worker, "HOOKLINE_GRACE_SECONDS")
     notes: list[str] = []
     return Given(
@@ -110,6 +112,8 @@ def _request(worker: Workload, container: str | None) -> float | None:
 
 def _scaling(worker: Workload, notes: list[str]) -> Scaling:
     if not worker.autoscalers:
+        if worker.most_replicas < 1:
+            raise PlanError(f"{worker}: it has no replicas; 1 or more are simulated.")
         return fixed(worker.most_replicas)
     scaler = worker.autoscalers[0]
     read = _by_keda if scaler.kind == "ScaledObject" else _by_autoscaler
@@ -138,9 +142,9 @@ def _metrics(specs: Sequence[Mapping[str, Any]], worker: Workload, notes: list[s
 def _external(source: Mapping[str, Any]) -> Metric | None:
     name, target = source["metric"]["name"], source["target"]
     if name == AGE_METRIC and "value" in target:
-        return Age(quantity(str(target["value"])))
+        return Age(_positive(quantity(str(target["value"]))))
     if name == DEPTH_METRIC and "averageValue" in target:
-        return Depth(quantity(str(target["averageValue"])), MOST_COUNTED)
+        return Depth(_positive(quantity(str(target["averageValue"]))), MOST_COUNTED)
     return None
 
 
@@ -152,7 +156,13 @@ def _cpu(spec: Mapping[str, Any], worker: Workload) -> Metric | None:
     request = _request(worker, source.get("container"))
     if not request:
         raise PlanError(f"{worker}: a container requests no CPU, so the autoscaler cannot scale by a share of it.")
-    return Cpu(int(percent), request)
+    return Cpu(int(_positive(float(percent))), request)
+
+
+def _positive(target: float) -> float:
+    if not 0 < target < math.inf:
+        raise ValueError(f"an autoscaler's target is {target:g}")
+    return target
 
 
 def _name(spec: Mapping[str, Any]) -> str:
@@ -198,7 +208,7 @@ def _triggers(specs: Sequence[Mapping[str, Any]], worker: Workload, notes: list[
         target = values.get("targetQueryValue") or values.get("threshold")
         if spec["type"] in ("postgresql", "prometheus") and target and spec.get("metricType") != "Value":
             limit = _LIMIT.search(str(values.get("query", "")))
-            yield Depth(float(target), int(limit[1]) if limit else MOST_COUNTED)
+            yield Depth(_positive(float(target)), int(limit[1]) if limit else MOST_COUNTED)
         elif spec["type"] == "cpu" and "value" in values:
             target = {"averageUtilization": values["value"]}
             yield from _metrics([{"type": "Resource", "resource": {"name": "cpu", "target": target}}], worker, notes)

@@ -72,8 +72,8 @@ class Synthetic:
 
 def synthetic(wanted: Synthetic, *, times: float, chance: random.Random) -> list[Arrival]:
     """Return its arrivals: those of the burst evenly, those of the rate at random. Raises PlanError."""
+    refuse_too_many((wanted.burst + wanted.rate * wanted.seconds) * times)
     count, rate = round(wanted.burst * times), wanted.rate * times
-    refuse_too_many(count + rate * wanted.seconds)
     moments = [wanted.burst_at + number * wanted.over_seconds / count for number in range(count)]
     at = chance.expovariate(rate) if rate else math.inf
     while at < wanted.seconds:

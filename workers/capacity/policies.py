@@ -16,6 +16,8 @@ from workers.capacity.behavior import NOT_GIVEN, Behavior
 from workers.capacity.jobs import PlanError
 from workers.capacity.metrics import MOST_COUNTED
 
+MOST_WORKERS = 1_000
+"""A larger fleet is not simulated."""
 KINDS = ("cpu:PERCENT", "age:SECONDS", "depth:JOBS", "fixed:WORKERS")
 
 
@@ -52,8 +54,10 @@ def named(text: str, *, like: Scaling, request_cores: float) -> Scaling:
     parts = text.split("+")
     values = [_value(part, text) for part in parts]
     if any(kind == "fixed" for kind, _ in values):
-        if len(values) > 1 or values[0][1] % 1:
-            raise PlanError(f"--policy {text}: a fixed fleet is a whole number of workers, and nothing else.")
+        if len(values) > 1 or values[0][1] % 1 or values[0][1] > MOST_WORKERS:
+            raise PlanError(
+                f"--policy {text}: a fixed fleet is a whole number up to {MOST_WORKERS:,}, and nothing else."
+            )
         return fixed(int(values[0][1]))
     metrics = tuple(_metric(kind, value, request_cores) for kind, value in values)
     return replace(like, name=text, metrics=metrics, asks_directly=False)

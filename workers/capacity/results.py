@@ -58,7 +58,9 @@ class Result:
 
     @classmethod
     def of(cls, simulation: "Simulation") -> "Result":
-        waits = sorted(simulation.now if math.isnan(wait) else wait for wait in simulation.waits)
+        # What never ran has waited until the end.
+        each = zip(simulation.waits, simulation.jobs.at, strict=True)
+        waits = sorted(simulation.now - at if math.isnan(wait) else wait for wait, at in each)
         return cls(
             name=simulation.scaling.name,
             least=simulation.scaling.least,

@@ -27,7 +27,7 @@ from workers.capacity.results import Holder, Moment, Result
 GROUPED_CPU_SECONDS, ALONE_CPU_SECONDS = 0.0007, 0.0016
 """What a job costs its pod beside the handler: in a group, and alone. Decision 0008 has 0.7 ms for a full load of short
 handlers, and 1.6 ms at 65 to 260 jobs a second."""
-GROUP_SECONDS = 0.002
+GROUP_SECONDS = 0.001
 """A job that follows another on its worker so soon shares a claim, a message and a commit with it."""
 SETTLED_SECONDS = 3600.0
 """So long after the last job at most, a fleet is waited for that does not shrink to its least."""

@@ -24,7 +24,7 @@ from workers.capacity.jobs import (
     synthetic,
 )
 from workers.capacity.metrics import SCRAPE_SECONDS
-from workers.capacity.policies import Scaling, fixed, named
+from workers.capacity.policies import MOST_WORKERS, Scaling, fixed, named
 from workers.capacity.simulation import Setup
 from workers.deployment.manifests import Manifest
 
@@ -37,7 +37,18 @@ USUAL_POLICIES = ("cpu:60", "age:30", "depth:350")
 BURST_AFTER_SECONDS = 300.0
 """A burst on top of a rate begins when the rate has gone on for so long."""
 POSITIVE = ("over", "window", "times", "handler_seconds", "cores", "min", "max", "concurrency", "target_wait", "burst")
-NOT_NEGATIVE = ("rate", "handler_cpu_seconds", "cpu_share", "container_seconds", "scrape_seconds", "price")
+NOT_NEGATIVE = ("rate", "handler_cpu_seconds", "cpu_share", "container_seconds", "price", "beside_cpu_seconds")
+LEAST_SCRAPE_SECONDS = 1.0
+MOST = {
+    "over": 604_800,
+    "window": 10_080,
+    "container_seconds": 86_400,
+    "scrape_seconds": 3_600,
+    "concurrency": 10_000,
+    "min": MOST_WORKERS,
+    "max": MOST_WORKERS,
+}
+"""What is larger takes a simulation longer than anybody waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,13 +94,9 @@ def plan_of(manifests: Sequence[Manifest] | None, options: Mapping[str, Any]) ->
 
 
 def _refuse(options: Mapping[str, Any]) -> None:
-    for name in (*POSITIVE, *NOT_NEGATIVE, "beside_cpu_seconds"):
-        value = options[name]
-        if value is None:
-            continue
-        if not math.isfinite(value) or value < 0 or (value == 0 and name in POSITIVE):
-            wanted = "more than 0" if name in POSITIVE else "0 or more"
-            raise PlanError(f"--{name.replace('_', '-')} must be {wanted}; it is {value:g}.")
+    for name in (*POSITIVE, *NOT_NEGATIVE, "scrape_seconds"):
+        if options[name] is not None:
+            _refuse_value(name, options[name])
     if options["handler_cpu_seconds"] is not None and options["handler_seconds"] is None:
         raise PlanError("--handler-cpu-seconds needs --handler-seconds; for measured runs, give --cpu-share.")
     if options["handler_cpu_seconds"] is not None and options["cpu_share"] is not None:
@@ -98,6 +105,18 @@ def _refuse(options: Mapping[str, Any]) -> None:
         raise PlanError("A handler cannot compute for longer than it runs.")
     if options["since"] and (options["burst"] or options["rate"]):
         raise PlanError("Give either --since, or --burst and --rate.")
+
+
+def _refuse_value(name: str, value: float) -> None:
+    wanted = None
+    if not math.isfinite(value) or value < 0 or (value == 0 and name in POSITIVE):
+        wanted = "more than 0" if name in POSITIVE else "0 or more"
+    elif name == "scrape_seconds" and value < LEAST_SCRAPE_SECONDS:
+        wanted = f"{LEAST_SCRAPE_SECONDS:g} or more"
+    elif name in MOST and value > MOST[name]:
+        wanted = f"{MOST[name]:,} or less"
+    if wanted:
+        raise PlanError(f"--{name.replace('_', '-')} must be {wanted}; it is {value:g}.")
 
 
 def _given(manifests: Sequence[Manifest], pool: str | None) -> Given:
