@@ -34,6 +34,7 @@ SEEDS = (1, 2, 3, 4, 5)
 """How the intervals of autoscaler, metrics-server and Prometheus lie to the burst is not known: the median counts."""
 BASE_TARGET = 0.6
 """The base's target of CPU, as a share of the request. The files have percents of the target."""
+MOST_WORKERS, READY = "most workers", " are ready"
 BY_BACKLOG = "backlog-autoscaling"
 
 
@@ -141,19 +142,28 @@ def compare(burst: Observed) -> list[Compared]:
     observed = [Moment(at, int(wanted), int(ready), 0, 0, 0.0) for at, wanted, ready in _workers(burst)]
     waiting = max(value for _, value in burst.points("waiting"))
     end = min(observed[-1].at, *(result.moments[-1].at for result in results))
+    hours = median(_hours(result.moments, end) for result in results)
     return [
-        Compared("most workers", max(moment.wanted for moment in observed), _median(r.most_replicas for r in results)),
-        Compared("jobs waiting at most", waiting, _median(result.most_waiting for result in results)),
-        Compared("seconds until all is done", burst.drained_at, _median(result.drained_at for result in results)),
-        Compared(
-            "replica-hours", _hours(observed, end), _median(_hours(list(result.moments), end) for result in results)
-        ),
-        *(
-            Compared(f"seconds until {count} are ready", at, _median(_reached(r.moments, count) for r in results))
-            for count in range(2, max(moment.ready for moment in observed) + 1)
-            if (at := _reached(observed, count))
-        ),
+        Compared(MOST_WORKERS, max(moment.wanted for moment in observed), median(r.most_replicas for r in results)),
+        Compared("jobs waiting at most", waiting, median(result.most_waiting for result in results)),
+        Compared("seconds until all is done", burst.drained_at, median(result.drained_at for result in results)),
+        Compared("replica-hours", _hours(observed, end), hours),
+        *_growth(observed, [result.moments for result in results]),
     ]
+
+
+def _growth(observed: Sequence[Moment], simulated: Sequence[Sequence[Moment]]) -> Iterator[Compared]:
+    """Yield when each number of workers was ready first, if it was so in both."""
+    for count in range(2, max(moment.ready for moment in observed) + 1):
+        [at], reached = _reached([observed], count), _reached(simulated, count)
+        if len(reached) > len(simulated) / 2:
+            yield Compared(f"seconds until {count}{READY}", at, median(reached))
+
+
+def _reached(runs: Sequence[Sequence[Moment]], count: int) -> list[float]:
+    """Return when so many were ready first, of each run in which they were."""
+    firsts = (next((moment.at for moment in run if moment.ready >= count), None) for run in runs)
+    return [at for at in firsts if at is not None]
 
 
 def _workers(burst: Observed) -> Iterator[tuple[float, float, float]]:
@@ -161,18 +171,9 @@ def _workers(burst: Observed) -> Iterator[tuple[float, float, float]]:
         yield at, wanted, ready
 
 
-def _median(values: Iterator[float]) -> float:
-    return float(median(values))
-
-
 def _hours(moments: Sequence[Moment], end: float) -> float:
     within = [moment for moment in moments if moment.at <= end]
     return sum(a.wanted * (b.at - a.at) for a, b in pairwise(within)) / 3600
-
-
-def _reached(moments: Sequence[Moment], count: int) -> float:
-    """Return when so many were ready first; the end if they never were."""
-    return next((moment.at for moment in moments if moment.ready >= count), moments[-1].at)
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ def test_the_table_fits_sixty_columns_and_ends_with_the_answer(monkeypatch: pyte
     assert text.startswith("Workers: 1 to 5, 70 children each, as in")
     assert "POLICY" in text
     assert "COST" in text
-    assert "Assumed: a worker gets up to 1 of a core" in text.replace("\n", " ")
+    assert "Assumed: each worker gets up to 1 core" in text.replace("\n", " ")
     assert "fixed:1 is the cheapest policy with a p99 wait within" in text.replace("\n", " ")
 
 

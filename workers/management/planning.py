@@ -71,10 +71,10 @@ def plan_of(manifests: Sequence[Manifest] | None, options: Mapping[str, Any]) ->
     start = _with_options(BASE if manifests is None else _given(manifests, options["pool"]), options)
     chance = random.Random(options["seed"])  # noqa: S311
     jobs = _jobs(options, chance, lines, start.queues)
-    bounds = f"{start.scaling.least}" if start.scaling.is_fixed else f"{start.scaling.least} to {start.scaling.most}"
     if options["cores"] is None:
-        lines.append(f"Assumed: a worker gets up to {start.kind.limit_cores:g} of a core (--cores: what all get).")
-    lines.insert(0, f"Workers: {bounds}, {start.kind.concurrency} children each, as in {start.source}.")
+        limit = f"{start.kind.limit_cores:g} core{'' if start.kind.limit_cores == 1 else 's'}"
+        lines.append(f"Assumed: each worker gets up to {limit} (--cores: what all of them share).")
+    lines.insert(0, f"Workers: {_bounds(start.scaling)}, {start.kind.concurrency} children each, as in {start.source}.")
     setup = Setup(
         kind=start.kind,
         cores=options["cores"] or math.inf,
@@ -91,6 +91,10 @@ def plan_of(manifests: Sequence[Manifest] | None, options: Mapping[str, Any]) ->
         price=options["price"],
         lines=(*lines, *(f"Note: {note}" for note in start.notes)),
     )
+
+
+def _bounds(scaling: Scaling) -> str:
+    return f"{scaling.least}" if scaling.is_fixed else f"{scaling.least} to {scaling.most}"
 
 
 def _refuse(options: Mapping[str, Any]) -> None:
