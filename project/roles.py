@@ -29,7 +29,8 @@ GUARDED = frozenset().union(*USED.values()) - {"ALLOWED_HOSTS"}
 _ROLE_OF_COMMAND: Mapping[str, str] = {
     **dict.fromkeys(("changepassword", "createsuperuser", "dbshell", "prune", "showmigrations"), "migrate"),
     **dict.fromkeys(
-        ("dead", "deliveries", "inbox", "job", "jobs", "pause", "replay", "resume", "stop_workers"), "relay"
+        ("dead", "deliveries", "inbox", "job", "jobs", "pause", "plan_capacity", "replay", "resume", "stop_workers"),
+        "relay",
     ),
 }
 """Commands that people run in any pod. Each needs no more variables than its role uses."""

@@ -66,7 +66,7 @@ def worked_off(burst: Burst, cluster: Cluster, directory: Path) -> Timeline:
         print(f"\n{burst.name}: sent after {sent_at:.0f} s, worked off after {drained_at:.0f} s")
         tell(timeline)
         folder = Path(os.environ.get("HOOKLINE_TEST_PICTURES") or directory)
-        facts = {"deliveries": COUNT, "action": burst.action, "seconds": burst.seconds, "components": burst.components}
+        facts = {"policy": timeline.policy(), "deliveries": COUNT, "action": burst.action, "seconds": burst.seconds}
         timeline.save(folder / burst.name, sent_at=sent_at, drained_at=drained_at, **facts)
 
         installation.assert_all_succeeded(COUNT)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.cluster.installation import NAMESPACE, Installation
-from tests.monitoring.drawing import Panel, drawing
+from workers.capacity.drawing import Panel, drawing
 
 EVERY_SECONDS = 2.0
 SUFFIXES = {"m": 0.001, "k": 1e3, "M": 1e6}
@@ -20,6 +20,8 @@ METRICS_BY_NAME = {
     "hookline_queue_waiting_jobs": "jobs a worker",
 }
 """What an autoscaler goes by, as the pictures call it."""
+KINDS = {"cpu": "cpu", "hookline_queue_oldest_waiting_seconds": "age", "hookline_queue_waiting_jobs": "depth"}
+"""And as policies call it."""
 
 
 class Timeline:
@@ -40,6 +42,7 @@ class Timeline:
             "ready": deployment["status"].get("readyReplicas", 0),
             "waiting": states.get("queued", 0) + states.get("retrying", 0),
             "running": states.get("running", 0),
+            "finished": states.get("succeeded", 0),
             **self._seen_by_the_autoscaler(),
         }
         now = time.time()
@@ -48,6 +51,12 @@ class Timeline:
 
     def _metrics(self) -> list[str]:
         return [name for name in METRICS_BY_NAME.values() if name in self.points]
+
+    def policy(self) -> str:
+        """Return what the workers are scaled by, as `manage.py plan_capacity` names it: `cpu:30+depth:350`."""
+        metrics = self._get("horizontalpodautoscaler")["spec"]["metrics"]
+        found = [(one["type"].lower(), one) for one in metrics]
+        return "+".join(f"{KINDS[_name(one[kind])]}:{_target(one[kind])[1]}" for kind, one in found)
 
     def _get(self, kind: str) -> Any:
         return self._installation.cluster.get(kind, "worker", f"--namespace={NAMESPACE}")
@@ -90,7 +99,7 @@ class Timeline:
             Panel("Percent of the target", "short", [(name, self.points[name]) for name in self._metrics()]),
         ]
         path.with_suffix(".svg").write_text(drawing(panels, start=self.began_at, end=time.time()))
-        path.with_suffix(".json").write_text(json.dumps({**facts, "began_at": self.began_at, "points": self.points}))
+        path.with_suffix(".json").write_text(json.dumps(facts | {"began_at": self.began_at, "points": self.points}))
 
 
 def _percent(wanted: Any, seen: Sequence[Any]) -> tuple[str, float]:
@@ -98,10 +107,15 @@ def _percent(wanted: Any, seen: Sequence[Any]) -> tuple[str, float]:
     source = wanted["type"].lower()
     name = _name(wanted[source])
     now = [one[source]["current"] for one in seen if one["type"] == wanted["type"] and _name(one[source]) == name]
-    target = {key: value for key, value in wanted[source]["target"].items() if key != "type"}
-    [(key, value)] = target.items()
+    key, value = _target(wanted[source])
     share = _number(now[0][key]) / _number(value) if now and key in now[0] else 0.0
     return METRICS_BY_NAME[name], 100 * share
+
+
+def _target(metric: Any) -> tuple[str, str]:
+    """Return by what an autoscaler compares, `averageUtilization` for example, and with what."""
+    [(key, value)] = {key: value for key, value in metric["target"].items() if key != "type"}.items()
+    return key, str(value)
 
 
 def _name(metric: Any) -> str:

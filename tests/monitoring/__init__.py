@@ -2,6 +2,6 @@
 
     python -m tests.monitoring --seconds 420 --output docs/images/dashboard-queries.svg
 
-It needs the program `prometheus`, of Debian's package of that name. No Grafana takes part: `drawing.py` draws the
-panels of `dashboard.json` from Prometheus' own answers.
+It needs the program `prometheus`, of Debian's package of that name. No Grafana takes part:
+`workers/capacity/drawing.py` draws the panels of `dashboard.json` from Prometheus' own answers.
 """

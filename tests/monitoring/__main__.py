@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.monitoring.drawing import Panel, drawing
 from tests.monitoring.load import load
 from tests.monitoring.prometheus import Points, Prometheus, jobs_of, running_prometheus
 from tests.support.monitoring import dashboard
 from tests.support.scrapes import scraped_stack
 from tests.support.services import PROGRAMS
+from workers.capacity.drawing import Panel, drawing
 
 STEP_SECONDS = 5.0
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from tests.monitoring.prometheus import Points
-
+Points = Sequence[tuple[float, float]]
+"""Moments, and the value at each."""
 COLUMNS = 3
 WIDTH, HEIGHT, GAP = 400, 220, 16
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 56
@@ -14,7 +14,7 @@ LEFT, RIGHT, TOP, BOTTOM = 52, 14, 34, 56
 COLOURS = ("#2563eb", "#d97706", "#059669", "#dc2626", "#7c3aed", "#0891b2", "#be185d", "#4d7c0f", "#475569", "#a16207")
 MOST_MINUTES = 8
 """So many of them have room for their names."""
-STEPS = (1.0, 2.0, 5.0, 10.0, 20.0)
+STEPS = (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 10.0)
 STYLE = (
     "text{font:11px system-ui,sans-serif;fill:#475569}.t{font-size:13px;font-weight:600;fill:#0f172a}"
     ".p{fill:#fff;stroke:#e2e8f0}.g{stroke:#e2e8f0}.l{fill:none;stroke-width:1.6}"
@@ -105,4 +105,4 @@ def _value(value: float, unit: str) -> str:
     if unit == "s" and 0 < value < 1:
         return f"{value * 1000:g} ms"
     suffix = {"s": " s", "ops": " /s"}.get(unit, "")
-    return f"{value:g}{suffix}"
+    return f"{value:,.0f}{suffix}" if value >= 1000 else f"{value:g}{suffix}"
