@@ -23,7 +23,7 @@ TWO_WORKERS = {
     "spec": {"minReplicas": 2},
 }
 LONGEST_WAIT = """
-    SELECT max(extract(epoch FROM started_at - webhooks_job.created_at))
+    SELECT max(extract(epoch FROM webhooks_attempt.started_at - webhooks_job.created_at))
     FROM webhooks_attempt JOIN webhooks_job ON webhooks_job.id = job_id
 """
 Leases = Mapping[int, datetime]
