@@ -49,11 +49,11 @@ class LogApi:
                 unreadable += 1
         return Page(entries, unreadable, _next_cursor(answer.headers.get("Link", "")), answer.date)
 
-    def detail(self, entry: Entry) -> Any:
-        return self._client.call("GET", f"{self._path}/{entry.id}").value
+    def detail(self, entry_id: int) -> Any:
+        return self._client.call("GET", f"{self._path}/{entry_id}").value
 
-    def send_again(self, entry: Entry) -> None:
-        self._client.call("POST", f"{self._path}/{entry.id}/attempts")
+    def send_again(self, entry_id: int) -> None:
+        self._client.call("POST", f"{self._path}/{entry_id}/attempts")
 
     def created_at(self) -> datetime | None:
         """Return when the App or the hook was made, or None if GitHub does not say: it sent nothing before."""

@@ -24,11 +24,12 @@ def date_of(headers: Mapping[str, str]) -> datetime:
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 
-def is_limit(status: int, headers: Mapping[str, str]) -> bool:
+def is_limit(status: int, headers: Mapping[str, str], body: bytes) -> bool:
     """Tell whether an answer refuses the call for a rate limit, primary or secondary."""
-    if status == 429:
-        return True
-    return status == 403 and ("Retry-After" in headers or _number(headers, "x-ratelimit-remaining") == 0)
+    if status != 403:
+        return status == 429
+    is_named = "Retry-After" in headers or b"secondary rate limit" in body
+    return is_named or _number(headers, "x-ratelimit-remaining") == 0
 
 
 def seconds_to_wait(headers: Mapping[str, str]) -> float:

@@ -6,7 +6,7 @@ payloads in memory, so neither is used. It is imported only here and only when a
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -64,7 +64,7 @@ class Client:
         while True:
             self._wait_for(self._budget.seconds(now=time.monotonic()), "keeps no call but those in reserve")
             status, headers, body = self._send(method, path, params)
-            if is_limit(status, headers):
+            if is_limit(status, headers, body):
                 waits += 1
                 self._wait_for(seconds_to_wait(headers), "has a rate limit", is_last=waits >= MOST_WAITS)
             elif 0 < status < 300:
@@ -77,9 +77,12 @@ class Client:
 
     def _send(self, method: str, path: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         """Return the status, 0 where there is no whole answer, the headers, and the body, or why there is none."""
-        from githubkit.exception import GitHubException, RequestFailed, RequestTimeout
+        from githubkit.exception import RequestError, RequestFailed, RequestTimeout
+        from httpx import HTTPError
 
         self._alive()
+        if self._wait(0):
+            raise StoppedError
         self.calls += 1
         began = time.monotonic()
         try:
@@ -89,10 +92,13 @@ class Client:
             result = error.response.status_code, error.response.headers, error.response.content
         except RequestTimeout:
             return 0, {}, b"does not answer in time"
-        except _UnfitAnswerError as error:
-            return 0, {}, str(error).encode()
-        except GitHubException as error:
-            return 0, {}, f"cannot be reached ({type(getattr(error, 'exc', error)).__name__})".encode()
+        except _TooSlowError:
+            return 0, {}, b"does not end its answer in time"
+        except RequestError as error:
+            fault = type(error.exc).__name__
+            if not isinstance(error.exc, HTTPError):  # As the key is read to sign with it.
+                raise RefusedError(f"cannot be called with this key or token ({fault})", status=401) from None
+            return 0, {}, f"cannot be reached ({fault})".encode()
         self._budget.note(result[1], now=time.monotonic())
         return result
 
@@ -117,8 +123,8 @@ class Client:
                 raise StoppedError
 
 
-class _UnfitAnswerError(Exception):
-    """An answer that takes too long, or is too large. The message has words to put after "GitHub"."""
+class _TooSlowError(Exception):
+    """An answer that comes, but takes too long."""
 
 
 def _github_for(access: HookAccess) -> Any:
@@ -141,13 +147,14 @@ def _github_for(access: HookAccess) -> Any:
 
 def _read(answer: Any, *, until: float) -> bytes:
     parts, size = [], 0
-    for part in answer.iter_bytes():
-        size += len(part)
-        if size > LARGEST_ANSWER:
-            raise _UnfitAnswerError("answers with more than can be read")
-        if time.monotonic() > until:
-            raise _UnfitAnswerError("does not end its answer in time")
-        parts.append(part)
+    with closing(answer.iter_bytes()) as arriving:
+        for part in arriving:
+            size += len(part)
+            if size > LARGEST_ANSWER:
+                raise RefusedError("answers with more than can be read", status=200)
+            if time.monotonic() > until:
+                raise _TooSlowError
+            parts.append(part)
     return b"".join(parts)
 
 

@@ -41,7 +41,7 @@ class GitHub:
 
     def hook(self, path: str = APP, *, hook_id: int = 0, url: str = "") -> Hook:
         """Make a hook: of the App, or `orgs/acme/hooks/12`, or `repos/acme/widgets/hooks/34`."""
-        kind = {"orgs": "organization", "repos": "repository"}.get(path.split("/")[0], "integration")
+        kind = {"orgs": "organization", "repos": "repository"}.get(path.split("/", maxsplit=1)[0], "integration")
         number = int(path.rpartition("/")[2]) if kind != "integration" else hook_id or 314
         target = (kind, self.app.number if kind == "integration" else 9_000 + number)
         self.hooks[path] = Hook(path, now=self.now, hook_id=number, target=target, url=url)
@@ -113,7 +113,7 @@ class GitHub:
         if len(entries) <= size:
             return 200, page, {}
         following = urlencode({**query, "per_page": size, "cursor": f"v1_{page[-1]['id']}"})
-        link = f"<{self.url}/{hook.path}/deliveries?{following}>; rel=\"next\""
+        link = f'<{self.url}/{hook.path}/deliveries?{following}>; rel="next"'
         return 200, page, {"Link": link}
 
 
