@@ -15,8 +15,8 @@ def stop_at_signal(stop: threading.Event, *, seconds: float) -> None:
 
     The main thread may be waiting for a database or a broker that does not answer, or hold a lock that the stop needs,
     such as the lock of `stop` itself. So a second thread waits on a pipe, into which the interpreter writes the number
-    of each signal: without a lock, and even while the main thread waits in C code. The process may exit at any moment and
-    lose nothing.
+    of each signal: without a lock, and even while the main thread waits in C code. The process may exit at any moment
+    and lose nothing.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(write_end, False)

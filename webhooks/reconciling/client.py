@@ -1,12 +1,13 @@
 """Calls GitHub's REST API as an App or with a token: waits, tries again, and counts the calls.
 
-githubkit signs in and keeps the connection. Its own retries may sleep for an hour, and its HTTP cache would keep
-payloads in memory, so neither is used. It is imported only here and only when a log is read: it takes 55 MB.
+githubkit signs in; the calls are made with the httpx client that it prepares. Its own retries may sleep for an hour,
+its HTTP cache would keep payloads in memory, and it fails at a Retry-After that is no number: they are not used. It is
+imported only here, and only when a log is read, since it takes 55 MB.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -48,11 +49,15 @@ class Client:
         self._access, self._wait, self._alive = access, wait, alive
         self._budget = Budget()
         self._open = ExitStack()
-        self._github: Any = None
+        self._http: Any = None
+        self._key_error: type[Exception] = Exception
         self.calls = 0
 
     def __enter__(self) -> "Client":
-        self._github = self._open.enter_context(_github_for(self._access))
+        from jwt import PyJWTError
+
+        self._key_error = PyJWTError
+        self._http = self._open.enter_context(_github_for(self._access).get_sync_client())
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -77,28 +82,25 @@ class Client:
 
     def _send(self, method: str, path: str, params: Mapping[str, Any]) -> tuple[int, Mapping[str, str], bytes]:
         """Return the status, 0 where there is no whole answer, the headers, and the body, or why there is none."""
-        from githubkit.exception import RequestError, RequestFailed, RequestTimeout
-        from httpx import HTTPError
+        import httpx
 
         self._alive()
         if self._wait(0):
             raise StoppedError
         self.calls += 1
-        began = time.monotonic()
+        until = time.monotonic() + ANSWER_SECONDS
         try:
-            answer = self._github.request(method, path, params=params or None, stream=True)
-            result = answer.status_code, answer.headers, _read(answer, until=began + ANSWER_SECONDS)
-        except RequestFailed as error:
-            result = error.response.status_code, error.response.headers, error.response.content
-        except RequestTimeout:
+            with self._http.stream(method, path, params=params) as answer:
+                result = answer.status_code, answer.headers, _read(answer, until=until)
+        except httpx.TimeoutException:
             return 0, {}, b"does not answer in time"
         except _TooSlowError:
             return 0, {}, b"does not end its answer in time"
-        except RequestError as error:
-            fault = type(error.exc).__name__
-            if not isinstance(error.exc, HTTPError):  # As the key is read to sign with it.
-                raise RefusedError(f"cannot be called with this key or token ({fault})", status=401) from None
-            return 0, {}, f"cannot be reached ({fault})".encode()
+        except httpx.HTTPError as error:
+            return 0, {}, f"cannot be reached ({type(error).__name__})".encode()
+        except (ValueError, TypeError, self._key_error) as error:  # As the key is read to sign with it.
+            reason = f"cannot be called with this key or token ({type(error).__name__})"
+            raise RefusedError(reason, status=401) from None
         self._budget.note(result[1], now=time.monotonic())
         return result
 
@@ -138,7 +140,7 @@ def _github_for(access: HookAccess) -> Any:
         base_url=access.api_url,
         user_agent="hookline",
         timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
-        # Its own: the library's common one finds tokens by the App's number, and two GitHubs may have Apps of one number.
+        # Its own: in the library's common one, Apps of the same number on two GitHubs would share their tokens.
         cache_strategy=MemCacheStrategy(),
         http_cache=False,
         auto_retry=False,
@@ -147,14 +149,13 @@ def _github_for(access: HookAccess) -> Any:
 
 def _read(answer: Any, *, until: float) -> bytes:
     parts, size = [], 0
-    with closing(answer.iter_bytes()) as arriving:
-        for part in arriving:
-            size += len(part)
-            if size > LARGEST_ANSWER:
-                raise RefusedError("answers with more than can be read", status=200)
-            if time.monotonic() > until:
-                raise _TooSlowError
-            parts.append(part)
+    for part in answer.iter_bytes():
+        size += len(part)
+        if size > LARGEST_ANSWER:
+            raise RefusedError("answers with more than can be read", status=200)
+        if time.monotonic() > until:
+            raise _TooSlowError
+        parts.append(part)
     return b"".join(parts)
 
 

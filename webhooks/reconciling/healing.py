@@ -57,8 +57,10 @@ class Healer:
         self._learn(entries)
         guids = [entry.guid for entry in entries]
         stored = passes.stored_among(guids, source=self._log.source, hook_id=self._log.hook_id)
-        for entry in entries:
-            if entry.guid in stored or entry.guid in self._done:
+        missing = [entry for entry in entries if entry.guid not in stored]
+        left = passes.given_up(self._going, missing) if self._held else set()
+        for entry in missing:
+            if entry.guid in self._done or entry.id in left:
                 continue
             if not installed_subscriptions().may_match(entry.event, entry.action):
                 self._going.unwanted += 1

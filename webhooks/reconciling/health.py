@@ -7,7 +7,7 @@ from prometheus_client import CollectorRegistry, Counter, ProcessCollector
 from webhooks.models import LogPass
 
 SILENT_SECONDS = 900.0
-"""A pass waits for a rate limit for minutes; a loop that has not turned for longer is in a call that does not return."""
+"""A pass may wait for a rate limit for minutes. A loop that has not turned for longer is in a call that hangs."""
 
 
 class ReconcilerHealth:

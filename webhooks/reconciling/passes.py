@@ -105,13 +105,7 @@ def open_misses(log: HookLog) -> list[MissedDelivery]:
 
 def begin(log: HookLog, mode: str, *, since: datetime | None) -> LogPass:
     """Return a pass that is not saved yet: to what was looked at before, or to a moment that a person named."""
-    mark = log.complete_until
-    return LogPass(
-        log=log,
-        mode=mode,
-        since=since or mark,
-        is_asked_since=since is not None and (mark is None or since > mark),
-    )
+    return LogPass(log=log, mode=mode, since=since or log.complete_until, is_asked_since=since is not None)
 
 
 def save(held: Held, going: LogPass) -> None:
@@ -128,10 +122,23 @@ def finish(held: Held, done: LogPass, *, state: str, reason: str) -> None:
     if state == LogPass.State.STOPPED:
         return
     LogPass.objects.filter(pk=done.pk).update(finished_at=Now())
-    if not done.is_asked_since:
+    if not done.is_asked_since or _reaches_mark(done, held.log):
         ended = {"completed_at": Now()} if state == LogPass.State.COMPLETE else {}
         HookLog.objects.filter(pk=held.log.pk).update(complete_until=done.until, **ended)
         held.log.refresh_from_db()
+
+
+def _reaches_mark(done: LogPass, log: HookLog) -> bool:
+    """Tell whether a pass back to a moment that a person named has seen all since the last complete one."""
+    return done.since is not None and log.complete_until is not None and done.since <= log.complete_until
+
+
+def given_up(going: LogPass, entries: Collection[Entry]) -> set[int]:
+    """Return which of these entries an earlier pass could not take in, for good; none if a person said since when."""
+    if going.is_asked_since or not entries:
+        return set()
+    before = MissedDelivery.objects.filter(log=going.log, guid__in={entry.guid for entry in entries}, is_open=False)
+    return set(before.exclude(found_at__gte=going.started_at).values_list("entry_id", flat=True))
 
 
 def count_misses(going: LogPass) -> None:

@@ -124,7 +124,8 @@ def _in_words(going: LogPass) -> list[str]:
 def _log(going: LogPass, *, access_words: str) -> None:
     figures = {name: getattr(going, name) for name in ("entries", "recovered", "asked", "lost", "unfetched", "calls")}
     level = logging.INFO if going.state == State.COMPLETE else logging.WARNING
-    logger.log(level, f"pass {going.state}", extra={"log": access_words, "reason": going.reason, **figures})
+    extra = {"log": access_words, "state": going.state, "reason": going.reason, **figures}
+    logger.log(level, "GitHub's log read", extra=extra)
 
 
 def _dry_run(access: HookAccess, options: Options, *, wait: Wait, watch: Watch) -> LogPass:

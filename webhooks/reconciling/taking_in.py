@@ -57,7 +57,7 @@ def _headers(given: Mapping[str, str], entry: Entry, hook_id: int | None) -> Map
 
 @transaction.atomic
 def take_in(new: NewDelivery, entry: Entry, log_pass: LogPass) -> Stored | None:
-    """Store a delivery with its jobs, or do nothing if it came by itself meanwhile. The relay publishes for the jobs."""
+    """Store a delivery with its jobs, for which the relay publishes; None if it came by itself meanwhile."""
     stored = store_if_new(new)
     if stored is None:
         return None

@@ -1,7 +1,7 @@
 """Walks a hook's log from the newest entry to what was seen before, and says whether that was all. No statements.
 
-The log's end is no proof that nothing was before it: GitHub removes entries after three days. It is the end only of what
-was looked for, if the last pass, or the hook itself, began later than the oldest entry that GitHub still keeps.
+The log's end is no proof that nothing was before it: GitHub removes entries after three days. It proves that only if
+the last complete pass, or the hook itself, began less than three days ago.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ def walk(
 ) -> list[str]:
     """Go on with a pass to its end; return why it is not complete. Raises ApiError, StoppedError and Django's errors.
 
-    `heal` is given each page's entries, and `save` is called after each page: from there a pass goes on if it is killed.
+    `heal` is given each page's entries. After each page `save` is called: from there a killed pass goes on.
     """
     faults: list[str] = []
     cursors = set()
