@@ -78,6 +78,7 @@ class Hook:
         self, path: str, *, now: Callable[[], datetime], hook_id: int, target: tuple[str, int], url: str = ""
     ) -> None:
         self.path, self.url, self.hook_id, self.target, self._now = path, url, hook_id, target, now
+        self.secret = SECRET
         self.created_at = now() - timedelta(days=400)
         self._entries: list[Entry] = []
 
@@ -136,7 +137,7 @@ class Hook:
         if not self.url:
             return FAILED_TO_CONNECT
         body = json.dumps(payload).encode()
-        headers = self.headers(guid, event) | {"X-Hub-Signature-256": sign(body, SECRET)}
+        headers = self.headers(guid, event) | {"X-Hub-Signature-256": sign(body, self.secret)}
         try:
             answer = _http.request("POST", self.url, body=body, headers=headers, timeout=10)
         except urllib3.exceptions.HTTPError:
