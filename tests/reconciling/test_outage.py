@@ -1,4 +1,4 @@
-"""An outage of the receiver, made good through the real processes: what GitHub could not deliver is taken in and runs."""
+"""An outage of the receiver, made good through the real processes: what never arrived is taken in, and runs."""
 
 import json
 import os

@@ -22,6 +22,7 @@ class Migration(migrations.Migration):
                 ('hook_id', models.BigIntegerField(help_text='X-GitHub-Hook-ID; empty while it is not known.', null=True)),
                 ('complete_until', models.DateTimeField(help_text="By GitHub's clock: what it logged before was looked at, or is named as a gap.", null=True)),
                 ('completed_at', models.DateTimeField(help_text='When the last complete pass ended.', null=True)),
+                ('created_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now(), help_text='When it was read for the first time.')),
                 ('holder', models.CharField(blank=True, help_text='The process that reads it.', max_length=40)),
                 ('lease_until', models.DateTimeField(help_text='Until when no other process reads it.', null=True)),
             ],

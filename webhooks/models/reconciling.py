@@ -17,6 +17,7 @@ class HookLog(models.Model):
         null=True, help_text="By GitHub's clock: what it logged before was looked at, or is named as a gap."
     )
     completed_at = models.DateTimeField(null=True, help_text="When the last complete pass ended.")
+    created_at = models.DateTimeField(db_default=Now(), help_text="When it was read for the first time.")
     holder = models.CharField(max_length=40, blank=True, help_text="The process that reads it.")
     lease_until = models.DateTimeField(null=True, help_text="Until when no other process reads it.")
 
