@@ -12,7 +12,8 @@ from webhooks.source_secrets import API_TOKEN, API_URL, APP_ID, APP_PRIVATE_KEY,
 
 GITHUB_COM = "https://api.github.com"
 _APP_ID = re.compile(r"[A-Za-z0-9.]{1,100}")
-_HOOK = re.compile(r"(orgs/[\w.-]{1,100}|repos/[\w.-]{1,100}/[\w.-]{1,100})/hooks/[0-9]{1,19}", re.ASCII)
+_NAME = r"(?!\.{1,2}/)[\w.-]{1,100}"
+_HOOK = re.compile(rf"(orgs/{_NAME}|repos/{_NAME}/{_NAME})/hooks/[0-9]{{1,18}}", re.ASCII)
 _PEM = re.compile(r"-----BEGIN (RSA )?PRIVATE KEY-----\n[A-Za-z0-9+/=\n]+\n-----END (RSA )?PRIVATE KEY-----")
 _TOKEN = re.compile(r"[!-~]{10,1000}")
 

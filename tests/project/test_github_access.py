@@ -34,9 +34,9 @@ def test_a_key_is_understood_however_it_was_pasted(monkeypatch: pytest.MonkeyPat
         {"GITHUB_API_TOKEN": "ghp with a blank"},
         {"GITHUB_APP_ID": "4711 or so"},
         {"GITHUB_API_URL": "http://ghes.example.com/api/v3"},
-        {"GITHUB_HOOKS": "acme/widgets"},
+        {"GITHUB_HOOKS": "acme/gadgets"},
         {"GITHUB_HOOKS": "orgs/acme/hooks/12, orgs/acme/hooks/12"},
-        {"GITHUB_HOOKS": "repos/acme/../hooks/12/hooks/3"},
+        {"GITHUB_HOOKS": "repos/acme/../hooks/12"},
         {"GITHUB_HOOKS": "orgs/acme/hooks/12?per_page=1"},
     ],
 )
