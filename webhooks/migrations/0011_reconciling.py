@@ -97,7 +97,7 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='logpass',
-            index=models.Index(fields=['log', 'id'], name='pass_of_log'),
+            index=models.Index(fields=['log', 'started_at', 'id'], name='pass_of_log'),
         ),
         migrations.AddIndex(
             model_name='logpass',

@@ -66,7 +66,7 @@ class LogPass(models.Model):
     class Meta:
         indexes = [
             models.Index(fields=["started_at", "id"], name="pass_started"),
-            models.Index(fields=["log", "id"], name="pass_of_log"),
+            models.Index(fields=["log", "started_at", "id"], name="pass_of_log"),
             models.Index(fields=["log"], name="pass_open", condition=Q(finished_at=None)),
         ]
 
