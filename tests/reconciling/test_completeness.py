@@ -318,7 +318,7 @@ def test_an_entry_of_another_form_is_said_and_does_not_end_the_pass(github: GitH
     page = json.dumps([value, entry.in_list()]).encode()
     github.faults.append(Fault(status=200, body=page, only="/deliveries?"))
     done = read()
-    assert (done.state, done.recovered, done.reason) == (INCOMPLETE, 1, "1 entries cannot be read")
+    assert (done.state, done.recovered, done.reason) == (INCOMPLETE, 1, "1 of a page's entries cannot be read")
 
 
 @pytest.mark.parametrize("body", [b"{}", b"null", b"", b"[", b"\xff", b"[" * 5_000])

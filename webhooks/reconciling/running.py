@@ -115,10 +115,14 @@ def _stop(going: LogPass, held: Held, save: Callable[[], None], reason: str) -> 
 def _in_words(going: LogPass) -> list[str]:
     said = []
     if going.lost:
-        said.append(f"{going.lost:,} deliveries cannot be recovered")
+        said.append(f"{_deliveries(going.lost)} cannot be recovered")
     if going.unfetched:
-        said.append(f"{going.unfetched:,} deliveries are tried again by the next pass")
+        said.append(f"{_deliveries(going.unfetched)} to be tried again by the next pass")
     return said
+
+
+def _deliveries(count: int) -> str:
+    return f"{count:,} {'delivery' if count == 1 else 'deliveries'}"
 
 
 def _log(going: LogPass, *, access_words: str) -> None:

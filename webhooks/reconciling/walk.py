@@ -30,7 +30,7 @@ def walk(
         page = _page(going, api)
         going.until = going.until or page.date
         if page.unreadable:
-            faults.append(f"{page.unreadable:,} entries cannot be read")
+            faults.append(f"{page.unreadable:,} of a page's entries cannot be read")
         wanted = [entry for entry in page.entries if not _is_before(going, entry)]
         heal(wanted)
         _count(going, wanted)
@@ -72,8 +72,10 @@ def _count(going: LogPass, entries: Sequence[Entry]) -> None:
 
 def _gap(going: LogPass, api: LogApi, *, now: datetime) -> list[str]:
     """Return what may have left the log before this pass came to its end."""
-    since = going.since or api.created_at()
     kept_since = min(now - KEPT, going.oldest_at or now)
+    since = going.since
+    if since is None or since < kept_since:  # Before it was made, the hook sent nothing.
+        since = max(filter(None, (since, api.created_at())), default=None)
     if since is not None and since >= kept_since:
         return []
     going.gap_from, going.gap_until = since, kept_since

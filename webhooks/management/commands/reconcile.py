@@ -73,7 +73,7 @@ class Command(BaseCommand):
         if is_json:
             self.stdout.write(json.dumps([_as_json(*one) for one in found], indent=2))
         else:
-            console.print(_table(found))
+            console.print(_table(found, given.mode))
             for access, one in found:
                 if reason := BUSY if one is None else one.reason:
                     console.print(f"{access.source} {access.hook}: {printable(reason)}")
@@ -102,16 +102,17 @@ def _hooks(source: str | None) -> list[HookAccess]:
     return found
 
 
-def _table(found: Sequence[tuple[HookAccess, LogPass | None]]) -> Any:
-    header = ("source", "hook", "pass", *FIGURES)
-    rows = [(access.source, access.hook, *_cells(one)) for access, one in found]
+def _table(found: Sequence[tuple[HookAccess, LogPass | None]], mode: str) -> Any:
+    figures = ("entries", "asked" if mode == LogPass.Mode.REDELIVER else "recovered", "lost", "calls")
+    header = ("source", "hook", "pass", *figures)
+    rows = [(access.source, access.hook, *_cells(one, figures)) for access, one in found]
     return table(header, rows, numbers=range(3, len(header)))
 
 
-def _cells(one: LogPass | None) -> list[str]:
+def _cells(one: LogPass | None, figures: Sequence[str]) -> list[str]:
     if one is None:
-        return ["busy", *("-" for _ in FIGURES)]
-    return [one.state, *(f"{getattr(one, name):,}" for name in FIGURES)]
+        return ["busy", *("-" for _ in figures)]
+    return [one.state, *(f"{getattr(one, name):,}" for name in figures)]
 
 
 def _as_json(access: HookAccess, one: LogPass | None) -> dict[str, Any]:
