@@ -31,8 +31,9 @@ def hook(github: GitHub, settings: Any) -> Hook:
 def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pause for nothing between tries."""
     from webhooks.reconciling import client
+    from webhooks.subscriptions.subscription import Backoff
 
-    monkeypatch.setattr(client, "BACKOFF", client.Backoff(first=0.0, longest=0.0))
+    monkeypatch.setattr(client, "BACKOFF", Backoff(first=0.0, longest=0.0))
 
 
 @pytest.fixture(autouse=True)
@@ -42,6 +43,5 @@ def _handlers(monkeypatch: pytest.MonkeyPatch) -> None:
     from webhooks.subscriptions.subscription import Subscriptions
 
     count = replace(SUBSCRIPTION, name="shop.count", queue="default", where={"repository.full_name": "acme/*"})
-    opened = {"events": frozenset({"pull_request"}), "actions": frozenset({"opened"})}
-    label = replace(SUBSCRIPTION, name="shop.label", **opened)
+    label = replace(SUBSCRIPTION, name="shop.label", events=frozenset({"pull_request"}), actions=frozenset({"opened"}))
     monkeypatch.setattr(installed, "_subscriptions", Subscriptions([count, label]))

@@ -17,11 +17,11 @@ from rich.console import Console
 from tests.support.github.log import Hook
 from tests.support.github.reading import PUSH, access_of
 from tests.support.github.server import TOKEN, GitHub
+from tests.system.test_metrics import documented
 from webhooks.management.commands import reconcile
 from webhooks.management.pass_progress import PassProgress
 from webhooks.models import Delivery, HookLog, LogPass
-from webhooks.reconciling import health as healths
-from webhooks.reconciling import passes, watching
+from webhooks.reconciling import passes, running, watching
 from webhooks.reconciling.health import ReconcilerHealth
 from webhooks.reconciling.running import Options
 from webhooks.reconciling.watching import Watching
@@ -189,13 +189,12 @@ def test_a_watching_process_reads_again_and_again_and_counts(young: Hook) -> Non
 
 def test_it_waits_out_an_outage_of_the_database(young: Hook, monkeypatch: pytest.MonkeyPatch, caplog: Any) -> None:
     young.add("push", PUSH)
-    read = watching.reconcile
     failures = iter([OperationalError("the connection is lost")])
 
     def fails_once(*arguments: Any, **options: Any) -> Any:
         for failure in failures:
             raise failure
-        return read(*arguments, **options)
+        return running.reconcile(*arguments, **options)
 
     monkeypatch.setattr(watching, "reconcile", fails_once)
     watch(rounds=2)
@@ -211,12 +210,14 @@ def test_it_leaves_a_log_that_another_process_reads(young: Hook, caplog: pytest.
     assert counted(health)['hookline_reconcile_passes_total{state="complete"}'] == 0
 
 
-def test_a_stop_in_the_middle_leaves_a_pass_that_is_gone_on_with(young: Hook, github: GitHub) -> None:
+def test_a_stop_in_the_middle_leaves_a_pass_that_is_gone_on_with(
+    young: Hook, github: GitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for _ in range(150):
         young.add("push", PUSH)
     stop = Stop(rounds=9)
     health = ReconcilerHealth(every_seconds=300)
-    health.heartbeat = stop.set  # type: ignore[method-assign]  As a signal would, after the first page.
+    monkeypatch.setattr(health, "heartbeat", stop.set)  # As a signal would, after the first page.
     Watching([access_of()], Options(), stop=stop, health=health)._read(access_of())
     stopped = LogPass.objects.get()
     assert (stopped.state, stopped.reason, stopped.recovered) == (LogPass.State.STOPPED, "it was asked to stop", 100)
@@ -232,5 +233,12 @@ def test_it_is_live_while_its_loop_turns(monkeypatch: pytest.MonkeyPatch) -> Non
     assert (health.live(), health.started(), health.ready()) == ([], ["its loop has not begun"], health.started())
     health.heartbeat()
     assert (health.live(), health.started()) == ([], [])
-    monkeypatch.setattr(healths.time, "monotonic", lambda: 10.0**9)
+    monkeypatch.setattr("webhooks.reconciling.health.time.monotonic", lambda: 10.0**9)
     assert health.live()[0].startswith("its loop has not turned for ")
+
+
+def test_the_page_on_metrics_lists_what_it_counts() -> None:
+    families = ReconcilerHealth(every_seconds=300).registry.collect()
+    found = {f"{family.name}_total" for family in families if family.name.startswith("hookline_")}
+    assert found == {one.name for one in documented() if one.role == "reconciler"}
+    assert {one.kind for one in documented() if one.role == "reconciler"} == {"counter"}

@@ -39,6 +39,7 @@ def test_a_first_pass_cannot_know_what_was_before_the_log_unless_the_app_is_youn
     assert (done.state, done.recovered) == (INCOMPLETE, 1)
     assert "has left its log unseen" in done.reason
     assert done.gap_from is not None
+    assert done.gap_until is not None
     assert done.gap_from < done.gap_until
     assert read().state == COMPLETE, "From here on nothing was missed."
 
@@ -52,6 +53,7 @@ def test_a_log_that_was_not_read_for_three_days_has_a_gap_which_is_said_with_its
     assert before is not None
     done = read()
     assert (done.state, done.recovered, done.gap_from) == (INCOMPLETE, 1, before)
+    assert done.gap_until is not None
     assert abs(done.gap_until - (github.now() - KEPT)) < timedelta(seconds=30)
     assert f"from {before:%Y-%m-%d %H:%M} to {done.gap_until:%Y-%m-%d %H:%M} UTC" in done.reason
 

@@ -227,7 +227,7 @@ def test_a_page_costs_as_many_queries_as_any_other_if_nothing_is_missing(github:
     counts: list[int] = []
     with CaptureQueriesContext(connection) as queries:
         read(watch=lambda _: counts.append(len(queries)))
-    assert counts[1] - counts[0] <= 8, [query["sql"] for query in queries[counts[0] : counts[1]]]
+    assert counts[1] - counts[0] <= 8, [query["sql"] for query in queries.captured_queries[counts[0] : counts[1]]]
     assert log.passes.get().recovered == 0
 
 

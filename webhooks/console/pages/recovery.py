@@ -23,9 +23,9 @@ FOUND_LAST = Order("found_at")
 @page("view_logpass")
 def recovery(request: HttpRequest) -> HttpResponse:
     """Show each log, and the passes over all of them or one."""
-    log = _log(request.GET.get("log", ""))
+    log, (after, before) = _log(request.GET.get("log", "")), _place(request)
     passes = LogPass.objects.select_related("log")
-    shown = page_of(passes.filter(log=log) if log else passes, NEWEST_FIRST, **_place(request))
+    shown = page_of(passes.filter(log=log) if log else passes, NEWEST_FIRST, after=after, before=before)
     context = {
         "title": "Recovery",
         "logs": [_standing(each) for each in HookLog.objects.order_by("source", "hook")[:MOST_LOGS]],
@@ -53,8 +53,8 @@ def one_pass(request: HttpRequest, pk: int) -> HttpResponse:
 
 @page("view_misseddelivery")
 def missed(request: HttpRequest) -> HttpResponse:
-    found = MissedDelivery.objects.select_related("log")
-    context = {"title": "Missed deliveries", "page": page_of(found, FOUND_LAST, **_place(request))}
+    found, (after, before) = MissedDelivery.objects.select_related("log"), _place(request)
+    context = {"title": "Missed deliveries", "page": page_of(found, FOUND_LAST, after=after, before=before)}
     return render(request, "console/recovery_missed.html", context)
 
 
@@ -73,8 +73,8 @@ def _log(given: str) -> HookLog | None:
     return HookLog.objects.filter(pk=int(given)).first() if is_number else None
 
 
-def _place(request: HttpRequest) -> dict[str, str]:
-    return {name: request.GET.get(name, "") for name in ("after", "before")}
+def _place(request: HttpRequest) -> tuple[str, str]:
+    return request.GET.get("after", ""), request.GET.get("before", "")
 
 
 def _may_view_deliveries(request: HttpRequest) -> bool:
