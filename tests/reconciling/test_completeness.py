@@ -305,6 +305,37 @@ def test_texts_that_no_database_holds_are_taken_in_without_them(known: Hook) -> 
     assert (body["cut"], body["sender"]) == ("\ufffd", {"login": "a\0b"})
 
 
+@pytest.mark.parametrize(("depth", "is_taken"), [(300, True), (900, True), (2_000, False)])
+def test_a_payload_that_nests_deeply_is_taken_in_or_named(
+    github: GitHub, known: Hook, depth: int, is_taken: bool
+) -> None:
+    entry = known.add("push", PUSH)
+    known.add("push", PUSH)
+    nested = b'{"request": {"headers": {}, "payload": {"nested": %b%b}}}' % (b"[" * depth, b"]" * depth)
+    github.faults.append(Fault(status=200, body=nested, only=f"/{entry.id}"))
+    done = read()
+    assert (done.recovered, done.lost) == ((2, 0) if is_taken else (1, 1))
+
+
+def test_an_entry_out_of_its_place_does_not_end_the_walk(github: GitHub, known: Hook) -> None:
+    old = known.add("push", PUSH, delivered_at=known._now() - timedelta(days=1))
+    found = known.add("push", PUSH, delivered_at=known._now() - timedelta(minutes=30))
+    known.add("star")
+    page = [known.entries()[0].in_list(), old.in_list(), known.add("star").in_list()]
+    link = {"Link": f'<{github.url}/app/hook/deliveries?per_page=100&cursor=v1_{known.entries()[1].id}>; rel="next"'}
+    github.faults.append(Fault(status=200, body=json.dumps(page).encode(), headers=link, only="/deliveries?"))
+    assert read().recovered == 1
+    assert Delivery.objects.get().guid == uuid.UUID(found.guid)
+
+
+def test_a_clock_of_github_s_that_is_ahead_does_not_move_the_mark_into_the_future(github: GitHub, known: Hook) -> None:
+    github.ahead = timedelta(days=2)
+    read()
+    github.ahead = timedelta()
+    known.add("push", PUSH)
+    assert read().recovered == 1
+
+
 @pytest.mark.parametrize("headers", [None, {}, {"X-GitHub-Hook-ID": "12x"}, {"X-GitHub-Hook-ID": str(2**70)}])
 def test_headers_that_are_missing_or_nonsense_are_no_number_of_a_hook(known: Hook, headers: Any) -> None:
     entry = known.add("push", PUSH)

@@ -14,6 +14,7 @@ from tests.support.github.log import Hook
 from tests.support.github.reading import PUSH, access_of, read
 from tests.support.github.server import APP, TOKEN, GitHub, serving
 from tests.support.inbox_rows import make_delivery
+from webhooks.github.delivery_log import entry_of
 from webhooks.inbox.store import store
 from webhooks.models import Delivery, HookLog, Job, LogPass, MissedDelivery, Payload, Recovery
 from webhooks.reconciling.running import BusyError
@@ -97,15 +98,9 @@ def test_a_recovered_delivery_that_comes_again_is_the_same_one(hook: Hook) -> No
     new(hook)
     entry = hook.add("push", PUSH)
     read()
-    again = recovered_delivery("github", _entry(hook), entry.in_full(), hook_id=hook.hook_id)
+    again = recovered_delivery(HookLog.objects.get(), entry_of(entry.in_list()), entry.in_full())
     assert store(again).is_duplicate
     assert (Delivery.objects.get().repeats, Job.objects.count(), Recovery.objects.count()) == (1, 1, 1)
-
-
-def _entry(hook: Hook) -> Any:
-    from webhooks.github.delivery_log import entry_of
-
-    return entry_of(hook.entries()[0].in_list())
 
 
 def test_a_delivery_that_comes_while_it_is_being_recovered_is_stored_once(
@@ -201,6 +196,22 @@ def test_redelivery_is_asked_for_once_for_an_event_and_not_for_one_that_came_in_
     assert len(github.asked("/attempts", method="POST")) == 1
     assert hook.entries()[0].guid == failed
     assert hook.entries()[0].redelivery
+
+
+def test_a_process_that_has_lost_its_log_writes_nothing_more(hook: Hook) -> None:
+    new(hook)
+    for _ in range(150):
+        hook.add("push", PUSH)
+
+    def taken_over(going: LogPass) -> None:
+        HookLog.objects.update(holder="another")
+
+    with pytest.raises(BusyError):
+        read(watch=taken_over)
+    assert HookLog.objects.get().holder == "another"
+    left = LogPass.objects.get()
+    assert (left.state, left.finished_at) == (LogPass.State.RUNNING, None)
+    assert Delivery.objects.count() == 150
 
 
 def test_one_process_at_a_time_reads_a_log(hook: Hook) -> None:

@@ -58,6 +58,8 @@ def entry_of(value: Any) -> Entry:
 def moment(text: str) -> datetime:
     """Return a moment of the API's. Raises ValueError or TypeError."""
     at = datetime.fromisoformat(text)
+    if not 2000 <= at.year < 3000:  # The calendar's ends have no moment in every time zone.
+        raise ValueError
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 

@@ -59,25 +59,30 @@ class Healer:
         stored = passes.stored_among(guids, source=self._log.source, hook_id=self._log.hook_id)
         missing = [entry for entry in entries if entry.guid not in stored]
         left = passes.given_up(self._going, missing) if self._held else set()
+        unwanted = 0
         for entry in missing:
             if entry.guid in self._done or entry.id in left:
                 continue
             if not installed_subscriptions().may_match(entry.event, entry.action):
-                self._going.unwanted += 1
+                unwanted += 1
             elif self._heal(entry):
                 self._done.add(entry.guid)
+        self._going.unwanted += unwanted  # Only now: a page that is broken off is walked again.
 
     def _learn(self, entries: Sequence[Entry]) -> None:
         """Learn the number of an App's hook, which the log does not have, from what one delivery sent."""
         for entry in entries[:MOST_LOOKED_UP] if self._log.hook_id is None else ():
             try:
-                new = recovered_delivery(self._log.source, entry, self._api.detail(entry.id), hook_id=None)
+                new = recovered_delivery(self._log, entry, self._api.detail(entry.id))
             except (RefusedError, UnavailableError, GoneError, UnreadableError):
                 continue
             self._note_hook(new.hook_id)
-            return
+            if self._log.hook_id is not None:
+                return
 
     def _note_hook(self, hook_id: int) -> None:
+        if not hook_id:  # The header was missing.
+            return
         if self._held is not None:
             self._held.learn(hook_id)
         self._log.hook_id = hook_id
@@ -127,7 +132,7 @@ class Healer:
     def _taken_in(self, entry: Entry, detail: Any) -> Reason | None:
         """Take a delivery in; return why that is not possible."""
         try:
-            new = recovered_delivery(self._log.source, entry, detail, hook_id=_hook_id_in_address(self._log))
+            new = recovered_delivery(self._log, entry, detail)
         except GoneError:
             return Reason.GONE
         except UnreadableError:
@@ -152,8 +157,3 @@ class Healer:
     def _close(self, missed: MissedDelivery) -> None:
         missed.is_open, missed.reason = False, Reason.GONE
         missed.save()
-
-
-def _hook_id_in_address(log: HookLog) -> int | None:
-    """Return the hook's number where its address has it. An App's hook may be made anew, with another number."""
-    return None if "/" not in log.hook else log.hook_id

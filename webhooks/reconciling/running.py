@@ -49,6 +49,8 @@ def reconcile(access: HookAccess, options: Options, *, wait: Wait, watch: Watch 
         raise BusyError
     try:
         return _all_of(held, access, options, wait=wait, watch=watch)
+    except StoppedError:  # Not by a stop, which ends the pass in order: another process has taken the log over.
+        raise BusyError from None
     finally:
         held.release()
 

@@ -4,6 +4,7 @@ The signature cannot be checked: GitHub signs the raw body, and the log has it p
 GitHub's word all the same (decision 0015).
 """
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +19,8 @@ from webhooks.inbox.new_delivery import NewDelivery, Stored
 from webhooks.inbox.sent import Sent, delivery_of, fault_of
 from webhooks.inbox.store import store_if_new
 from webhooks.inbox.stored_log import log_stored
-from webhooks.models import LogPass, Recovery
+from webhooks.models import HookLog, LogPass, Recovery
+from webhooks.reconciling.access import APP
 from webhooks.subscriptions.installed import installed_subscriptions
 
 
@@ -30,25 +32,37 @@ class UnreadableError(Exception):
     """What GitHub's log has is no delivery that the receiver would take."""
 
 
-def recovered_delivery(source: str, entry: Entry, detail: Any, *, hook_id: int | None) -> NewDelivery:
+def recovered_delivery(log: HookLog, entry: Entry, detail: Any) -> NewDelivery:
     """Return the delivery that an entry's own page has. Raises GoneError or UnreadableError."""
     given, payload = sent_by(detail)
     if payload is None:
         raise GoneError
-    headers = _headers(CaseInsensitiveMapping(given), entry, hook_id)
-    body = orjson.dumps(payload)
+    headers, body = _headers(CaseInsensitiveMapping(given), entry, log), _body_of(payload)
     if not isinstance(payload, dict) or fault_of(headers) or len(body) > settings.HOOKLINE_MAX_BODY_MB * 1024 * 1024:
         raise UnreadableError
-    sent = Sent(source=source, headers=headers, body=body, payload=payload)
+    sent = Sent(source=log.source, headers=headers, body=body, payload=payload)
     return delivery_of(sent, installed_subscriptions(), secret_fingerprint="")
 
 
-def _headers(given: Mapping[str, str], entry: Entry, hook_id: int | None) -> Mapping[str, str]:
-    """Return the headers as they were sent, and what names the delivery as the entry has it."""
+def _body_of(payload: Any) -> bytes:
+    try:
+        return orjson.dumps(payload)
+    except orjson.JSONEncodeError:  # It reads what nests deeper than it writes.
+        pass
+    try:
+        return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
+    except RecursionError:
+        raise UnreadableError from None
+
+
+def _headers(given: Mapping[str, str], entry: Entry, log: HookLog) -> Mapping[str, str]:
+    """Return the headers as they were sent, and what names the delivery as the entry and the log have it."""
+    known = str(log.hook_id or 0)
     own = {
         "X-GitHub-Delivery": str(entry.guid),
         "X-GitHub-Event": entry.event,
-        "X-GitHub-Hook-ID": given.get("X-GitHub-Hook-ID", "0") if hook_id is None else str(hook_id),
+        # An App's hook may be made anew, with another number.
+        "X-GitHub-Hook-ID": given.get("X-GitHub-Hook-ID", known) if log.hook == APP else known,
         "Content-Type": JSON,  # A hook that sends forms sent one; what is stored is the JSON in it.
     }
     others = {name: value for name, value in given.items() if name.lower() not in {each.lower() for each in own}}

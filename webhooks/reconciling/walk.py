@@ -5,7 +5,7 @@ the last complete pass, or the hook itself, began less than three days ago.
 """
 
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from webhooks.github.delivery_log import KEPT, Entry
 from webhooks.models import LogPass
@@ -28,13 +28,14 @@ def walk(
     cursors = set()
     while True:
         page = _page(going, api)
-        going.until = going.until or page.date
+        # The earlier one: with a mark of the future, later passes would look at nothing.
+        going.until = going.until or min(page.date, datetime.now(UTC))
         if page.unreadable:
             faults.append(f"{page.unreadable:,} of a page's entries cannot be read")
         wanted = [entry for entry in page.entries if not _is_before(going, entry)]
         heal(wanted)
         _count(going, wanted)
-        if len(wanted) < len(page.entries):
+        if page.entries and _is_before(going, page.entries[-1]):
             return faults
         if not page.cursor:
             return faults + _gap(going, api, now=page.date)
