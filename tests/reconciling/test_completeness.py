@@ -101,6 +101,55 @@ def test_a_body_that_github_does_not_hand_out_is_tried_again_by_the_next_pass(gi
     assert (Delivery.objects.count(), MissedDelivery.objects.count()) == (2, 0)
 
 
+def test_one_that_was_to_be_tried_again_and_is_gone_by_then_is_lost(github: GitHub, known: Hook) -> None:
+    entry = known.add("push", PUSH)
+    github.faults.append(Fault(only=f"/{entry.id}", times=client.MOST_TRIES))
+    assert read().unfetched == 1
+    entry.is_gone = True
+    done = read()
+    assert (done.state, done.unfetched, done.lost) == (INCOMPLETE, 0, 1)
+    missed = MissedDelivery.objects.get()
+    assert (missed.is_open, missed.reason) == (False, MissedDelivery.Reason.GONE)
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault(times=99), Fault(status=403, message="Forbidden"), Fault(is_dropped=True, times=99)]
+)
+def test_what_was_to_be_tried_again_waits_on_while_github_refuses(github: GitHub, known: Hook, fault: Fault) -> None:
+    entry = known.add("push", PUSH)
+    github.faults.append(Fault(only=f"/{entry.id}", times=client.MOST_TRIES))
+    read()
+    fault.only = f"/{entry.id}"
+    github.faults.append(fault)
+    assert read().state == (STOPPED if fault.status == 403 else INCOMPLETE)
+    assert MissedDelivery.objects.get().is_open
+    github.faults.clear()
+    assert (read().state, Delivery.objects.count()) == (COMPLETE, 1)
+
+
+def test_a_redelivery_that_github_refuses_is_named(github: GitHub, known: Hook) -> None:
+    known.add("push", PUSH, is_gone=True)
+    failing = known.add("push", PUSH)
+    github.faults.append(Fault(only=f"/{failing.id}/", times=client.MOST_TRIES))
+    done = read(mode=LogPass.Mode.REDELIVER)
+    assert (done.state, done.asked, done.lost, done.unfetched) == (INCOMPLETE, 0, 1, 1)
+    done = read(mode=LogPass.Mode.REDELIVER)
+    assert (done.asked, done.lost) == (1, 0)
+
+
+def test_a_place_in_the_log_that_github_no_longer_knows_is_left_for_the_newest_entry(
+    github: GitHub, known: Hook
+) -> None:
+    for _ in range(150):
+        known.add("push", PUSH)
+    limit = github.limits["app"]
+    limit.limit = 160
+    assert (read().state, Delivery.objects.count()) == (STOPPED, 126)
+    limit.limit = 5_000
+    LogPass.objects.update(cursor="v0_of_another_time")
+    assert (read().state, Delivery.objects.count()) == (COMPLETE, 150)
+
+
 def test_a_missed_delivery_that_comes_by_itself_is_forgotten(github: GitHub, known: Hook) -> None:
     entry = known.add("push", PUSH, is_gone=True)
     read()
@@ -360,6 +409,46 @@ def test_a_page_of_another_form_stops_the_pass(github: GitHub, known: Hook, body
     done = read()
     assert (done.state, done.lost) == (STOPPED, 0)
     assert done.reason.startswith("GitHub answers with what is no ")
+
+
+def test_an_answer_that_comes_too_slowly_is_given_up(
+    github: GitHub, known: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "ANSWER_SECONDS", -1.0)
+    assert read().reason == "GitHub does not end its answer in time"
+
+
+@pytest.mark.parametrize("said", ["", "yesterday", "Fri, 99 Nov 2026 08:00:00 GMT"])
+def test_an_answer_without_a_time_counts_as_given_now(github: GitHub, known: Hook, said: str) -> None:
+    page = b"[]"
+    github.faults.append(Fault(status=200, body=page, headers={"Date": said}, only="/deliveries?"))
+    done = read()
+    assert done.state == COMPLETE
+    assert done.until is not None
+    assert abs(done.until - github.now()) < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    "body", [b"{}", b'{"created_at": 7}', b'{"created_at": "soon"}', b'{"created_at": null}', b"[]"]
+)
+def test_an_app_that_does_not_say_since_when_it_is_proves_nothing(github: GitHub, hook: Hook, body: bytes) -> None:
+    github.faults.append(Fault(status=200, body=body, only="/app", times=0))
+    hook.created_at = hook._now()
+    assert read(is_dry_run=True).state == COMPLETE
+    github.faults.append(Fault(status=200, body=b"[]", only="/deliveries?"))
+    github.faults.append(Fault(status=200, body=body, only="/app"))
+    done = read()
+    assert (done.state, done.gap_from) == (INCOMPLETE, None)
+    assert done.reason.startswith("what GitHub sent before 2")
+
+
+def test_a_dry_run_that_github_stops_says_so(github: GitHub, known: Hook) -> None:
+    github.faults.append(Fault(status=401, message="Bad credentials"))
+    done = read(is_dry_run=True)
+    assert (done.state, done.reason) == (STOPPED, "GitHub answers 401: Bad credentials")
+    known.add("push", PUSH)
+    assert read(is_dry_run=True, mode=LogPass.Mode.REDELIVER).asked == 1
+    assert not LogPass.objects.exists()
 
 
 def test_an_answer_without_an_end_is_given_up(github: GitHub, known: Hook, monkeypatch: pytest.MonkeyPatch) -> None:

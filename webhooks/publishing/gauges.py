@@ -65,23 +65,30 @@ class InboxGauges(Collector):
         paused_jobs = _gauge(
             "paused_jobs", f"Jobs that are due and paused by an operator, {due.SAMPLE} at most. Aggregate with max."
         )
-        logs = GaugeMetricFamily(
-            "hookline_reconcile_age_seconds",
-            "How long ago the last complete pass over GitHub's log ended: of each source's hooks, the longest. Of the "
-            "whole fleet: aggregate with max.",
-            labels=["source"],
-        )
         paused = _gauge("paused", "1 while an operator has paused the queue, else 0. Aggregate with max.")
-        if self._read_at is not None and time.monotonic() - self._read_at < FRESH_SECONDS:
+        if self._is_fresh:
             dead_jobs.add_metric([], self._dead)
             for queue, waiting in self._waiting.items():
                 jobs.add_metric([queue], waiting.jobs)
                 oldest.add_metric([queue], waiting.oldest_seconds)
                 paused_jobs.add_metric([queue], waiting.paused_jobs)
                 paused.add_metric([queue], self._paused.has_queue(queue))
-            for source, seconds in self._incomplete_seconds.items():
-                logs.add_metric([source], seconds)
-        yield from (jobs, oldest, dead_jobs, paused_jobs, paused, logs, self._paused_handlers())
+        yield from (jobs, oldest, dead_jobs, paused_jobs, paused, self._log_ages(), self._paused_handlers())
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._read_at is not None and time.monotonic() - self._read_at < FRESH_SECONDS
+
+    def _log_ages(self) -> GaugeMetricFamily:
+        ages = GaugeMetricFamily(
+            "hookline_reconcile_age_seconds",
+            "How long ago the last complete pass over GitHub's log ended: of each source's hooks, the longest. Of the "
+            "whole fleet: aggregate with max.",
+            labels=["source"],
+        )
+        for source, seconds in self._incomplete_seconds.items() if self._is_fresh else ():
+            ages.add_metric([source], seconds)
+        return ages
 
     def _paused_handlers(self) -> GaugeMetricFamily:
         handlers = GaugeMetricFamily(

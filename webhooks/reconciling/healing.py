@@ -48,9 +48,10 @@ class Healer:
             except (RefusedError, UnreadableEntryError) as error:
                 if isinstance(error, RefusedError) and error.status not in (*GONE, NO_VALUE):
                     raise
-                self._close(missed)
+                passes.give_up(missed)
             else:
-                self._heal(entry)
+                if self._heal(entry):
+                    self._done.add(entry.guid)
 
     def heal(self, entries: Sequence[Entry]) -> None:
         """Heal what is missing among the entries of one page."""
@@ -115,6 +116,7 @@ class Healer:
         except RefusedError as error:
             return self._missed(entry, error)
         self._going.asked += 1
+        passes.forget_miss(self._log, entry.guid)  # If it fails again, the log has a new entry.
         return True
 
     def _recover(self, entry: Entry) -> bool:
@@ -153,7 +155,3 @@ class Healer:
             raise error
         passes.miss(self._log, entry, Reason.UNREADABLE if error.status == NO_VALUE else Reason.GONE)
         return False
-
-    def _close(self, missed: MissedDelivery) -> None:
-        missed.is_open, missed.reason = False, Reason.GONE
-        missed.save()

@@ -90,6 +90,12 @@ def miss(log: HookLog, entry: Entry, reason: MissedDelivery.Reason) -> None:
     MissedDelivery.objects.update_or_create(log=log, guid=entry.guid, defaults=values)
 
 
+def give_up(missed: MissedDelivery) -> None:
+    """Note that a delivery which was to be tried again is gone: this pass has found that."""
+    given_up = {"reason": MissedDelivery.Reason.GONE, "is_open": False, "found_at": Now()}
+    MissedDelivery.objects.filter(pk=missed.pk).update(**given_up)
+
+
 def forget_miss(log: HookLog, guid: UUID) -> None:
     MissedDelivery.objects.filter(log=log, guid=guid).delete()
 
