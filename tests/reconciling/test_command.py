@@ -1,6 +1,7 @@
 """`manage.py reconcile`: what it says, and its exit status; and the process that watches."""
 
 import json
+import logging
 import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -128,6 +129,7 @@ def test_progress_is_shown_by_time_on_a_terminal(github: GitHub) -> None:
     going = LogPass(log=HookLog(source="github", hook="app"), entries=4_310, recovered=12)
     with PassProgress(Console(file=out, force_terminal=True, width=80)) as progress:
         progress.show(going)
+        assert not logging.getLogger("webhooks.inbox.stored_log").isEnabledFor(logging.INFO)
         going.until, going.oldest_at = github.now(), github.now() - timedelta(days=1.5)
         progress.show(going)
         assert progress._progress.tasks[0].percentage == pytest.approx(50, abs=0.1)
@@ -135,6 +137,7 @@ def test_progress_is_shown_by_time_on_a_terminal(github: GitHub) -> None:
         progress.show(going)
         assert progress._progress.tasks[0].percentage == 100
     assert "4,310 entries, 12 missing" in out.getvalue()
+    assert logging.getLogger("webhooks.inbox.stored_log").isEnabledFor(logging.INFO)
 
 
 # --- The process that watches -----------------------------------------------------------------------------------------

@@ -1,5 +1,9 @@
-"""How far a pass over GitHub's log is, on a terminal: by time, since the log does not say how long it is."""
+"""How far a pass over GitHub's log is, on a terminal: by time, since the log does not say how long it is.
 
+While the bar is there, only what is wrong is logged: a line for each delivery would push it away.
+"""
+
+import logging
 from datetime import timedelta
 from typing import Self
 
@@ -17,13 +21,17 @@ class PassProgress:
         columns = (TextColumn("{task.description}"), BarColumn(None), TextColumn("{task.fields[said]}"))
         self._progress = Progress(*columns, console=console, transient=True)
         self._tasks: dict[str, TaskID] = {}
+        self._logger = logging.getLogger("webhooks")
+        self._level = self._logger.level
 
     def __enter__(self) -> Self:
+        self._logger.setLevel(max(logging.WARNING, self._logger.getEffectiveLevel()))
         self._progress.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._progress.stop()
+        self._logger.setLevel(self._level)
 
     def show(self, going: LogPass) -> None:
         name = str(going.log)
