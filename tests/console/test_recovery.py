@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from tests.support.inbox_rows import EVIL, client_of, make_delivery, page
 from tests.support.people import ROLELESS, signed_in
-from webhooks.models import Delivery, HookLog, LogPass, MissedDelivery, Recovery
+from webhooks.models import Delivery, HookLog, LogPass, MissedDelivery, Payload, Recovery
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.both_databases]
 
@@ -190,3 +190,14 @@ def test_a_log_that_is_no_longer_read_is_deleted_with_its_passes_by_who_may() ->
     assert client_of("view_hooklog", "delete_hooklog").post(url, {"post": "yes"}).status_code == 302
     assert not any(model.objects.exists() for model in (HookLog, LogPass, MissedDelivery))
     assert Recovery.objects.get().delivery_id == delivery.pk
+
+
+def test_a_delivery_that_the_release_before_has_removed_is_only_missing_from_the_list() -> None:
+    done = made_pass(made_log(), recovered=2)
+    removed, kept = recovered(done), recovered(done)
+    Payload.objects.filter(pk=removed.pk).delete()
+    with connection.cursor() as cursor:  # As it does, which knows nothing of recoveries.
+        cursor.execute("DELETE FROM webhooks_delivery WHERE id = %s", [removed.pk])
+    shown = page(signed_in("viewer"), f"/recovery/passes/{done.pk}/")
+    assert f"/deliveries/{kept.pk}/" in shown
+    assert f"/deliveries/{removed.pk}/" not in shown

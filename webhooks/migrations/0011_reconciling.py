@@ -77,7 +77,7 @@ class Migration(migrations.Migration):
         migrations.CreateModel(
             name='Recovery',
             fields=[
-                ('delivery', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='recovery', serialize=False, to='webhooks.delivery')),
+                ('delivery', models.OneToOneField(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='recovery', serialize=False, to='webhooks.delivery')),
                 ('entry_id', models.BigIntegerField(help_text="GitHub's id of the entry.")),
                 ('delivered_at', models.DateTimeField(help_text='When GitHub tried to deliver it.')),
                 ('duration_seconds', models.FloatField(help_text='How long that took.')),

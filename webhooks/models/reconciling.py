@@ -108,7 +108,10 @@ class MissedDelivery(models.Model):
 class Recovery(models.Model):
     """That a delivery did not come by itself but was taken from GitHub's log, and what GitHub says of its sending."""
 
-    delivery = models.OneToOneField(Delivery, on_delete=models.CASCADE, primary_key=True, related_name="recovery")
+    # Without a constraint: a relay of the release before removes old deliveries, and knows nothing of this table.
+    delivery = models.OneToOneField(
+        Delivery, on_delete=models.CASCADE, primary_key=True, related_name="recovery", db_constraint=False
+    )
     log_pass = models.ForeignKey(LogPass, on_delete=models.SET_NULL, null=True, related_name="+")
     entry_id = models.BigIntegerField(help_text="GitHub's id of the entry.")
     delivered_at = models.DateTimeField(help_text="When GitHub tried to deliver it.")
