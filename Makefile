@@ -162,8 +162,9 @@ lock: $(DEV) ## Compile every lock file
 	@$(UV_COMPILE) requirements-assets.in -o requirements-assets.lock
 	@cd assets && npm install --package-lock-only --ignore-scripts --no-audit --no-fund
 
+# With the extras: pip, told to compare hashes, does not find a package that another one asks for with extras.
 UV_COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-	--no-emit-index-url --no-annotate
+	--no-emit-index-url --no-annotate --no-strip-extras
 
 clean: ## Remove the environments and the tools' files; never the data directory
 	@rm -rf $(VENV) .venv-* .coverage .coverage.* htmlcov .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache webhooks/static/vendor

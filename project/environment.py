@@ -18,6 +18,7 @@ from environs import EnvValidationError, ValidationError, validate
 
 from project.addresses import email_pattern, host_names, listen_address, origins, redirect_uri, url_prefix
 from project.connection_urls import broker_nodes, check_database_options, check_sqlite, whole_url
+from project.github_access import api_token, app_id, hook_paths, private_key
 from project.identity import group_roles, https_address
 from project.variables import Variables, is_quoted, items, unquoted_items
 
@@ -40,7 +41,8 @@ def open_environment() -> Variables:
     env = Variables(eager=False)
     parsers = (webhook_secrets, source_names, broker_url, authorities, database, directory, app_names)
     of_addresses = (email_pattern, host_names, https_address, listen_address, origins, redirect_uri, url_prefix)
-    for parser in (*parsers, *of_addresses, whole_number, number, group_roles):
+    of_github = (api_token, app_id, hook_paths, private_key)
+    for parser in (*parsers, *of_addresses, *of_github, whole_number, number, group_roles):
         env.add_parser(parser.__name__, _unless_parsed(parser))
     return env
 

@@ -109,6 +109,9 @@ def logging_settings(*, style: str, level: str, is_coloured: bool = False) -> di
             # Celery's own line for each received and finished message; the inbox holds the same, by job.
             "celery.worker.strategy": {"level": "WARNING"},
             "celery.app.trace": {"level": "WARNING"},
+            # Lines for each call of GitHub's API; a pass over its log counts them.
+            "httpcore": {"level": "WARNING"},
+            "httpx": {"level": "WARNING"},
             "django.request": {"level": "ERROR", "filters": ["unintended"]},
             "django.security.DisallowedHost": {"filters": ["without_traceback"]},
         },

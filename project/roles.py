@@ -1,7 +1,8 @@
 """The roles of processes, and which of the guarded variables each role uses. A process reads and keeps no others.
 
 A worker runs the team's code on payloads that strangers have sent. A secret that the process does not have cannot leak
-from a handler: with a webhook secret deliveries could be forged, and with SECRET_KEY sessions of the admin.
+from a handler: with a webhook secret deliveries could be forged, with SECRET_KEY sessions of the admin, and the App's
+key opens every repository that the App may see.
 """
 
 import os
@@ -19,6 +20,7 @@ USED: Mapping[str, frozenset[str]] = {
         }
     ),
     "relay": frozenset({"BROKER_URL", "DATABASE_URL"}),
+    "reconcile": frozenset({"DATABASE_URL", "GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY"}),
     "worker": frozenset({"BROKER_URL", "DATABASE_URL"}),
     "flower": frozenset({"BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OPERATOR_PASSWORD"}),
     "migrate": frozenset({"DATABASE_URL"}),

@@ -25,12 +25,13 @@ from project.environment import (
     stop_on_errors,
     value_or_default,
 )
+from project.github_access import check_access, read_access
 from project.identity import check_installed, provider_settings
 from project.logging import has_colours, logging_settings
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
 from project.version import VERSION
 from webhooks.listening import EVERY_ADDRESS
-from webhooks.source_secrets import variable_of
+from webhooks.source_secrets import APP_PRIVATE_KEY, variable_of
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 
@@ -85,6 +86,9 @@ HOOKLINE_SECRETS: dict[str, list[str]] = {}
 for _source in HOOKLINE_SOURCES:
     _name = variable_of(_source)
     HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name, _default(_name, unused=[]))
+HOOKLINE_GITHUB_ACCESS = read_access(env, HOOKLINE_SOURCES)
+"""What each source's GitHub is asked with. webhooks/reconciling/access.py reads it, and nothing else does."""
+HOOKLINE_RECONCILE_SECONDS = env.number("HOOKLINE_RECONCILE_SECONDS", 300.0, lowest=10, highest=86_400)
 
 # A pod's address varies, and may be IPv6 only.
 HOOKLINE_HOST: str = env.listen_address("HOOKLINE_HOST", EVERY_ADDRESS if PRODUCTION else "127.0.0.1")
@@ -166,6 +170,8 @@ if not HOOKLINE_KEEP_PAYLOADS_DAYS <= HOOKLINE_KEEP_DAYS <= HOOKLINE_KEEP_DEAD_D
         "HOOKLINE_KEEP_DAYS: must be HOOKLINE_KEEP_PAYLOADS_DAYS (14 unless set) or more, and "
         "HOOKLINE_KEEP_DEAD_DAYS (90 unless set) or fewer."
     )
+if uses(HOOKLINE_ROLE, APP_PRIVATE_KEY):
+    check_access(HOOKLINE_GITHUB_ACCESS)
 HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))
 if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS and uses(HOOKLINE_ROLE, "BROKER_URL"):
     raise ImproperlyConfigured("HOOKLINE_BROKER_CA_FILE: BROKER_URL is without TLS; use amqps:// or rediss://.")

@@ -16,6 +16,7 @@ from webhooks.source_secrets import listed_name
 
 LISTS = (
     "ALLOWED_HOSTS",
+    "GITHUB_HOOKS",
     "GITHUB_WEBHOOK_SECRETS",
     "HOOKLINE_APPS",
     "HOOKLINE_OIDC_ROLES",
@@ -23,6 +24,8 @@ LISTS = (
     "HOOKLINE_TRUSTED_ORIGINS",
 )
 """Lists: their items may be on lines of their own."""
+TEXTS = (*LISTS, "GITHUB_APP_PRIVATE_KEY")
+"""Values of several lines."""
 SECRETS = (
     "FLOWER_OAUTH2_SECRET",
     "GITHUB_WEBHOOK_SECRETS",
@@ -115,7 +118,7 @@ def cleaned(name: str, text: str) -> str:
                 "begins and ends with quotes, as some env files leave them; take them off, or choose another secret."
             )
         value = _unquoted(value)
-    if listed_name(name) not in LISTS and len(value.splitlines()) > 1:
+    if listed_name(name) not in TEXTS and len(value.splitlines()) > 1:
         raise UnreadableValueError("must be a single line.")
     return value
 

@@ -28,6 +28,7 @@ EVENTS = {
 REPOSITORIES = ("acme/widgets", "acme/gears", "acme/site", "acme/docs", "acme/infrastructure")
 SENDERS = ("octo", "hubot", "mona", "dependabot[bot]")
 CHAT_FINGERPRINT, LABEL_FINGERPRINT = "c4a7c4a7c4a7c4a7", "1abe11abe11abe11"
+LOST = "1 delivery cannot be recovered"
 CHAT_ERROR = "ConnectionError: chat.example.com did not answer within 5 s"
 LABEL_ERROR = "KeyError: 'head'"
 TRACEBACK = """Traceback (most recent call last):
@@ -56,6 +57,34 @@ def fill(deliveries: int, *, now: datetime) -> None:
             Payload.objects.bulk_create(Payload(delivery=row, body=_body(row)) for row in rows)
             jobs = Job.objects.bulk_create(job for row in rows for job in _jobs(draw, row, now=now))
             Attempt.objects.bulk_create(attempt for job in jobs for attempt in _attempts(draw, job))
+        if deliveries:
+            _recover(now)
+
+
+def _recover(now: datetime) -> None:
+    """Store a log of GitHub's that was read all day. A pass found three deliveries missing, and one of them gone."""
+    from webhooks.models import Delivery, HookLog, LogPass, MissedDelivery, Recovery
+
+    log = HookLog.objects.create(source="github", hook="app", hook_id=1, complete_until=now, completed_at=now)
+    for hours in range(24, -1, -1):
+        found = {"recovered": 2, "lost": 1, "state": "incomplete", "reason": LOST} if hours == 9 else {}
+        at = now - timedelta(hours=hours)
+        one = LogPass.objects.create(
+            log=log,
+            **{"state": "complete", "entries": 417, "calls": 5} | found,
+            until=at,
+            finished_at=at,
+            started_at=at,
+        )
+        if not found:
+            continue
+        failed: dict[str, Any] = {"delivered_at": at - timedelta(minutes=4), "entry_id": 17_000_000_001}
+        said = {"status": "timed out", "status_code": 504, "duration_seconds": 10.01, "is_redelivery": False}
+        for delivery in Delivery.objects.filter(received_at__gte=at).order_by("received_at")[:2]:
+            Recovery.objects.create(delivery=delivery, log_pass=one, **failed, **said)
+        MissedDelivery.objects.create(
+            log=log, guid=uuid.UUID(int=1), event="push", reason="gone", is_open=False, found_at=at, **failed
+        )
 
 
 def _answers(draw: random.Random, deliveries: int, *, now: datetime) -> Iterator[Any]:

@@ -177,7 +177,7 @@ def test_pausing_or_resuming_twice_changes_nothing_and_says_so(operator: Client)
 
 
 def test_the_banner_stands_above_every_page_and_names_who_when_and_why(operator: Client) -> None:
-    pages = ["/", "/deliveries/", "/jobs/", "/dead/", "/replays/", "/queues/", "/workers/"]
+    pages = ["/", "/deliveries/", "/jobs/", "/dead/", "/replays/", "/recovery/", "/queues/", "/workers/"]
     assert all("is paused by" not in page(operator, url) for url in pages)
     pauses.pause(queue="default", reason=EVIL, who="bo")
     for url in pages:

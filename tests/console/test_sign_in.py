@@ -33,7 +33,9 @@ def sign_in(client: Client, name: str, password: str, **headers: str) -> int:
     return client.post("/sign-in/", {"username": name, "password": password, "next": "/jobs/"}, **headers).status_code  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("path", ["/", "/deliveries/", "/jobs/", "/dead/", "/replays/", "/queues/", "/workers/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/deliveries/", "/jobs/", "/dead/", "/replays/", "/recovery/", "/queues/", "/workers/"]
+)
 def test_who_is_not_signed_in_is_asked_to_and_comes_back(ana: User, path: str) -> None:
     client = Client()
     reply = client.get(path)
@@ -52,7 +54,7 @@ def test_nobody_is_sent_to_another_site_after_signing_in(ana: User) -> None:
 @pytest.mark.parametrize("role", EVERYBODY)
 def test_every_role_sees_the_pages_and_who_has_none_sees_none(role: str) -> None:
     client = signed_in(role)
-    for path in ("/", "/deliveries/", "/jobs/", "/dead/", "/replays/", "/queues/", "/workers/"):
+    for path in ("/", "/deliveries/", "/jobs/", "/dead/", "/replays/", "/recovery/", "/queues/", "/workers/"):
         assert client.get(path).status_code == (403 if role == ROLELESS else 200), path
 
 

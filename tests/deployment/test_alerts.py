@@ -21,6 +21,8 @@ WELL = {
     'hookline_receiver_deliveries_total{event="push",result="stored"}': "0+100x120",
     'hookline_receiver_deliveries_total{event="push",result="unsigned"}': "0+1x120",
     'hookline_receiver_deliveries_total{event="push",result="failed"}': "1x120",
+    'hookline_reconcile_age_seconds{source="github"}': "300x120",
+    'hookline_reconcile_passes_total{state="incomplete"}': "1x120",
     "hookline_receiver_broker_available": "1x120",
     'hookline_relay_broker_available{pod="relay-1"}': "1x120",
     'hookline_relay_broker_available{pod="relay-2"}': "0x120",
@@ -76,6 +78,15 @@ CASES = {
     "HooklineDeliveriesFailed": Case(
         series={'hookline_receiver_deliveries_total{event="push",result="failed"}': "_x55 1x65"},
         summary="A receiver answered 500: an error that nobody expected.",
+    ),
+    "HooklineReconcileLate": Case(
+        series={'hookline_reconcile_age_seconds{source="github"}': "90000x120"},
+        summary="GitHub's log of github was last read completely 1d 1h 0m 0s ago; it keeps three days.",
+        labels={"source": "github"},
+    ),
+    "HooklineReconcileIncomplete": Case(
+        series={'hookline_reconcile_passes_total{state="incomplete"}': "1x30 2x90"},
+        summary="A pass over GitHub's log found deliveries that it cannot take in, or cannot know that it saw all.",
     ),
     "HooklineBrokerUnavailable": Case(
         series={'hookline_relay_broker_available{pod="relay-1"}': "0x120"},

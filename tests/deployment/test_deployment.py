@@ -369,6 +369,21 @@ def test_a_container_with_hooklines_image_that_runs_no_known_role_is_named() -> 
     assert sentence.startswith("rendered.yaml: Deployment relay: its container relay has Hookline's image, and nothing")
 
 
+def reconciling(manifests: Manifests) -> None:
+    """Turn the relay into a reconciler, which is given the App's key."""
+    container(manifests, "relay").update(args=["reconcile", "--watch"])
+    with_own("relay", "GITHUB_APP_PRIVATE_KEY", "")(manifests)
+
+
+def test_a_reconciler_is_a_role_of_its_own_with_its_probes_and_its_secrets() -> None:
+    assert found(reconciling) == []
+    both_know = both(reconciling, with_own("worker", "GITHUB_APP_PRIVATE_KEY", ""))
+    [sentence] = found(both_know)
+    assert sentence.startswith(WORKER + "it is given GITHUB_APP_PRIVATE_KEY, which a worker does not use")
+    [sentence] = found(both(reconciling, lambda manifests: container(manifests, "relay").pop("livenessProbe")))
+    assert "its livenessProbe is missing" in sentence
+
+
 def test_a_job_may_run_any_command_and_others_any_image_of_theirs() -> None:
     def with_others(manifests: Manifests) -> None:
         of_one_image(manifests)

@@ -16,22 +16,28 @@ GUARDED = {
     "BROKER_URL": "amqp://hookline:the-password-of-the-broker@127.0.0.1:1//",
     "DATABASE_URL": "postgres://hookline:the-password-of-the-database@127.0.0.1:1/hookline",
     "FLOWER_OAUTH2_SECRET": "the-secret-of-flower-at-its-provider",
+    "GITHUB_API_TOKEN": "the-token-of-the-hooks",
+    "GITHUB_API_TOKEN_GHES": "the-token-of-the-server",
+    "GITHUB_APP_PRIVATE_KEY": "-----BEGIN PRIVATE KEY-----\\nthekeyoftheapp\\n-----END PRIVATE KEY-----",
     "GITHUB_WEBHOOK_SECRETS": "the-secret-of-the-app",
     "GITHUB_WEBHOOK_SECRETS_GHES": "the-secret-of-the-server",
     "HOOKLINE_OIDC_CLIENT_SECRET": "the-secret-of-the-provider",
     "HOOKLINE_OPERATOR_PASSWORD": "the-password-of-the-operator",
     "SECRET_KEY": "the-key-of-the-sessions-which-is-long-enough-for-django",
 }
-OPTIONAL = {"BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD"}
+OPTIONAL = {
+    *("BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD"),
+    *("GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY"),
+}
 """They have a default, are needed only with another variable, or `manage.py flower` says what it wants."""
 WORDS = {name: value.partition("hookline:")[2].partition("@")[0] or value for name, value in GUARDED.items()}
+WORDS["GITHUB_APP_PRIVATE_KEY"] = "thekeyoftheapp"
 
 __all__ = ["environment"]  # A fixture that is used by being there.
 
 
 def used_by(role: str) -> frozenset[str]:
-    sources = {"GITHUB_WEBHOOK_SECRETS_GHES"} if "GITHUB_WEBHOOK_SECRETS" in USED[role] else set()
-    return (USED[role] | sources) & GUARDED.keys()
+    return frozenset(name for name in GUARDED if name.removesuffix("_GHES") in USED[role])
 
 
 @pytest.mark.parametrize("role", sorted(USED))
@@ -68,6 +74,9 @@ def test_a_role_holds_nothing_of_what_it_does_not_use(
         HOOKLINE_ENVIRONMENT=environment_name,
         HOOKLINE_DATA_DIR=tmp_path / "data",
         HOOKLINE_SOURCES="github,ghes",
+        GITHUB_APP_ID="4711",
+        GITHUB_HOOKS="orgs/acme/hooks/12",
+        GITHUB_HOOKS_GHES="orgs/acme/hooks/12",
     )
     held = repr(found)
     assert {name for name, word in WORDS.items() if word in held} == used_by(role)

@@ -198,7 +198,7 @@ def test_a_fault_of_our_own_before_the_commit_is_answered_in_json(
     def fail(*_: Any) -> None:
         raise RuntimeError(MARKER)
 
-    monkeypatch.setattr("webhooks.receiver.intake.summarise", fail)
+    monkeypatch.setattr("webhooks.inbox.sent.summarise", fail)
     hold_refused(post(), 500)
     assert "delivery failed" in caplog.text
 

@@ -21,6 +21,9 @@ Result = TypeVar("Result")
 
 _SETTINGS = (
     "HOOKLINE_",
+    "GITHUB_API_",
+    "GITHUB_APP_",
+    "GITHUB_HOOKS",
     "GITHUB_WEBHOOK_SECRETS",
     "SECRET_KEY",
     "ALLOWED_HOSTS",

@@ -26,6 +26,8 @@ OF_EACH_KIND = [
     Sending(event="push", secret="not the secret of this receiver"),
     Sending(event="made_up", secret="not the secret of this receiver"),
 ]
+READ_A_LOG = "INSERT INTO webhooks_hooklog (source, hook, holder) VALUES ('github', 'app', '') RETURNING id"
+"""As a reconciler does that has read GitHub's log: else its age is not in the metrics."""
 REPOSITORIES, MADE_UP_EVENTS = 1_000, 300
 UNAVAILABLE = "unavailable"
 ROW = re.compile(r"^\| `(hookline_[a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\| \S.*\|$", re.MULTILINE)
@@ -62,6 +64,7 @@ class Scrapes(NamedTuple):
 @pytest.fixture(scope="module")
 def scrapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrapes]:
     with scraped_stack(tmp_path_factory.mktemp("scrapes")) as scraped:
+        scraped.stack.rows(READ_A_LOG)
         scraped.stack.manage("pause", "handler", "trial.hoard", "--reason", "so that it is in the metrics")
         scraped.send(OF_EACH_KIND)
         wait_until_all_is_counted(scraped, jobs=3)
@@ -158,6 +161,7 @@ def test_every_value_of_a_label_is_one_of_a_known_set(scrapes: Scrapes) -> None:
         "result": {*measures.RESULTS.values(), measures.REFUSED},
         "reason": {"broker", "full", "window"},
         "of": {"broker", "database"},
+        "source": {"github"},
         "queue": {"default", "trial"},
         "outcome": set(AttemptOutcome.values),
         "state": {"succeeded", "dead"},
@@ -217,6 +221,8 @@ def test_jobs_runs_and_waits_are_counted_by_handler_and_queue(scrapes: Scrapes) 
 
 def test_every_query_of_alerts_and_dashboard_names_metrics_that_processes_answer(scrapes: Scrapes) -> None:
     answered = {name for role in ROLES for name, _ in scrapes.many[role]}
+    # Of the process that tests/reconciling starts.
+    answered |= {one.name for one in documented() if one.role == "reconciler"}
     asked = {name for query in queries() for name in METRIC.findall(query)}
     assert len(asked) >= 20
     assert asked - answered == set()

@@ -19,6 +19,7 @@ _OPERATORS = (
     "add_replay",
     "change_replay",
     "change_source",
+    "delete_hooklog",
 )
 _ADMINISTRATORS: Mapping[str, tuple[str, ...]] = {
     "auth": ("user", "group"),

@@ -13,7 +13,7 @@ from django.db.models import F, Prefetch, QuerySet
 from django.utils import timezone
 
 from webhooks.inbox.outcomes import spent
-from webhooks.models import Attempt, ChangedJob, Delivery, Job
+from webhooks.models import Attempt, ChangedJob, Delivery, Job, Recovery
 from webhooks.states import JobState
 
 MOST_JOBS = 25
@@ -73,10 +73,12 @@ class Story:
     has_older_jobs: bool
     twins: Sequence[Delivery]
     """The deliveries with the same GUID from other hooks."""
+    recovery: Recovery | None
+    """What GitHub says of its sending, if it was taken from GitHub's log."""
 
 
 def story_of(delivery: Delivery) -> Story:
-    """Read what happened to a delivery, in four queries."""
+    """Read what happened to a delivery, in five queries."""
     jobs = list(delivery.jobs.order_by("-id")[: MOST_JOBS + 1])
     shown = jobs[:MOST_JOBS]
     attempts, changes = _attempts(shown), _changes(shown)
@@ -87,6 +89,7 @@ def story_of(delivery: Delivery) -> Story:
         jobs=[_job(job, attempts.get(job.pk, []), changes.get(job.pk, [])) for job in shown],
         has_older_jobs=len(jobs) > MOST_JOBS,
         twins=list(twins_of(delivery)[:MOST_TWINS]),
+        recovery=Recovery.objects.filter(pk=delivery.pk).first(),
     )
 
 

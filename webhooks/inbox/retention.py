@@ -23,11 +23,11 @@ from django.conf import settings
 from django.db import Error, transaction
 from django.db.models import Q, QuerySet
 
-from webhooks.inbox import app_rows, database, workers
+from webhooks.inbox import app_rows, database, hook_logs, workers
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.figures.pruning import old_figures
 from webhooks.inbox.replays import pruning
-from webhooks.models import Attempt, ChangedJob, Delivery, Job, Payload, ReplayItem, WorkerRequest
+from webhooks.models import Attempt, ChangedJob, Delivery, Job, Payload, Recovery, ReplayItem, WorkerRequest
 from webhooks.outage_log import OutageLog
 from webhooks.states import JobState
 
@@ -105,10 +105,12 @@ def current_limits() -> Limits | None:
 def prune(limits: Limits, *, batch: int = BATCH, is_dry_run: bool = False) -> Iterator[Batch]:
     """Remove everything that may be removed, and yield after each batch, when no transaction is open.
 
-    A dry run removes nothing; it yields what would be removed. What gone workers have left is not counted.
+    A dry run removes nothing; it yields what would be removed. What gone workers have left, and old passes
+    over GitHub's logs, are not counted.
     """
     if not is_dry_run:
         workers.forget_gone()
+        hook_logs.forget_old(limits.deliveries)
     yield from prune_deliveries(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_payloads(limits, batch=batch, is_dry_run=is_dry_run)
     yield from prune_app_rows(limits, batch=batch, is_dry_run=is_dry_run)
@@ -209,6 +211,7 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_dry_ru
         # The audit log keeps what people did to the jobs, without the jobs.
         for rows in (ReplayItem, ChangedJob, WorkerRequest):
             _delete(rows._default_manager.filter(job_id__in=jobs))
+        _delete(Recovery.objects.filter(pk__in=going))
         return Pruned(
             attempts=_delete(Attempt.objects.filter(job_id__in=jobs)),
             jobs=_delete(Job.objects.filter(pk__in=jobs)),

@@ -40,6 +40,13 @@ def store(new: NewDelivery) -> Stored:
     raise IntegrityError("A delivery of the same GUID comes and goes.")
 
 
+def store_if_new(new: NewDelivery) -> Stored | None:
+    """Insert a delivery and its jobs in the caller's transaction; None, and no change, if it is stored already."""
+    Source.objects.get_or_create(name=new.source)
+    [stored] = engine().insert([new])
+    return stored
+
+
 def store_together(group: Sequence[NewDelivery]) -> list[Stored | None]:
     """Commit deliveries in one transaction; None for each that `store` has to take: one that is there already, say.
 

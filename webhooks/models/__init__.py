@@ -5,6 +5,7 @@ from webhooks.models.figures import AnswerMinute, FigureHour, FigureMark, Figure
 from webhooks.models.inbox import Attempt, Delivery, Job, Payload, Source
 from webhooks.models.issues import IssueMark
 from webhooks.models.pauses import Pause
+from webhooks.models.reconciling import HookLog, LogPass, MissedDelivery, Recovery
 from webhooks.models.replays import Replay, ReplayItem
 from webhooks.models.views import SavedView
 from webhooks.models.workers import WorkerReport, WorkerRequest
@@ -18,11 +19,15 @@ __all__ = [
     "FigureHour",
     "FigureMark",
     "FigureMinute",
+    "HookLog",
     "IssueMark",
     "Job",
+    "LogPass",
+    "MissedDelivery",
     "Pause",
     "Payload",
     "QueueMinute",
+    "Recovery",
     "Release",
     "Replay",
     "ReplayItem",

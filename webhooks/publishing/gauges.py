@@ -1,5 +1,5 @@
-"""How many jobs wait in each queue and for how long, and how many are dead: for an autoscaler and for alerts, in each
-relay's /metrics.
+"""How many jobs wait in each queue and for how long, how many are dead, and how long ago GitHub's logs were read: for
+an autoscaler and for alerts, in each relay's /metrics.
 
 Every relay shows the same numbers, of the whole fleet: aggregate with max, not sum. `webhooks/inbox/due.py` and
 `dead.py` read them: however many jobs there are, a bounded number of rows, by an index.
@@ -12,7 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from webhooks.inbox import dead, due, pauses
+from webhooks.inbox import dead, due, hook_logs, pauses
 from webhooks.inbox.due import Waiting
 from webhooks.inbox.pauses import Paused
 
@@ -30,6 +30,7 @@ class InboxGauges(Collector):
         self._waiting: dict[str, Waiting] = {}
         self._dead = 0
         self._paused = Paused()
+        self._incomplete_seconds: dict[str, float] = {}
 
     def step(self) -> None:
         """Read, at most every READ_SECONDS. Raises Django's database errors."""
@@ -44,6 +45,7 @@ class InboxGauges(Collector):
             queue: due.waiting_in(queue) if queue in waiting else Waiting() for queue in sorted(self._queues)
         }
         self._dead = dead.count_dead()
+        self._incomplete_seconds = hook_logs.incomplete_seconds()
         self._read_at = time.monotonic()
 
     def collect(self) -> Iterator[Metric]:
@@ -64,14 +66,29 @@ class InboxGauges(Collector):
             "paused_jobs", f"Jobs that are due and paused by an operator, {due.SAMPLE} at most. Aggregate with max."
         )
         paused = _gauge("paused", "1 while an operator has paused the queue, else 0. Aggregate with max.")
-        if self._read_at is not None and time.monotonic() - self._read_at < FRESH_SECONDS:
+        if self._is_fresh:
             dead_jobs.add_metric([], self._dead)
             for queue, waiting in self._waiting.items():
                 jobs.add_metric([queue], waiting.jobs)
                 oldest.add_metric([queue], waiting.oldest_seconds)
                 paused_jobs.add_metric([queue], waiting.paused_jobs)
                 paused.add_metric([queue], self._paused.has_queue(queue))
-        yield from (jobs, oldest, dead_jobs, paused_jobs, paused, self._paused_handlers())
+        yield from (jobs, oldest, dead_jobs, paused_jobs, paused, self._log_ages(), self._paused_handlers())
+
+    @property
+    def _is_fresh(self) -> bool:
+        return self._read_at is not None and time.monotonic() - self._read_at < FRESH_SECONDS
+
+    def _log_ages(self) -> GaugeMetricFamily:
+        ages = GaugeMetricFamily(
+            "hookline_reconcile_age_seconds",
+            "How long ago the last complete pass over GitHub's log ended: of each source's hooks, the longest. Of the "
+            "whole fleet: aggregate with max.",
+            labels=["source"],
+        )
+        for source, seconds in self._incomplete_seconds.items() if self._is_fresh else ():
+            ages.add_metric([source], seconds)
+        return ages
 
     def _paused_handlers(self) -> GaugeMetricFamily:
         handlers = GaugeMetricFamily(

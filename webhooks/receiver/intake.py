@@ -5,57 +5,27 @@
     acknowledged   after the commit: publish, and the reply
 
 All take values, and return values or raise RefusedError. Between the last two, `deliveries.py` has small deliveries
-committed together; `receive` does all of it for one. HTTP is in `front.py`, storage in `inbox/store.py`. The rules on
-headers are GitHub's:
-https://docs.github.com/en/webhooks/webhook-events-and-payloads#delivery-headers
+committed together; `receive` does all of it for one. HTTP is in `front.py`, what is kept of a request in
+`inbox/sent.py`, storage in `inbox/store.py`.
 """
 
-import re
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from webhooks.github.event_names import EVENT_NAME
-from webhooks.github.payload import (
-    FORM,
-    FORM_GROWTH,
-    JSON,
-    LARGEST_ID,
-    PayloadError,
-    PayloadTooLargeError,
-    media_type,
-    parse,
-    summarise,
-)
+from webhooks.github.payload import FORM, FORM_GROWTH, JSON, PayloadError, PayloadTooLargeError, media_type, parse
 from webhooks.github.signature import matching_secret, secret_fingerprint
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.inbox.sent import Sent, delivery_of, fault_of
 from webhooks.inbox.store import store
 from webhooks.inbox.stored_log import log_stored
 from webhooks.receiver.body_length import Announced, announced_body
 from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.subscriptions.subscription import Subscriptions
-from webhooks.traces.context import HEADER, is_valid
+from webhooks.traces.context import HEADER
 
 RETRY_AFTER_SECONDS = 5
-KEPT_HEADERS = (
-    "Content-Type",
-    "User-Agent",
-    "X-GitHub-Delivery",
-    "X-GitHub-Enterprise-Host",
-    "X-GitHub-Enterprise-Version",
-    "X-GitHub-Event",
-    "X-GitHub-Hook-ID",
-    "X-GitHub-Hook-Installation-Target-ID",
-    "X-GitHub-Hook-Installation-Target-Type",
-)
-"""The request headers that are stored. No others: GitHub has sent a header with the webhook's secret."""
-LONGEST_HEADER = 200
-
-_NUMBER = re.compile(r"[0-9]{1,19}")
-# uuid.UUID also takes braces, URNs and stray hyphens, which GitHub never sends.
-_GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 class Offers(Protocol):
@@ -95,13 +65,8 @@ def check_head(method: str, source: str, headers: Mapping[str, str], rules: Rule
 
 
 def _check_github_headers(headers: Mapping[str, str]) -> None:
-    if not EVENT_NAME.fullmatch(headers.get("X-GitHub-Event", "")):
-        raise RefusedError(400, "X-GitHub-Event is missing or not an event's name.")
-    if not _GUID.fullmatch(headers.get("X-GitHub-Delivery", "")):
-        raise RefusedError(400, "X-GitHub-Delivery is missing or not a GUID.")
-    hook_id = headers.get("X-GitHub-Hook-ID", "0")
-    if not _NUMBER.fullmatch(hook_id) or int(hook_id) > LARGEST_ID:
-        raise RefusedError(400, "X-GitHub-Hook-ID is not a number.")
+    if fault := fault_of(headers):
+        raise RefusedError(400, fault)
     if "X-Hub-Signature-256" not in headers:
         raise RefusedError(401, "X-Hub-Signature-256 is missing; a SHA-1 signature is not enough.")
 
@@ -117,7 +82,11 @@ def verified(source: str, headers: Mapping[str, str], body: bytes, rules: Rules)
         raise RefusedError(413, str(error)) from None
     except PayloadError as error:
         raise RefusedError(400, str(error)) from None
-    return _new_delivery(source, headers, body, payload=payload, rules=rules, secret=secret)
+    return delivery_of(
+        Sent(source=source, headers=headers, body=body, payload=payload),
+        rules.subscriptions,
+        secret_fingerprint=secret_fingerprint(secret, key=rules.fingerprint_key),
+    )
 
 
 def receive(
@@ -152,31 +121,3 @@ def acknowledged(new: NewDelivery, stored: Stored, publisher: Offers) -> Reply:
     publisher.offer(jobs)
     body: dict[str, Any] = {"delivery": stored.delivery_id, "jobs": stored.job_count}
     return Reply(200, {**body, "duplicate": True}) if stored.is_duplicate else Reply(202, body)
-
-
-def _new_delivery(
-    source: str, headers: Mapping[str, str], body: bytes, *, payload: Mapping[str, Any], rules: Rules, secret: str
-) -> NewDelivery:
-    summary = summarise(payload)
-    event = headers["X-GitHub-Event"]
-    return NewDelivery(
-        source=source,
-        hook_id=int(headers.get("X-GitHub-Hook-ID", "0")),
-        guid=uuid.UUID(headers["X-GitHub-Delivery"]),
-        event=event,
-        action=summary.action,
-        repository=summary.repository,
-        installation_id=summary.installation_id,
-        sender=summary.sender,
-        secret_fingerprint=secret_fingerprint(secret, key=rules.fingerprint_key),
-        headers=_kept(headers),
-        body=body,
-        subscriptions=rules.subscriptions.matching(event, summary.action, payload),
-    )
-
-
-def _kept(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers to store: also the trace that the request is part of, or that the front has begun for it."""
-    kept = {name: headers[name][:LONGEST_HEADER] for name in KEPT_HEADERS if name in headers}
-    traceparent = headers.get(HEADER, "")
-    return {**kept, HEADER: traceparent} if is_valid(traceparent) else kept

@@ -154,6 +154,10 @@ class Subscriptions:
     def matching(self, name: str, action: str, payload: Mapping[str, Any]) -> list[Subscription]:
         return [subscription for subscription in self.all if _matches(subscription, name, action, payload)]
 
+    def may_match(self, name: str, action: str) -> bool:
+        """Tell whether an event may have a handler, as long as its payload is not known."""
+        return any(event_matches(name, action, events=one.events, actions=one.actions) for one in self.all)
+
     @property
     def queues(self) -> list[str]:
         return sorted({subscription.queue for subscription in self.all})

@@ -33,6 +33,7 @@ def connections(workload: Workload) -> int:
         "receiver": int(value(workload, "HOOKLINE_RECEIVER_THREADS")) + PAGE_CONNECTIONS,
         # One to publish, one for the upkeep.
         "relay": 2,
+        "reconcile": 1,
         # A child keeps one if its handler uses the database, and nothing here tells which handlers do.
         "worker": DISPATCHER_CONNECTIONS + concurrency(workload),
         "migrate": 1,

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-ROLES = ("receiver", "relay", "worker", "flower", "migrate")
+ROLES = ("receiver", "relay", "reconcile", "worker", "flower", "migrate")
 WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet", "Job")
 AUTOSCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 

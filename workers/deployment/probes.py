@@ -9,6 +9,7 @@ from workers.deployment.manifests import Probe, Workload
 PORTS = {
     "receiver": "HOOKLINE_PORT",
     "relay": "HOOKLINE_PROBE_PORT",
+    "reconcile": "HOOKLINE_PROBE_PORT",
     "worker": "HOOKLINE_PROBE_PORT",
     "flower": "HOOKLINE_FLOWER_PORT",
 }

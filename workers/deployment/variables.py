@@ -33,12 +33,13 @@ def unknown_variables(deployed: Deployed) -> Iterator[str]:
 
 
 def differing_variables(deployed: Deployed) -> Iterator[str]:
+    running = list(deployed.running("receiver", "relay", "reconcile", "worker"))
     for name in OF_ALL_ROLES:
-        given = {workload.variables.get(name, "") for workload in deployed.running("receiver", "relay", "worker")}
+        given = {workload.variables.get(name, "") for workload in running}
         if len(given) > 1:
             yield (
-                f"{name} is not the same in all of receiver, relay and worker, so they differ on which jobs to run or "
-                f"for how long; set it in the ConfigMap that all of them read."
+                f"{name} is not the same in all of receiver, relay, reconcile and worker, so they differ on which jobs "
+                f"to run or for how long; set it in the ConfigMap that all of them read."
             )
 
 

@@ -34,12 +34,13 @@ def let_threads_begin_slowly() -> None:
 
 
 def main(lock: str, signal_name: str) -> None:
-    from webhooks.management.commands.relay import stop_at_signal
+    from webhooks.management.commands.relay import STOP_SECONDS
+    from webhooks.management.stop_signals import stop_at_signal
 
     let_threads_begin_slowly()
     threads: Any = threading
     stop: Any = threading.Event()
-    stop_at_signal(stop)
+    stop_at_signal(stop, seconds=STOP_SECONDS)
     with {"stop": stop._cond, "starting": threads._active_limbo_lock}[lock]:
         os.kill(os.getpid(), signal.Signals[signal_name])
         time.sleep(10)

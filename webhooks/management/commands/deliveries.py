@@ -20,7 +20,7 @@ from webhooks.durations import relative, took
 from webhooks.management import tables
 from webhooks.management.migrated import on_migrated_database
 from webhooks.management.tables import console_on, printable
-from webhooks.models import Delivery
+from webhooks.models import Delivery, Recovery
 
 MOST_LISTED = 1_000
 ROOM_FOR_GUID, ROOM_FOR_ITS_START = 110, 80
@@ -121,9 +121,24 @@ def _row(each: Delivery) -> dict[str, Any]:
 def _story(story: Story) -> dict[str, Any]:
     return {
         **_row(story.delivery),
+        "recovery": _recovery(story.recovery),
         "twins": [{"delivery": twin.pk, "hook": twin.hook_id} for twin in story.twins],
         "jobs": [_job(each) for each in story.jobs],
         "has_older_jobs": story.has_older_jobs,
+    }
+
+
+def _recovery(found: Recovery | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {
+        "delivered_at": found.delivered_at.isoformat(),
+        "duration_seconds": found.duration_seconds,
+        "status": found.status,
+        "status_code": found.status_code,
+        "throttled_at": found.throttled_at.isoformat() if found.throttled_at else None,
+        "is_redelivery": found.is_redelivery,
+        "pass": found.log_pass_id,
     }
 
 
@@ -199,8 +214,7 @@ def _timeline(each: dict[str, Any]) -> Iterator[str]:
     yield f"Delivery {each['delivery']}: {_event(each)} {each['repository']}"
     yield f"  GUID       {each['guid']}"
     yield f"  sent by    {each['sender'] or 'unknown'}; source {each['source']}, hook {each['hook']}"
-    yield f"  signed     with secret {each['secret_fingerprint']}; {each['bytes']:,} bytes"
-    yield f"  received   {_at(each['received_at'])}"
+    yield from _coming(each)
     if each["repeats"]:
         yield f"  came again {each['repeats']} times, the last {_at(each['last_repeat_at'])}"
     for twin in each["twins"]:
@@ -211,6 +225,21 @@ def _timeline(each: dict[str, Any]) -> Iterator[str]:
         yield from _job_lines(job)
     if each["has_older_jobs"]:
         yield "  … and older jobs"
+
+
+def _coming(each: dict[str, Any]) -> Iterator[str]:
+    """Yield how it came: by itself, or from GitHub's log."""
+    recovery = each["recovery"]
+    if recovery is None:
+        yield f"  signed     with secret {each['secret_fingerprint']}; {each['bytes']:,} bytes"
+        yield f"  received   {_at(each['received_at'])}"
+        return
+    took = _took(recovery["duration_seconds"])
+    yield f"  GitHub     tried {_at(recovery['delivered_at'])}"
+    yield f"             {recovery['status'] or 'no status'} ({recovery['status_code']}) after {took}"
+    if recovery["throttled_at"]:
+        yield f"             held back {_at(recovery['throttled_at'])}"
+    yield f"  recovered  {_at(each['received_at'])} from GitHub's log; {each['bytes']:,} bytes"
 
 
 def _job_lines(job: dict[str, Any]) -> Iterator[str]:

@@ -1,0 +1,30 @@
+"""A pass's state, in the console's templates."""
+
+from django import template
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from webhooks.models import LogPass
+from webhooks.templatetags.console import icon
+
+register = template.Library()
+
+_STATES: dict[str, tuple[str, str]] = {
+    LogPass.State.RUNNING: ("player-play", "blue"),
+    LogPass.State.STOPPED: ("player-pause", "orange"),
+    LogPass.State.COMPLETE: ("circle-check", "green"),
+    LogPass.State.INCOMPLETE: ("alert-triangle", "red"),
+}
+
+
+@register.simple_tag
+def pass_state(name: str) -> SafeString:
+    """Return a pass's state: icon, word and colour."""
+    symbol, colour = _STATES[name]
+    return format_html(
+        '<span class="state text-{}" data-state="{}">{} <span class="state-word">{}</span></span>',
+        colour,
+        name,
+        icon(symbol),
+        name,
+    )
