@@ -9,7 +9,7 @@ older files what had ended is not, and is taken as a straight line up to the end
 """
 
 import json
-from array import array
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -20,7 +20,7 @@ from typing import Any
 
 from workers.capacity.autoscaler import Cpu
 from workers.capacity.given import BASE
-from workers.capacity.jobs import Jobs
+from workers.capacity.jobs import Arrival, Handlers, Jobs, jobs_of
 from workers.capacity.policies import Scaling, named
 from workers.capacity.results import Moment, Result
 from workers.capacity.simulation import Setup, Simulation
@@ -89,10 +89,8 @@ class Observed:
 
     @cached_property
     def jobs(self) -> Jobs:
-        seconds = float(self.facts["seconds"])
-        at = array("d", self._arrivals())
-        cpu_seconds, wait_seconds = (seconds, 0.0) if self.computes else (0.0, seconds)
-        return Jobs(at, array("d", [cpu_seconds]) * len(at), array("d", [wait_seconds]) * len(at))
+        handlers = Handlers({"": [float(self.facts["seconds"])]}, cpu_share=1.0 if self.computes else 0.0)
+        return jobs_of(map(Arrival, self._arrivals()), handlers, chance=random.Random(1))
 
     def _arrivals(self) -> Iterator[float]:
         """Yield when each delivery came, evenly between two looks."""

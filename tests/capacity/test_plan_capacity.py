@@ -14,6 +14,7 @@ from django.core.management.base import CommandError
 
 from tests.support.deployments import container, sound
 from tests.support.processes import ROOT
+from workers.capacity.jobs import VARIES
 
 BURST = ("--burst", "3000", "--over", "20", "--handler-seconds", "0.2", "--handler-cpu-seconds", "0.02")
 
@@ -99,7 +100,7 @@ def test_handlers_that_outlast_the_grace_are_a_risk_and_are_counted(monkeypatch:
     text = told(*long, "--policy", "depth:10")
     assert "At risk: 200 runs (100.0%) take longer than the 85 s that a stopping worker waits" in text
     plan = planned(*BURST)
-    assert (plan["runs_longer_than_grace"], plan["longest_run_seconds"]) == (0, pytest.approx(0.2))
+    assert (plan["runs_longer_than_grace"], plan["longest_run_seconds"]) == (0, pytest.approx(0.2, rel=VARIES))
 
 
 def test_it_reads_manifests_from_a_file_and_from_standard_input(

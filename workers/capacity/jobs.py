@@ -9,6 +9,10 @@ from dataclasses import dataclass
 MOST_JOBS = 1_000_000
 """More than this a simulation takes too long for."""
 
+VARIES = 0.02
+"""Each wait is shorter by up to this share. Without it, jobs of one given time that began together would end together
+each time, and the next ones begin together: they would share commits that real ones do not share."""
+
 
 class PlanError(Exception):
     """The values cannot be planned with; the text says in one sentence which."""
@@ -107,5 +111,5 @@ def jobs_of(arrivals: Iterable[Arrival], handlers: Handlers, *, chance: random.R
         seconds = chance.choice(handlers.seconds.get(arrival.handler) or of_all)
         jobs.at.append(arrival.at)
         jobs.cpu_seconds.append(seconds * handlers.cpu_share)
-        jobs.wait_seconds.append(seconds * (1 - handlers.cpu_share))
+        jobs.wait_seconds.append(seconds * (1 - handlers.cpu_share) * (1 - VARIES * chance.random()))
     return jobs

@@ -27,7 +27,7 @@ from workers.capacity.results import Holder, Moment, Result
 GROUPED_CPU_SECONDS, ALONE_CPU_SECONDS = 0.0007, 0.002
 """What a job costs its pod beside the handler: in a group, and alone. Decision 0008 has 0.7 ms for a full load of short
 handlers, and 1.6 ms at 65 to 260 jobs a second; on a real Kubernetes, at 66 a second, it was 1.5 to 2.4 ms
-(`autoscaling-waiting-cpu60` in tests/capacity/observed)."""
+(`autoscaling-waiting-cpu-60` in tests/capacity/observed)."""
 GROUP_SECONDS = 0.001
 """A job that follows another on its worker so soon shares a claim, a message and a commit with it."""
 SETTLED_SECONDS = 3600.0
