@@ -13,6 +13,7 @@ from django.db import connection
 from psycopg import sql
 
 from tests.support.inbox_rows import make_delivery
+from tests.support.plans import forget_rows
 from webhooks.inbox import postgresql
 from webhooks.inbox.claimed_job import Wanted
 
@@ -52,14 +53,10 @@ Plan = Mapping[str, Any]
 
 @pytest.fixture
 def emptied() -> None:
-    """An inbox in which nothing has ever been, as the first worker of an installation finds it.
-
-    Other tests have left pages without rows in these tables, which the planner would count too.
-    """
+    """An inbox in which nothing has ever been, as the first worker of an installation finds it."""
     if connection.vendor != "postgresql":
         pytest.skip("PostgreSQL's planner")
-    with connection.cursor() as cursor:
-        cursor.execute(f"TRUNCATE {TABLES} CASCADE")
+    forget_rows(TABLES)
 
 
 @pytest.fixture(params=["succeeded", "queued"], ids=["statistics while nothing ran", "statistics while many waited"])

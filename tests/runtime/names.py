@@ -20,7 +20,7 @@ FOR_TESTS = (ROOT / "webhooks" / "testing" / "plugin.py",)
 """Modules that no program imports: they need what only tests have."""
 OF_EXTRAS = ("mozilla_django_oidc", "opentelemetry")
 _DOTTED = re.compile(r"[A-Za-z_]\w*(?:\.\w+)+(?::\w+)?|[A-Za-z_]\w*:\w+")
-_LOCKED = re.compile(r"^([\w.-]+)==", re.MULTILINE)
+_LOCKED = re.compile(r"^([\w.-]+)(?:\[[^]]*\])?==", re.MULTILINE)
 
 
 def unlocked_packages(lock: Path) -> set[str]:
