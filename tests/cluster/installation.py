@@ -229,6 +229,16 @@ def running_installation(cluster: Cluster) -> Iterator[Installation]:
             raise
 
 
+@contextlib.contextmanager
+def installed(cluster: Cluster, *, settings: Mapping[str, str] | None = None) -> Iterator[Installation]:
+    """Have the base on the cluster, with all of its pods there."""
+    load_images(cluster)
+    with running_installation(cluster) as installation:
+        installation.apply(installation.render(settings=settings))
+        installation.wait_for_rollout()
+        yield installation
+
+
 def load_images(cluster: Cluster) -> None:
     """Give every node the team's image, under both names."""
     image = team_image()

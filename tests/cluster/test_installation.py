@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import IMAGE, TAGS, Installation, load_images, running_installation
+from tests.cluster.installation import IMAGE, TAGS, Installation, installed
 from tests.image.containers import WHY_NOT
 
 pytestmark = [pytest.mark.timeout(1200), pytest.mark.skipif(bool(WHY_NOT), reason=WHY_NOT)]
@@ -15,11 +15,8 @@ pytestmark = [pytest.mark.timeout(1200), pytest.mark.skipif(bool(WHY_NOT), reaso
 
 @pytest.fixture(scope="module")
 def installation(cluster: Cluster) -> Iterator[Installation]:
-    load_images(cluster)
-    with running_installation(cluster) as installed:
-        installed.apply(installed.render())
-        installed.wait_for_rollout()
-        yield installed
+    with installed(cluster) as there:
+        yield there
 
 
 def test_deliveries_are_taken_in_and_worked_off(installation: Installation) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import ROLES, Installation, load_images, running_installation
+from tests.cluster.installation import ROLES, Installation, installed
 from tests.image.containers import WHY_NOT
 from tests.support.processes import wait_until
 
@@ -37,11 +37,8 @@ os.kill(int(children[0]), signal.SIGSTOP)
 
 @pytest.fixture(scope="module")
 def installation(cluster: Cluster) -> Iterator[Installation]:
-    load_images(cluster)
-    with running_installation(cluster) as installed:
-        installed.apply(installed.render(settings=CHILDREN))
-        installed.wait_for_rollout()
-        yield installed
+    with installed(cluster, settings=CHILDREN) as there:
+        yield there
 
 
 def test_an_outage_of_the_database_restarts_nobody(installation: Installation) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.cluster.cluster import Cluster
-from tests.cluster.installation import TAGS, Installation, load_images, running_installation
+from tests.cluster.installation import TAGS, Installation, installed
 from tests.cluster.traffic import steady_traffic
 from tests.image.containers import WHY_NOT
 
@@ -15,11 +15,8 @@ CHILDREN = {"HOOKLINE_WORKER_CONCURRENCY": "16"}
 
 @pytest.fixture(scope="module")
 def installation(cluster: Cluster) -> Iterator[Installation]:
-    load_images(cluster)
-    with running_installation(cluster) as installed:
-        installed.apply(installed.render(settings=CHILDREN))
-        installed.wait_for_rollout()
-        yield installed
+    with installed(cluster, settings=CHILDREN) as there:
+        yield there
 
 
 def test_a_rollout_and_its_way_back_refuse_no_delivery_and_interrupt_no_job(installation: Installation) -> None:

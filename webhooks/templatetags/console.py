@@ -54,8 +54,13 @@ def icon(name: str, label: str = "") -> SafeString:
 @register.simple_tag
 def state(name: str) -> SafeString:
     """Return a job's state or an attempt's outcome: icon, word and colour."""
-    symbol, colour = _STATES.get(name, ("info-circle", "secondary"))
     word = AttemptOutcome(name).label.lower() if name in AttemptOutcome.values else name
+    return shown_state(name, _STATES.get(name, ("info-circle", "secondary")), word)
+
+
+def shown_state(name: str, look: tuple[str, str], word: str) -> SafeString:
+    """Return a state of anything: `look` is its icon and colour."""
+    symbol, colour = look
     return format_html(
         '<span class="state text-{}" data-state="{}">{} <span class="state-word">{}</span></span>',
         colour,

@@ -1,11 +1,10 @@
 """A pass's state, in the console's templates."""
 
 from django import template
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from webhooks.models import LogPass
-from webhooks.templatetags.console import icon
+from webhooks.templatetags.console import shown_state
 
 register = template.Library()
 
@@ -20,11 +19,4 @@ _STATES: dict[str, tuple[str, str]] = {
 @register.simple_tag
 def pass_state(name: str) -> SafeString:
     """Return a pass's state: icon, word and colour."""
-    symbol, colour = _STATES[name]
-    return format_html(
-        '<span class="state text-{}" data-state="{}">{} <span class="state-word">{}</span></span>',
-        colour,
-        name,
-        icon(symbol),
-        name,
-    )
+    return shown_state(name, _STATES[name], name)

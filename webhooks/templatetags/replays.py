@@ -5,11 +5,10 @@ from typing import Any
 
 from django import template
 from django.utils.dateparse import parse_datetime
-from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from webhooks.models import Replay
-from webhooks.templatetags.console import icon
+from webhooks.templatetags.console import shown_state
 
 register = template.Library()
 
@@ -24,20 +23,7 @@ _STATES: dict[str, tuple[str, str]] = {
 @register.simple_tag
 def replay_state(name: str) -> SafeString:
     """Return a replay's state: icon, word and colour."""
-    symbol, colour = _STATES[name]
-    return format_html(
-        '<span class="state text-{}" data-state="{}">{} <span class="state-word">{}</span></span>',
-        colour,
-        name,
-        icon(symbol),
-        name,
-    )
-
-
-@register.filter
-def integer(count: int) -> str:
-    """Return a number with its thousands apart: "4,310"."""
-    return f"{count:,}"
+    return shown_state(name, _STATES[name], name)
 
 
 @register.filter

@@ -30,7 +30,7 @@ def recovery(request: HttpRequest) -> HttpResponse:
         "title": "Recovery",
         "logs": [_standing(each) for each in HookLog.objects.order_by("source", "hook")[:MOST_LOGS]],
         "log": log,
-        "query": f"log={log.pk}&" if log else "",
+        "filters": {"query": f"log={log.pk}" if log else ""},
         "page": shown,
         "live_seconds": LIVE_SECONDS,
     }

@@ -1,8 +1,6 @@
 """`manage.py check_deploy FILE…`: compares rendered Kubernetes manifests with what Hookline needs."""
 
-import sys
 from argparse import RawDescriptionHelpFormatter
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -12,7 +10,8 @@ from webhooks.receiver.server import STOP_MARGIN_SECONDS
 from webhooks.subscriptions.installed import installed_subscriptions
 from workers.deployment import mismatches, notes
 from workers.deployment.deployed import Deployed, Surroundings
-from workers.deployment.manifests import Manifest, UnreadableManifestError, read_manifests
+from workers.deployment.manifests import UnreadableManifestError
+from workers.management.manifest_files import manifests_of
 from workers.runs.registration import visibility_seconds
 
 RABBITMQ_CONSUMER_TIMEOUT_SECONDS = 1800.0
@@ -54,7 +53,7 @@ class Command(BaseCommand):
     ) -> None:
         around = _surroundings(max_connections, consumer_timeout)
         try:
-            manifests = [manifest for file in files for manifest in _read(file)]
+            manifests = manifests_of(files)
             deployed = Deployed.of(manifests, around)
             found = list(mismatches(deployed))
         except UnreadableManifestError as error:
@@ -68,16 +67,6 @@ class Command(BaseCommand):
         if found:
             raise CommandError(f"{len(manifests)} manifests, {len(found)} mismatch{'es' if len(found) > 1 else ''}")
         self.stdout.write(f"{len(manifests)} manifests, no mismatch")
-
-
-def _read(file: str) -> list[Manifest]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except OSError as error:
-        raise CommandError(f"{file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise CommandError(f"{file} is no text.") from None
-    return read_manifests(text, file="(stdin)" if file == "-" else file)
 
 
 def _surroundings(max_connections: int | None, consumer_timeout: float) -> Surroundings:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from argparse import RawDescriptionHelpFormatter
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +15,8 @@ from workers.capacity.jobs import PlanError
 from workers.capacity.pictures import picture
 from workers.capacity.policies import KINDS
 from workers.capacity.results import Result
-from workers.deployment.manifests import Manifest, UnreadableManifestError, read_manifests
+from workers.deployment.manifests import UnreadableManifestError
+from workers.management.manifest_files import manifests_of
 from workers.management.planning import Plan, plan_of
 
 EXAMPLE = f"""\
@@ -57,7 +57,7 @@ class Command(BaseCommand):
 
     def handle(self, *, files: list[str], format: str, plot: Path | None, **options: Any) -> None:
         try:
-            manifests = [manifest for file in files for manifest in _read(file)]
+            manifests = manifests_of(files)
             plan = plan_of(manifests if files else None, options)
             comparison = compared(plan.scalings, plan.jobs, plan.setup, target_seconds=plan.target_seconds)
         except (PlanError, UnreadableManifestError) as error:
@@ -97,16 +97,6 @@ def _add_fleet(parser: CommandParser) -> None:
     group.add_argument("--container-seconds", type=float, help="Until a pod's container runs (node, image); default 3.")
     group.add_argument("--scrape-seconds", type=float, help="Prometheus' interval; default 15.")
     group.add_argument("--beside-cpu-seconds", type=float, default=0.0, help="Of others on these cores, a job.")
-
-
-def _read(file: str) -> list[Manifest]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text()
-    except OSError as error:
-        raise PlanError(f"{file} cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise PlanError(f"{file} is no text.") from None
-    return read_manifests(text, file="(stdin)" if file == "-" else file)
 
 
 def _write(path: Path, text: str) -> None:
