@@ -14,9 +14,12 @@ from django.urls import Resolver404, resolve
 from project.roles import USED
 from tests.support.processes import ROOT
 from webhooks.receiver.server import STOP_MARGIN_SECONDS
+from webhooks.stop_times import RECONCILER_STOP_SECONDS
 
 DEPLOY = ROOT / "deploy"
-ROLES = {"receiver", "relay", "worker", "flower", "migrate"}
+ROLES = {"receiver", "relay", "reconcile", "worker", "flower", "migrate"}
+OPTIONAL = {"reconcile"}
+"""Roles that run only if their profile is asked for, since GitHub gives out what they need."""
 PROBE_PORT = 8001
 """HOOKLINE_PROBE_PORT in production."""
 
@@ -45,10 +48,11 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_every_role_runs_the_image_with_one_word_as_its_command(services: dict[str, Any]) -> None:
+def test_every_role_runs_the_image_with_its_name_as_its_command(services: dict[str, Any]) -> None:
     roles = {name: service for name, service in services.items() if name in ROLES}
     assert roles.keys() == ROLES
-    assert all(service["command"] == [name] for name, service in roles.items())
+    more = {"reconcile": ["--watch"]}
+    assert all(service["command"] == [name, *more.get(name, [])] for name, service in roles.items())
     assert all(service["image"] == "${IMAGE:-localhost/hookline:latest}" for service in roles.values())
     assert not any("entrypoint" in service or "user" in service for service in roles.values())
 
@@ -68,7 +72,7 @@ def test_every_variable_is_one_that_settings_know(services: dict[str, Any]) -> N
     given = {name.removesuffix("_FILE") for role in ROLES for name in services[role]["environment"]}
     example = re.findall(r"^#?([A-Z_]+)=", (DEPLOY / ".env.example").read_text(), re.MULTILINE)
     for_compose_alone = {"IMAGE", "BIND_ADDRESS"}
-    assert given | set(example) <= {*settings.HOOKLINE_VARIABLES, *for_compose_alone}
+    assert given | set(example) <= {*settings.HOOKLINE_VARIABLES, *for_compose_alone, "COMPOSE_PROFILES"}
     read = set(re.findall(r"\$\{(\w+)", (DEPLOY / "compose.yaml").read_text()))
     assert read == {*for_compose_alone, "FLOWER_URL_PREFIX"}
 
@@ -76,8 +80,9 @@ def test_every_variable_is_one_that_settings_know(services: dict[str, Any]) -> N
 @pytest.mark.parametrize("role", sorted(ROLES))
 def test_a_role_is_given_what_it_uses_and_nothing_else(services: dict[str, Any], role: str) -> None:
     given = {name.removesuffix("_FILE") for name in services[role]["environment"]}
-    # The secrets of identity providers are for those who have one.
-    assert given == USED[role] - {"ALLOWED_HOSTS", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OIDC_CLIENT_SECRET"}
+    # The secrets of identity providers, and tokens of hooks, are for those who have one.
+    optional = {"FLOWER_OAUTH2_SECRET", "GITHUB_API_TOKEN", "HOOKLINE_OIDC_CLIENT_SECRET"}
+    assert given == USED[role] - {"ALLOWED_HOSTS", *optional}
     assert set(services[role]["secrets"]) == given
     assert services[role]["env_file"] == [".env"]
     assert re.search(r"^ALLOWED_HOSTS=", (DEPLOY / ".env.example").read_text(), re.MULTILINE)
@@ -101,7 +106,13 @@ def test_whatever_runs_on_has_a_health_check_and_a_grace_period(services: dict[s
 
 @pytest.mark.parametrize(
     ("role", "port"),
-    [("receiver", 8000), ("relay", PROBE_PORT), ("worker", PROBE_PORT), ("flower", FLOWER_PORT)],
+    [
+        ("receiver", 8000),
+        ("relay", PROBE_PORT),
+        ("reconcile", PROBE_PORT),
+        ("worker", PROBE_PORT),
+        ("flower", FLOWER_PORT),
+    ],
 )
 def test_every_health_check_asks_for_a_page_that_is_there(services: dict[str, Any], role: str, port: int) -> None:
     *command, script = services[role]["healthcheck"]["test"]
@@ -116,6 +127,15 @@ def test_every_health_check_asks_for_a_page_that_is_there(services: dict[str, An
         resolve(asked[2])
         with pytest.raises(Resolver404):
             resolve(asked[2] + "-not")
+
+
+def test_a_reconciler_runs_only_where_its_profile_is_asked_for_and_is_gone_before_it_would_be_killed(
+    services: dict[str, Any],
+) -> None:
+    assert {name for name, service in services.items() if "profiles" in service} == OPTIONAL
+    assert services["reconcile"]["profiles"] == ["reconcile"]
+    assert "broker" not in services["reconcile"]["depends_on"], "It does not use it."
+    assert seconds(services["reconcile"]["stop_grace_period"]) >= RECONCILER_STOP_SECONDS + 5
 
 
 def test_the_roles_wait_for_the_migration_and_the_migration_for_the_database(services: dict[str, Any]) -> None:
@@ -138,12 +158,19 @@ def test_every_secret_that_is_mounted_is_made_and_every_variable_finds_its_file(
     for file in files:
         described |= compose(file)["secrets"]
     made = {f"secrets/{path.name}" for path in secrets.iterdir()}
-    assert {secret["file"] for secret in described.values()} <= made
+    # The App's key is GitHub's to give; only what has a profile of its own mounts it.
+    assert {secret["file"] for secret in described.values()} - made == {"secrets/GITHUB_APP_PRIVATE_KEY"}
+    asked = {name for name, one in compose("compose.yaml")["services"].items() if _mounts_the_key(one)}
+    assert asked == OPTIONAL
     for service in compose("compose.yaml")["services"].values():
         mounted = {f"/run/secrets/{name}" for name in service.get("secrets", [])}
         assert mounted <= {f"/run/secrets/{name}" for name in described}
         paths = {value for value in service.get("environment", {}).values() if value.startswith("/run/secrets/")}
         assert paths == mounted
+
+
+def _mounts_the_key(service: dict[str, Any]) -> bool:
+    return "GITHUB_APP_PRIVATE_KEY" in service.get("secrets", [])
 
 
 def test_the_broker_knows_the_password_that_its_url_has(secrets: Path) -> None:

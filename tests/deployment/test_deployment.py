@@ -384,6 +384,14 @@ def test_a_reconciler_is_a_role_of_its_own_with_its_probes_and_its_secrets() -> 
     assert "its livenessProbe is missing" in sentence
 
 
+def test_a_reconciler_reads_again_and_again_and_has_time_to_end_its_call() -> None:
+    [sentence] = found(both(reconciling, with_grace("relay", 24)))
+    assert sentence.endswith("set terminationGracePeriodSeconds to 25 or more.")
+    assert found(both(reconciling, with_grace("relay", 25))) == []
+    [sentence] = found(both(reconciling, lambda manifests: container(manifests, "relay").update(args=["reconcile"])))
+    assert "it reads GitHub's log once and exits" in sentence
+
+
 def test_a_job_may_run_any_command_and_others_any_image_of_theirs() -> None:
     def with_others(manifests: Manifests) -> None:
         of_one_image(manifests)

@@ -17,10 +17,12 @@ from prometheus_client import CollectorRegistry
 
 from project.roles import GUARDED, USED
 from tests.support.brokers import repeated
+from tests.support.github.server import GitHub
 from tests.support.kubernetes import (
     KUBERNETES,
     OVERLAYS,
     Document,
+    combination,
     kustomize,
     needs_kubectl,
     overlay,
@@ -200,7 +202,7 @@ def test_every_pod_is_closed_to_whoever_no_policy_lets_in() -> None:
             labels = program.manifest.body["spec"]["template"]["metadata"]["labels"]
             rules = [rule for one in policies if selects(one["podSelector"], labels) for rule in one.get("ingress", ())]
             ports = {port["port"] for rule in rules for port in rule["ports"]}
-            open_ports = {"receiver": {"http"}, "worker": {"metrics"}, "relay": {"metrics"}}
+            open_ports = {"receiver": {"http"}, **{role: {"metrics"} for role in ("worker", "relay", "reconcile")}}
             if "console-ingress" in name:
                 open_ports["flower"] = {"http"}
             assert ports == open_ports.get(program.role, set()), f"{name}: {program}"
@@ -255,22 +257,25 @@ def test_every_variable_is_one_that_settings_read() -> None:
             assert program.variables.keys() <= known, f"{name}: {program}"
 
 
-@pytest.mark.parametrize("role", ["receiver", "worker", *map(repeated, ["relay", "flower", "migrate"])])
+@pytest.mark.parametrize("role", ["receiver", "worker", "reconcile", *map(repeated, ["relay", "flower", "migrate"])])
 def test_hookline_starts_with_what_production_tells_it(role: str, tmp_path: Path) -> None:
-    [program] = [one for one in programs(parsed(overlay("production"))) if one.role == role]
+    rendered = combination(("reconcile",)) if role == "reconcile" else overlay("production")
+    [program] = [one for one in programs(parsed(rendered)) if one.role == role]
     secrets = {
         "SECRET_KEY": "a long and random key, with 50 characters or more of it",
         "DATABASE_URL": "postgres://hookline:secret@postgres.example.com/hookline",
         "BROKER_URL": "amqps://hookline:secret@rabbitmq.example.com//",
         "GITHUB_WEBHOOK_SECRETS": "a secret of sixteen or more",
         "HOOKLINE_OPERATOR_PASSWORD": "a password",
+        "GITHUB_APP_ID": "4711",
+        "GITHUB_APP_PRIVATE_KEY": GitHub().app.private_key,
     }
     mounts = {mount["name"]: mount["mountPath"] for mount in program.container["volumeMounts"]}
     paths = {path for volume, path in mounts.items() if volume != "tmp"}
     variables = dict(program.variables)
     for variable, value in program.variables.items():
         if variable.endswith("_FILE"):
-            if variable.removesuffix("_FILE") not in USED[role]:
+            if variable.removesuffix("_FILE") in GUARDED - USED[role]:
                 continue  # The ConfigMap names it for all; it is not mounted here.
             # Its file is a key of a Secret that is mounted there, and nowhere else.
             assert str(Path(value).parent) in paths
@@ -282,7 +287,7 @@ def test_hookline_starts_with_what_production_tells_it(role: str, tmp_path: Path
     assert ended.returncode == 0, ended.stderr
 
 
-WHOLE = {"receiver": "hookline-secrets", "flower": "hookline-flower"}
+WHOLE = {"receiver": "hookline-secrets", "flower": "hookline-flower", "reconcile": "hookline-github"}
 """The Secrets that a role mounts with all their keys."""
 
 

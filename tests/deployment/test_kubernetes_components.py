@@ -1,9 +1,12 @@
 """The components: what each of them does to the rendered manifests, and the metrics that they ask for."""
 
+import json
+import os
 import re
 from collections.abc import Iterator
 from datetime import timedelta
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,6 +27,7 @@ from tests.support.kubernetes import (
     combination,
     compatibility,
     key_of,
+    kustomize,
     leftovers,
     needs_kubectl,
     parsed,
@@ -39,6 +43,7 @@ from webhooks.inbox.due import waiting_in
 from webhooks.models import Job
 from webhooks.paths import PROBES, WEBHOOKS
 from webhooks.states import AttemptOutcome, JobState
+from webhooks.stop_times import RECONCILER_STOP_SECONDS
 from workers.deployment import notes
 from workers.deployment.deployed import Deployed
 from workers.deployment.manifests import Manifest, Workload, workloads
@@ -319,7 +324,7 @@ def test_what_removes_the_autoscaler_says_that_an_apply_leaves_the_old_one(name:
 
 @needs_kubectl
 def test_monitors_find_what_they_scrape_by_ports_that_exist() -> None:
-    rendered = documents("queue-pool", "monitoring")
+    rendered = documents("queue-pool", "reconcile", "monitoring")
     monitor, service = rendered["ServiceMonitor", "receiver"]["spec"], rendered["Service", "receiver"]
     assert monitor["selector"]["matchLabels"].items() <= service["metadata"]["labels"].items()
     assert [one["port"] for one in monitor["endpoints"]] == [port["name"] for port in service["spec"]["ports"]]
@@ -331,8 +336,47 @@ def test_monitors_find_what_they_scrape_by_ports_that_exist() -> None:
         if template and template["metadata"]["labels"]["app.kubernetes.io/component"] in expression["values"]:
             assert [port["name"] for port in template["spec"]["containers"][0]["ports"]] == ["metrics"]
             scraped.add(name)
-    assert scraped == {"worker", "worker-bulk", "relay"}
+    assert scraped == {"worker", "worker-bulk", "relay", "reconcile"}
     assert [one["port"] for one in monitor["podMetricsEndpoints"]] == ["metrics"]
+
+
+@needs_kubectl
+def test_a_reconciler_reaches_github_names_and_the_database_and_nothing_else() -> None:
+    rules = documents("reconcile")["NetworkPolicy", "reconcile"]["spec"]
+    assert rules["policyTypes"] == ["Ingress", "Egress"]
+    [out] = rules["egress"]
+    assert {(port["protocol"], port["port"]) for port in out["ports"]} == {
+        ("UDP", 53),
+        *(("TCP", port) for port in (53, 443, 5432)),
+    }
+    assert "to" not in out  # GitHub's addresses change.
+
+
+@needs_kubectl
+def test_a_reconciler_has_the_apps_key_alone_and_time_to_end_its_call() -> None:
+    reconciler = program("reconcile", "reconcile")
+    assert reconciler.grace_seconds >= RECONCILER_STOP_SECONDS + 5
+    assert reconciler.most_replicas == 1
+    for name, rendered in renderings().items():
+        for one in workloads(Manifest("rendered", document) for document in rendered):
+            named = {volume.get("secret", {}).get("secretName") for volume in one.pod["volumes"]}
+            assert ("hookline-github" in named) is (one.role == "reconcile"), f"{name}: {one}"
+
+
+@needs_kubectl
+def test_what_the_readme_says_for_hooks_without_an_app_takes_the_apps_place(tmp_path: Path) -> None:
+    told = (COMPONENTS / "reconcile" / "README.md").read_text()
+    blocks = re.findall(r"```yaml\n(.*?)```", told, re.DOTALL)
+    patches = [patch for block in blocks for patch in yaml.safe_load(block)["patches"]]
+    paths = {name: os.path.relpath(KUBERNETES / name, tmp_path) for name in ("base", "components/reconcile")}
+    body = {"resources": [paths["base"]], "components": [paths["components/reconcile"]], "patches": patches}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(body))
+    rendered = [Manifest("rendered", one) for one in parsed(kustomize(tmp_path))]
+    [reconciler] = [one for one in workloads(rendered) if one.role == "reconcile"]
+    own = {name for name in reconciler.variables if name.startswith("GITHUB_")}
+    assert own == {"GITHUB_HOOKS", "GITHUB_API_TOKEN_FILE"}
+    [policy] = [one for one in rendered if (one.kind, one.name) == ("NetworkPolicy", "reconcile")]
+    assert {port["port"] for port in policy.spec["egress"][0]["ports"]} == {53, 443, 5432, 6432}
 
 
 # --- Queries ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from tests.support.brokers import repeated
 from tests.support.github.limits import Fault
@@ -30,13 +31,7 @@ EXPIRED = "UPDATE webhooks_hooklog SET lease_until = '2026-01-01 00:00:00+00:00'
 @pytest.fixture(params=PAIRS)
 def stack(request: pytest.FixtureRequest, github: GitHub, tmp_path: Path) -> Iterator[Stack]:
     database, broker = request.param
-    variables = {
-        "GITHUB_API_URL": github.url,
-        "GITHUB_APP_ID": str(github.app.number),
-        # As an env file of one line has it.
-        "GITHUB_APP_PRIVATE_KEY": github.app.private_key.replace("\n", "\\n"),
-    }
-    with running_stack(tmp_path, database=database, broker=broker, **variables) as stack:
+    with running_stack(tmp_path, database=database, broker=broker, **github.variables()) as stack:
         yield stack
 
 
@@ -132,10 +127,9 @@ def _stored(stack: Stack) -> int:
     return int(stack.rows("SELECT count(*) FROM webhooks_delivery")[0][0])
 
 
-def test_two_that_watch_take_in_each_delivery_once_and_end_at_sigterm(
+def test_two_that_watch_wait_for_the_tables_take_in_each_delivery_once_and_end_at_sigterm(
     stack: Stack, github: GitHub, sending: Hook
 ) -> None:
-    stack.migrate()
     for _ in range(120):
         sending.send("repository_dispatch", WORK)
     ports = free_port(), free_port()
@@ -143,16 +137,28 @@ def test_two_that_watch_take_in_each_delivery_once_and_end_at_sigterm(
         stack.start("reconcile", "--watch", HOOKLINE_RECONCILE_SECONDS="10", HOOKLINE_PROBE_PORT=str(port))
         for port in ports
     ]
+    for port in ports:
+        wait_until(lambda port=port: _status(port, "/startupz") == 200, what="its probes to be answered")
+    wait_until(lambda: "is not migrated" in stack.logs(), what="one to miss the tables")
+    assert [process.poll() for process in watching] == [None, None]
+    stack.migrate()
     wait_until(lambda: _stored(stack) == 120, what="all to be recovered")
     sending.send("repository_dispatch", WORK)
     wait_until(lambda: _stored(stack) == 121, what="the one that failed meanwhile")
     wait_until(lambda: _figures(ports)["hookline_reconcile_deliveries_recovered_total"] == 121, what="it to be counted")
-    assert {http.request("GET", f"http://127.0.0.1:{port}/readyz").status for port in ports} == {200}
+    assert {_status(port, "/readyz") for port in ports} == {200}
     for process in watching:
         process.send_signal(signal.SIGTERM)
     assert [process.wait(30) for process in watching] == [0, 0]
     assert stack.rows("SELECT count(*) FROM webhooks_hooklog WHERE lease_until IS NOT NULL") == [(0,)]
     assert "Traceback" not in stack.logs()
+
+
+def _status(port: int, path: str) -> int:
+    try:
+        return http.request("GET", f"http://127.0.0.1:{port}{path}", timeout=5).status
+    except urllib3.exceptions.HTTPError:
+        return 0
 
 
 def _figures(ports: tuple[int, ...]) -> Counter[str]:

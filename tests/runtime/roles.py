@@ -12,6 +12,7 @@ import urllib3
 import yaml
 
 from tests.support import services
+from tests.support.github.server import GitHub, serving
 from tests.support.processes import ROOT, environment, free_port, wait_until
 from tests.support.stack import Stack, fresh_broker, fresh_postgres, http
 
@@ -19,6 +20,9 @@ PAIRS = [(database, broker) for database in ("sqlite", "postgres") for broker in
 OUTCOMES = {"work": "succeeded", "fail-once": "succeeded", "give-up": "dead"}
 """How the job of each action of tests/trial ends."""
 STOP_SECONDS = 60
+MISSED = {"action": "work", "client_payload": {}, "repository": {"full_name": "acme/widgets"}}
+"""What GitHub alone has. The reconciler takes it in."""
+RECOVERED = "SELECT j.state FROM webhooks_recovery r JOIN webhooks_job j ON j.delivery_id = r.delivery_id"
 
 
 def needed_services(database: str, broker: str) -> set[str]:
@@ -32,23 +36,26 @@ def drive(directory: Path, *, database: str, broker: str) -> None:
         stack = Stack(directory, database_url, cleanup.enter_context(fresh_broker(broker)))
         cleanup.callback(stack.stop_all)
         try:
-            _drive(stack)
+            _drive(stack, cleanup.enter_context(serving(GitHub())))
         except BaseException:
             print(stack.logs())
             raise
 
 
-def _drive(stack: Stack) -> None:
+def _drive(stack: Stack, github: GitHub) -> None:
     stack.manage("check")
     stack.start_all()
     flower_port = free_port()
     stack.start("flower", HOOKLINE_FLOWER_PORT=str(flower_port))
+    github.hook().add("repository_dispatch", MISSED)
+    stack.start("reconcile", "--watch", **github.variables())
     wait_until(lambda: _status(flower_port, "/healthcheck") == 200, what="Flower to answer")
     assert _status(stack.port, "/sign-in/") == 200
     for action in OUTCOMES:
         assert stack.send(action)[0] == 202
     stack.manage("send_webhook", "push")
     stack.wait_until_drained()
+    wait_until(lambda: stack.rows(RECOVERED) == [("succeeded",)], what="what GitHub alone had to be run")
     query = "SELECT d.action, j.state FROM webhooks_job j JOIN webhooks_delivery d ON d.id = j.delivery_id"
     assert dict(stack.rows(f"{query} WHERE j.queue = 'trial'")) == OUTCOMES
     assert "succeeded" in stack.manage("inbox")

@@ -14,6 +14,9 @@ from webhooks.reconciling.access import HookAccess
 from webhooks.reconciling.health import ReconcilerHealth
 from webhooks.reconciling.running import BusyError, Options, reconcile
 
+RETRY_SECONDS = 10.0
+"""How soon a log is read again after a failure of the database, or before its tables are there."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -30,15 +33,18 @@ class Watching:
     def run(self) -> None:
         logger.info("reconciler started", extra={"hooks": ",".join(f"{one.source} {one.hook}" for one in self._hooks)})
         while not self._stop.is_set():
+            had_database = True
             for access in self._hooks:
                 self._health.heartbeat()
                 if not self._stop.is_set():
-                    self._read(access)
+                    had_database &= self._read(access)
+            seconds = settings.HOOKLINE_RECONCILE_SECONDS if had_database else RETRY_SECONDS
             # Not all at the same moment: others watch the same logs, and find them held.
-            self._stop.wait(settings.HOOKLINE_RECONCILE_SECONDS * random.uniform(0.9, 1.1))  # noqa: S311
+            self._stop.wait(seconds * random.uniform(0.9, 1.1))  # noqa: S311
         connection.close()
 
-    def _read(self, access: HookAccess) -> None:
+    def _read(self, access: HookAccess) -> bool:
+        """Read one hook's log; return whether the database took what was found."""
         try:
             for done in reconcile(
                 access, self._options, wait=self._stop.wait, watch=lambda _: self._health.heartbeat()
@@ -49,3 +55,5 @@ class Watching:
         except Error as error:
             database.drop()
             self._outages.failed(f"the database {database.reason(error)}")
+            return False
+        return True

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 
+from webhooks.stop_times import RECONCILER_STOP_SECONDS
 from webhooks.subscriptions.subscription import Subscriptions
 from workers.deployment.deployed import Deployed, Rule, value
 from workers.deployment.manifests import Workload
@@ -76,6 +77,17 @@ def receiver_grace(deployed: Deployed) -> Iterator[str]:
             )
 
 
+def reconciler_grace(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("reconcile"):
+        needed = (workload.pre_stop_seconds or 0.0) + RECONCILER_STOP_SECONDS + KILL_MARGIN_SECONDS
+        if workload.grace_seconds < needed:
+            yield (
+                f"{workload}: SIGKILL comes {workload.grace_seconds:g} s after the stop began, when a reconciler may "
+                f"still wait for GitHub's answer, and then nobody reads its log for some minutes; set "
+                f"terminationGracePeriodSeconds to {needed:g} or more."
+            )
+
+
 def receiver_drain(deployed: Deployed) -> Iterator[str]:
     for workload in deployed.running("receiver"):
         drain, before = value(workload, "HOOKLINE_DRAIN_SECONDS"), workload.pre_stop_seconds or 0.0
@@ -137,6 +149,7 @@ RULES: tuple[Rule, ...] = (
     handler_limits,
     worker_lifetime,
     receiver_grace,
+    reconciler_grace,
     receiver_drain,
     consumer_timeout,
     visibility_timeout,

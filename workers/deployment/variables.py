@@ -82,6 +82,15 @@ def unserved_queues(deployed: Deployed) -> Iterator[str]:
         yield f"No worker consumes the queue {queue!r}, whose jobs would wait for ever; add it to some pool's --queues."
 
 
+def unwatched_logs(deployed: Deployed) -> Iterator[str]:
+    for workload in deployed.running("reconcile"):
+        if workload.manifest.kind != "Job" and "--watch" not in workload.arguments:
+            yield (
+                f"{workload}: it reads GitHub's log once and exits, and is started again at growing intervals; add "
+                f"--watch to its args, or make it a Job."
+            )
+
+
 RULES: tuple[Rule, ...] = (
     unknown_programs,
     unreadable_values,
@@ -89,6 +98,7 @@ RULES: tuple[Rule, ...] = (
     differing_variables,
     unmigrated_apps,
     unseen_apps,
+    unwatched_logs,
     unknown_queues,
     unserved_queues,
 )

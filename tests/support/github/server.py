@@ -39,6 +39,11 @@ class GitHub:
     def now(self) -> datetime:
         return datetime.now(UTC) + self.ahead
 
+    def variables(self) -> dict[str, str]:
+        """Return what a reconciler is given to read the App's log; the key as an env file of one line has it."""
+        key = self.app.private_key.replace("\n", "\\n")
+        return {"GITHUB_API_URL": self.url, "GITHUB_APP_ID": str(self.app.number), "GITHUB_APP_PRIVATE_KEY": key}
+
     def hook(self, path: str = APP, *, hook_id: int = 0, url: str = "") -> Hook:
         """Make a hook: of the App, or `orgs/acme/hooks/12`, or `repos/acme/widgets/hooks/34`."""
         kind = {"orgs": "organization", "repos": "repository"}.get(path.split("/", maxsplit=1)[0], "integration")

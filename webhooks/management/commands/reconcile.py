@@ -23,12 +23,13 @@ from webhooks.reconciling.access import HookAccess, hooks_of
 from webhooks.reconciling.health import ReconcilerHealth
 from webhooks.reconciling.running import BusyError, Options, reconcile
 from webhooks.reconciling.watching import Watching
+from webhooks.stop_times import RECONCILER_STOP_SECONDS
 
-STOP_SECONDS = 20.0
-"""Shorter than Kubernetes waits. A pass that is cut off is gone on with."""
 FIGURES = ("entries", "unwanted", "recovered", "asked", "lost", "unfetched", "calls")
 MOMENTS = ("since", "until", "oldest_at", "gap_from", "gap_until")
 BUSY = "another process reads this log"
+NO_CREDENTIALS_STATUS = 78
+"""EX_CONFIG of sysexits.h. The systemd unit is not started again after it: another start would find no more."""
 
 
 class Command(BaseCommand):
@@ -49,14 +50,14 @@ class Command(BaseCommand):
     def handle(self, **options: Any) -> None:
         stop = threading.Event()
         hooks = _hooks(options["source"])
-        on_migrated_database(lambda: None, app="webhooks")
         given = Options(mode=options["mode"], since=options["since"], is_dry_run=options["dry_run"])
         if options["watch"] and (given.is_dry_run or given.since):
             raise CommandError("--watch goes with neither --dry-run nor --since.")
-        stop_at_signal(stop, seconds=STOP_SECONDS)
+        stop_at_signal(stop, seconds=RECONCILER_STOP_SECONDS)
         if options["watch"]:
             _watch(hooks, given, stop)
         else:
+            on_migrated_database(lambda: None, app="webhooks")
             self._once(hooks, given, stop, is_json=options["format"] == "json")
 
     def _once(self, hooks: Sequence[HookAccess], given: Options, stop: threading.Event, *, is_json: bool) -> None:
@@ -82,6 +83,7 @@ class Command(BaseCommand):
 
 
 def _watch(hooks: Sequence[HookAccess], given: Options, stop: threading.Event) -> None:
+    """Watch from the first moment on: a database that is down or not yet migrated is waited for, as a relay does."""
     health = ReconcilerHealth(every_seconds=settings.HOOKLINE_RECONCILE_SECONDS)
     if settings.HOOKLINE_PROBE_PORT:
         serve_probes(Health(live=health.live, ready=health.ready, started=health.started, registry=health.registry))
@@ -97,7 +99,8 @@ def _hooks(source: str | None) -> list[HookAccess]:
     if not found:
         raise CommandError(
             "No log can be read: give GITHUB_APP_ID and GITHUB_APP_PRIVATE_KEY, or GITHUB_HOOKS and GITHUB_API_TOKEN "
-            "(docs/github.md)."
+            "(docs/github.md).",
+            returncode=NO_CREDENTIALS_STATUS,
         )
     return found
 
