@@ -20,6 +20,7 @@ from deploy.terminal import StopRequests
 from webhooks import local_run
 from webhooks.listening import url_of
 from webhooks.local_run import LocalRun
+from webhooks.reconciling.access import hooks_of
 
 START_SECONDS = 60
 SAMPLE_SECONDS = 30
@@ -181,9 +182,17 @@ def summary(sent: samples.Samples, *, is_new: bool) -> str:
         ("Next", "make send             send more of them and watch the console"),
         ("", "make app NAME=acme    lay out handlers of your own"),
         ("", "make help             see the rest"),
+        *(("", f"{command:<22}{what}") for command, what in _with_credentials()),
         ("", "Ctrl-C                stop, once running handlers are done"),
     ]
     return "\n".join(["", *(f"  {label:<10}{text}".rstrip() for label, text in rows), ""])
+
+
+def _with_credentials() -> list[tuple[str, str]]:
+    """Return what can be done with the App's key or a token, if one is given. It is not done unasked."""
+    if not any(list(hooks_of(source)) for source in settings.HOOKLINE_SOURCES):
+        return []
+    return [("manage.py reconcile", "take in what GitHub could not deliver")]
 
 
 def receiver_url() -> str:

@@ -12,6 +12,7 @@ import yaml
 from django.conf import settings
 
 from tests.image.containers import IMAGE, WHY_NOT, Container, Installation, running_installation
+from tests.support.github.server import GitHub, serving
 from tests.support.processes import ROOT, free_port, wait_until
 
 DOCKERFILE = ROOT / "deploy" / "image" / "Dockerfile"
@@ -151,13 +152,15 @@ class TestTheImage:
         )
         assert int(made) > 0
 
-    @pytest.mark.parametrize("role", ["receiver", "relay", "worker", "flower"])
-    def test_every_role_is_a_child_of_pid_1_and_not_root(self, installation: Installation, role: str) -> None:
-        settings = {"HOOKLINE_PORT": str(free_port()), "HOOKLINE_FLOWER_PORT": str(free_port())}
-        with installation.running(role, **settings) as container:
+    @pytest.mark.parametrize("role", ["receiver", "relay", "reconcile", "worker", "flower"])
+    def test_every_role_is_a_child_of_pid_1_and_not_root(
+        self, installation: Installation, github: GitHub, role: str
+    ) -> None:
+        settings = {"HOOKLINE_PORT": str(free_port()), "HOOKLINE_FLOWER_PORT": str(free_port()), **github.variables()}
+        with installation.running(*command_of(role), **settings) as container:
             wait_until(lambda: len(processes(container)) > 1, what="a child of PID 1")
             first, *others = processes(container)
-        assert first == ["1", "0", "hookline", f"{' '.join(ENTRYPOINT)} {role}"]
+        assert first == ["1", "0", "hookline", " ".join([*ENTRYPOINT, *command_of(role)])]
         assert others[0][1] == "1"
         assert {user for _, _, user, _ in others} == {"hookline"}
 
@@ -167,17 +170,18 @@ class TestTheImage:
         [
             ("receiver", "HOOKLINE_PORT"),
             ("relay", "HOOKLINE_PROBE_PORT"),
+            ("reconcile", "HOOKLINE_PROBE_PORT"),
             ("worker", "HOOKLINE_PROBE_PORT"),
             ("flower", "HOOKLINE_FLOWER_PORT"),
         ],
     )
     def test_every_role_passes_its_health_check_of_compose(
-        self, installation: Installation, role: str, variable: str
+        self, installation: Installation, github: GitHub, role: str, variable: str
     ) -> None:
         asked = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"][role]["healthcheck"]["test"]
         port = str(free_port())
         command = [re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", word) for word in asked[1:]]
-        with installation.running(role, **{variable: port}) as container:
+        with installation.running(*command_of(role), **{variable: port}, **github.variables()) as container:
             wait_until(lambda: container.executes(*command), what=f"{role} to be healthy")
 
     def test_flower_asks_for_a_password(self, installation: Installation) -> None:
@@ -226,17 +230,33 @@ class TestADelivery:
         wait_until(lambda: len(processes(worker)) == 5, what="tini, Celery, dispatcher, two children, nobody else")
         assert worker.stop()[0] == 0
 
-    @pytest.mark.parametrize("role", ["receiver", "relay"])
-    def test_the_others_stop_in_time_too(self, installation: Installation, role: str) -> None:
+    @pytest.mark.parametrize(("role", "word"), [("receiver", ""), ("relay", "relay"), ("reconcile", "reconciler")])
+    def test_the_others_stop_in_time_too(
+        self, installation: Installation, github: GitHub, role: str, word: str
+    ) -> None:
         port = free_port()
-        with installation.running(role, HOOKLINE_PORT=str(port)) as container:
+        with installation.running(*command_of(role), HOOKLINE_PORT=str(port), **github.variables()) as container:
             if role == "receiver":
                 wait_until(lambda: installation.answers("/readyz", port=port), what="the receiver to be ready")
             else:
-                wait_until(lambda: "relay" in container.logs(), what="the relay to have begun")
+                wait_until(lambda: f"{word} started" in container.logs(), what=f"the {role} to have begun")
             status, took_seconds = container.stop()
         print(f"{role}: {took_seconds:.1f} s from the stop")
         assert status == 0
+
+
+@pytest.fixture(scope="module")
+def github() -> Iterator[GitHub]:
+    """A GitHub for those who read its log; its hook has sent nothing."""
+    with serving(GitHub()) as running:
+        running.hook()
+        yield running
+
+
+def command_of(role: str) -> list[str]:
+    """Return what a role is started with in its container."""
+    words: list[str] = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"][role]["command"]
+    return words
 
 
 def processes(container: Container) -> list[list[str]]:

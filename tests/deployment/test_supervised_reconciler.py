@@ -1,7 +1,12 @@
 """The reconciler as systemd and Supervisor run it: optional, with time to stop, and not again and again for nothing."""
 
 import configparser
+from typing import Any
 
+import pytest
+
+from deploy.samples import Samples
+from deploy.startup import summary
 from tests.support.processes import ROOT, manage
 from webhooks.management.commands.reconcile import NO_CREDENTIALS_STATUS
 from webhooks.stop_times import RECONCILER_STOP_SECONDS
@@ -38,6 +43,17 @@ def test_supervisor_starts_it_only_once_it_is_told_to() -> None:
     assert (program["autorestart"], program["exitcodes"]) == ("unexpected", str(NO_CREDENTIALS_STATUS))
     assert (program["stopsignal"], program["stopasgroup"], program["killasgroup"]) == ("TERM", "false", "false")
     assert float(program["stopwaitsecs"]) > RECONCILER_STOP_SECONDS
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("is_given", [True, False])
+def test_the_quickstart_starts_none_and_names_the_command_to_whoever_has_a_key(is_given: bool, settings: Any) -> None:
+    key = "a key" if is_given else ""
+    access = {"api_url": "https://api.github.com", "app_id": "4711", "private_key": key, "token": "", "hooks": []}
+    settings.HOOKLINE_GITHUB_ACCESS = {"github": access}
+    said = summary(Samples(after_delivery_id=0, sent_at=0.0), is_new=False)
+    assert ("manage.py reconcile   take in what GitHub could not deliver" in said) is is_given
+    assert "reconcile" not in (DEPLOY / "supervisord.conf").read_text()
 
 
 def test_without_credentials_it_ends_with_a_status_of_its_own_and_says_what_to_give() -> None:

@@ -10,12 +10,14 @@ from typing import Any
 
 from tests.monitoring.load import load
 from tests.monitoring.prometheus import Points, Prometheus, jobs_of, running_prometheus
+from tests.support.github.log import Hook
 from tests.support.monitoring import dashboard
-from tests.support.scrapes import scraped_stack
+from tests.support.scrapes import scraped_reconciler, scraped_stack
 from tests.support.services import PROGRAMS
 from workers.capacity.drawing import Panel, drawing
 
 STEP_SECONDS = 5.0
+MISSED = 25
 
 
 def main() -> int:
@@ -38,17 +40,26 @@ def observed(directory: Path, *, seconds: float) -> tuple[list[Panel], float, fl
     """Return the panels after a load of so many seconds, and between which moments that was."""
     with (
         scraped_stack(directory) as scraped,
+        scraped_reconciler(scraped) as hook,
         running_prometheus(directory, jobs_of(scraped.ports), seconds=2) as prometheus,
     ):
         start = time.time()
         with load(scraped, pause_seconds=1.0):
-            time.sleep(seconds)
+            fail_in_the_middle(hook, seconds)
         end = time.time()
         panels = [
             Panel(panel["title"], panel["fieldConfig"]["defaults"]["unit"], list(lines(prometheus, panel, start, end)))
             for panel in dashboard()["panels"]
         ]
     return panels, start, end
+
+
+def fail_in_the_middle(hook: Hook, seconds: float) -> None:
+    """Let half of the time pass, have some deliveries reach nobody, and let the other half pass."""
+    time.sleep(seconds / 2)
+    for _ in range(MISSED):
+        hook.add("push", {"repository": {"full_name": "acme/widgets"}})
+    time.sleep(seconds / 2)
 
 
 def lines(prometheus: Prometheus, panel: Mapping[str, Any], start: float, end: float) -> Iterator[tuple[str, Points]]:

@@ -1,4 +1,4 @@
-"""Real scrapes of a receiver, a relay and a worker, and deliveries of many kinds that their metrics count."""
+"""Real scrapes of a receiver, a relay, a worker and a reconciler, and deliveries of all kinds that these count."""
 
 import json
 import time
@@ -15,6 +15,8 @@ from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.deliveries import PATH, headers_for
+from tests.support.github.log import Hook
+from tests.support.github.server import GitHub, serving
 from tests.support.processes import free_port, wait_until
 from tests.support.stack import Stack, running_stack
 
@@ -108,6 +110,18 @@ def scraped_stack(directory: Path, **environment: str) -> Iterator[Scraped]:
         for role, port in ports.items():
             wait_until(partial(_is_ready, port), what=f"the {role} to be ready")
         yield Scraped(stack, ports)
+
+
+@contextmanager
+def scraped_reconciler(scraped: Scraped) -> Iterator[Hook]:
+    """Beside the others a reconciler that can be scraped; yield the hook whose log it reads every ten seconds."""
+    with serving(GitHub()) as github:
+        hook, port = github.hook(), free_port()
+        variables = {"HOOKLINE_RECONCILE_SECONDS": "10", "HOOKLINE_PROBE_PORT": str(port)}
+        scraped.stack.start("reconcile", "--watch", **variables, **github.variables())
+        wait_until(partial(_is_ready, port), what="the reconciler to be ready")
+        scraped.ports["reconcile"] = port
+        yield hook
 
 
 def _is_ready(port: int) -> bool:

@@ -8,12 +8,16 @@ from tests.monitoring.load import load
 from tests.monitoring.prometheus import jobs_of, running_prometheus
 from tests.support.monitoring import panels
 from tests.support.processes import wait_until
-from tests.support.scrapes import scraped_stack
+from tests.support.scrapes import scraped_reconciler, scraped_stack
 
 
 @pytest.mark.prometheus
 def test_every_panel_has_data_in_each_of_its_queries(tmp_path: Path) -> None:
-    with scraped_stack(tmp_path) as scraped, running_prometheus(tmp_path, jobs_of(scraped.ports)) as prometheus:
+    with (
+        scraped_stack(tmp_path) as scraped,
+        scraped_reconciler(scraped),
+        running_prometheus(tmp_path, jobs_of(scraped.ports)) as prometheus,
+    ):
         queries = [(title, query) for title, asked in panels().items() for query in asked]
         assert len(queries) > 20
 
