@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,7 @@ def test_an_outage_is_made_good_while_no_receiver_is_there_and_each_job_runs_onc
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("stack", PAIRS[1:], indirect=True)
 def test_an_hour_of_outage_with_two_thousand_deliveries(stack: Stack, github: GitHub, sending: Hook) -> None:
     done = outage(stack, github, sending, came=10, failed=2_000)
     assert done["calls"] == 2_000 + 21 + 1 + 1
@@ -138,7 +140,7 @@ def test_two_that_watch_wait_for_the_tables_take_in_each_delivery_once_and_end_a
         for port in ports
     ]
     for port in ports:
-        wait_until(lambda port=port: _status(port, "/startupz") == 200, what="its probes to be answered")
+        wait_until(partial(_has_started, port), what="its probes to be answered")
     wait_until(lambda: "is not migrated" in stack.logs(), what="one to miss the tables")
     assert [process.poll() for process in watching] == [None, None]
     stack.migrate()
@@ -159,6 +161,10 @@ def _status(port: int, path: str) -> int:
         return http.request("GET", f"http://127.0.0.1:{port}{path}", timeout=5).status
     except urllib3.exceptions.HTTPError:
         return 0
+
+
+def _has_started(port: int) -> bool:
+    return _status(port, "/startupz") == 200
 
 
 def _figures(ports: tuple[int, ...]) -> Counter[str]:
