@@ -1,5 +1,7 @@
 """Renders the Kustomize overlays and components as `kubectl kustomize` does, once each, for the tests of them."""
 
+import atexit
+import fcntl
 import json
 import os
 import re
@@ -114,7 +116,25 @@ def tried_combinations() -> list[tuple[str, ...]]:
 
 @cache
 def renderings() -> dict[str, list[Document]]:
-    """Return the documents of every overlay and of the combinations that are tried, by a name for it."""
+    """Return the documents of every overlay and of the combinations that are tried, by a name for it.
+
+    Of the processes that the suite runs in, one renders them, and the others read what it has written.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return _rendered()
+    file = Path(tempfile.gettempdir()) / f"hookline-renderings-{run}.json"
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        atexit.register(file.unlink, missing_ok=True)
+        atexit.register(file.with_suffix(".lock").unlink, missing_ok=True)
+        if not file.exists():
+            file.write_text(json.dumps(_rendered()))
+        found: dict[str, list[Document]] = json.loads(file.read_text())
+        return found
+
+
+def _rendered() -> dict[str, list[Document]]:
     found = {f"overlays/{name}": parsed(overlay(name)) for name in OVERLAYS}
     allowed = tried_combinations()
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Each is a process; the threads only wait.
