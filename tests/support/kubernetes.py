@@ -129,7 +129,10 @@ def renderings() -> dict[str, list[Document]]:
         atexit.register(file.unlink, missing_ok=True)
         atexit.register(file.with_suffix(".lock").unlink, missing_ok=True)
         if not file.exists():
-            file.write_text(json.dumps(_rendered()))
+            # Whole or not at all: once a process has ended and removed the lock's file, others no longer share it.
+            unfinished = file.with_suffix(f".{os.getpid()}")
+            unfinished.write_text(json.dumps(_rendered()))
+            unfinished.replace(file)
         found: dict[str, list[Document]] = json.loads(file.read_text())
         return found
 
