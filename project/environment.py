@@ -21,6 +21,7 @@ from project.connection_urls import broker_nodes, check_database_options, check_
 from project.github_access import api_token, app_id, hook_paths, private_key
 from project.identity import group_roles, https_address
 from project.variables import Variables, is_quoted, items, unquoted_items
+from webhooks.encryption import is_key
 
 ENVIRONMENTS = ("embedded", "production")
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
@@ -39,7 +40,7 @@ def open_environment() -> Variables:
     values as people write them (project/variables.py).
     """
     env = Variables(eager=False)
-    parsers = (webhook_secrets, source_names, broker_url, authorities, database, directory, app_names)
+    parsers = (webhook_secrets, encryption_keys, source_names, broker_url, authorities, database, directory, app_names)
     of_addresses = (email_pattern, host_names, https_address, listen_address, origins, redirect_uri, url_prefix)
     of_github = (api_token, app_id, hook_paths, private_key)
     for parser in (*parsers, *of_addresses, *of_github, whole_number, number, group_roles):
@@ -126,6 +127,14 @@ def webhook_secrets(value: str) -> list[str]:
     if any(map(is_quoted, secrets)):
         fail("a secret begins and ends with quotes; take them off, or choose another secret.")
     return secrets
+
+
+def encryption_keys(value: str) -> list[str]:
+    """Split comma-separated keys of Fernet; the first one encrypts."""
+    keys = unquoted_items(value)
+    if not keys or not all(map(is_key, keys)):
+        fail("must be keys, each as `openssl rand -base64 32 | tr +/ -_` prints one.")
+    return keys
 
 
 def source_names(value: str) -> list[str]:

@@ -16,7 +16,7 @@ USED: Mapping[str, frozenset[str]] = {
     "receiver": frozenset(
         {
             *("ALLOWED_HOSTS", "BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS"),
-            *("HOOKLINE_OIDC_CLIENT_SECRET", "SECRET_KEY"),
+            *("HOOKLINE_ENCRYPTION_KEYS", "HOOKLINE_OIDC_CLIENT_SECRET", "SECRET_KEY"),
         }
     ),
     "relay": frozenset({"BROKER_URL", "DATABASE_URL"}),

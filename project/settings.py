@@ -86,6 +86,8 @@ HOOKLINE_SECRETS: dict[str, list[str]] = {}
 for _source in HOOKLINE_SOURCES:
     _name = variable_of(_source)
     HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name, _default(_name, unused=[]))
+HOOKLINE_ENCRYPTION_KEYS: list[str] = env.encryption_keys("HOOKLINE_ENCRYPTION_KEYS", [])
+"""What is stored encrypted is written with the first, and read with any of them."""
 HOOKLINE_GITHUB_ACCESS = read_access(env, HOOKLINE_SOURCES)
 """What each source's GitHub is asked with. webhooks/reconciling/access.py reads it, and nothing else does."""
 HOOKLINE_RECONCILE_SECONDS = env.number("HOOKLINE_RECONCILE_SECONDS", 300.0, lowest=10, highest=86_400)

@@ -21,13 +21,14 @@ GUARDED = {
     "GITHUB_APP_PRIVATE_KEY": "-----BEGIN PRIVATE KEY-----\\nthekeyoftheapp\\n-----END PRIVATE KEY-----",
     "GITHUB_WEBHOOK_SECRETS": "the-secret-of-the-app",
     "GITHUB_WEBHOOK_SECRETS_GHES": "the-secret-of-the-server",
+    "HOOKLINE_ENCRYPTION_KEYS": "dGhlLWtleS10aGF0LWVuY3J5cHRzLW90aGVyLXNlY3I=",
     "HOOKLINE_OIDC_CLIENT_SECRET": "the-secret-of-the-provider",
     "HOOKLINE_OPERATOR_PASSWORD": "the-password-of-the-operator",
     "SECRET_KEY": "the-key-of-the-sessions-which-is-long-enough-for-django",
 }
 OPTIONAL = {
     *("BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD"),
-    *("GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY"),
+    *("GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_ENCRYPTION_KEYS"),
 }
 """They have a default, are needed only with another variable, or `manage.py flower` says what it wants."""
 WORDS = {name: value.partition("hookline:")[2].partition("@")[0] or value for name, value in GUARDED.items()}
