@@ -30,6 +30,7 @@ GUARDED = frozenset().union(*USED.values()) - {"ALLOWED_HOSTS"}
 
 _ROLE_OF_COMMAND: Mapping[str, str] = {
     **dict.fromkeys(("changepassword", "createsuperuser", "dbshell", "prune", "showmigrations"), "migrate"),
+    "secrets": "receiver",
     **dict.fromkeys(
         ("dead", "deliveries", "inbox", "job", "jobs", "pause", "plan_capacity", "replay", "resume", "stop_workers"),
         "relay",

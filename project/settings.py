@@ -81,13 +81,18 @@ HOOKLINE_DEFAULT_APPS = ["workers.catalog"]
 HOOKLINE_APPS = env.app_names("HOOKLINE_APPS", HOOKLINE_DEFAULT_APPS)
 
 HOOKLINE_SOURCES = env.source_names("HOOKLINE_SOURCES", ["github"]) or []
+HOOKLINE_ENCRYPTION_KEYS: list[str] = env.encryption_keys(
+    "HOOKLINE_ENCRYPTION_KEYS", _generated.get("HOOKLINE_ENCRYPTION_KEYS", [])
+)
+"""What is stored encrypted is written with the first, and read with any of them."""
 HOOKLINE_SECRETS: dict[str, list[str]] = {}
-"""Each source's current secrets."""
+"""Each source's secrets that the environment gives. With encryption keys, all of them may be in the database instead."""
 for _source in HOOKLINE_SOURCES:
     _name = variable_of(_source)
-    HOOKLINE_SECRETS[_source] = env.webhook_secrets(_name, _default(_name, unused=[]))
-HOOKLINE_ENCRYPTION_KEYS: list[str] = env.encryption_keys("HOOKLINE_ENCRYPTION_KEYS", [])
-"""What is stored encrypted is written with the first, and read with any of them."""
+    _unless_given = _default(_name, unused=[])
+    HOOKLINE_SECRETS[_source] = env.webhook_secrets(
+        _name, [] if HOOKLINE_ENCRYPTION_KEYS and _unless_given is ... else _unless_given
+    )
 HOOKLINE_GITHUB_ACCESS = read_access(env, HOOKLINE_SOURCES)
 """What each source's GitHub is asked with. webhooks/reconciling/access.py reads it, and nothing else does."""
 HOOKLINE_RECONCILE_SECONDS = env.number("HOOKLINE_RECONCILE_SECONDS", 300.0, lowest=10, highest=86_400)

@@ -1,30 +1,26 @@
 """Runs a request's transaction on another thread, and limits how long the request waits for it.
 
-Timeouts of sockets cannot do that: a connection to a PostgreSQL that is up but silent blocks past every timeout. So the
-transaction runs on a thread of its own. The request stops waiting `WAIT_SECONDS` after its own transaction has begun,
-or when the database has committed nothing at all for `WAIT_SECONDS`. A long queue is no fault of the database: while
-other transactions are committed, a request waits for its turn, for `LONGEST_SECONDS` at most.
+The request stops waiting `WAIT_SECONDS` after its own transaction has begun, or when the database has committed nothing
+at all for `WAIT_SECONDS`. A long queue is no fault of the database: while other transactions are committed, a request
+waits for its turn, for `LONGEST_SECONDS` at most.
 
 After the database was found down or silent, requests are refused at once, except one every `RETRY_SECONDS`, which tries
 the database again.
 """
 
-import contextlib
 import logging
-import os
-import socket
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, TypeVar
 
-from django.db import Error, connection
+from django.db import Error
 from prometheus_client import Counter
 
 from webhooks import outage_reasons
 from webhooks.inbox import database
-from webhooks.inbox.engine import engine
+from webhooks.inbox.bounded import BoundedTransaction
 from webhooks.outage_log import OutageLog
 
 WAIT_SECONDS = 2.0
@@ -48,45 +44,6 @@ class InboxUnavailableError(Exception):
 
 class _WaitedTooLongError(Exception):
     """The request waits no longer."""
-
-
-class _Task:
-    """One transaction and its connection, which is closed when the request stops waiting."""
-
-    def __init__(self, work: Callable[[], Any], *, wait_seconds: float) -> None:
-        self._work = work
-        self._wait_seconds = wait_seconds
-        self._lock = threading.Lock()
-        self._raw: Any = None
-        self._is_abandoned = False
-        self.began: float | None = None
-        """When a thread began the transaction, by the monotonic clock."""
-
-    def run(self) -> Any:
-        self.began = time.monotonic()
-        try:
-            return database.run(self._attempt, may_repeat=lambda: not self._is_abandoned)
-        finally:
-            with self._lock:
-                self._raw = None
-
-    def _attempt(self) -> Any:
-        if connection.connection is None:
-            connection.ensure_connection()
-            engine().prepare_connection(wait_seconds=self._wait_seconds)
-        with self._lock:
-            self._raw = connection.connection
-        return self._work()
-
-    def abandon(self) -> None:
-        """Shut down the socket of a transaction that does not end, which frees its thread. SQLite has no socket."""
-        with self._lock:
-            self._is_abandoned = True
-            descriptor = getattr(self._raw, "fileno", None)
-            if descriptor is None:
-                return
-            with contextlib.suppress(Exception), socket.socket(fileno=os.dup(descriptor())) as shared:
-                shared.shutdown(socket.SHUT_RDWR)
 
 
 class Committer:
@@ -120,7 +77,7 @@ class Committer:
         self._enter()
         submitted = time.monotonic()
         wait_seconds = self._wait_seconds + stored_bytes / BYTES_PER_SECOND
-        task = _Task(work, wait_seconds=self._wait_seconds)
+        task = BoundedTransaction(work, wait_seconds=self._wait_seconds)
         future: Future[T] = self._pool.submit(self._perform, task)
         try:
             return self._result(future, task, submitted=submitted, wait_seconds=wait_seconds)
@@ -137,7 +94,7 @@ class Committer:
             logger.error("transaction refused by the database", extra={"error": type(error).__name__})
             raise InboxUnavailableError from error
 
-    def _perform(self, task: _Task) -> Any:
+    def _perform(self, task: BoundedTransaction) -> Any:
         result = task.run()
         self._last_success = time.monotonic()
         if self._refuse_until is not None:
@@ -146,7 +103,7 @@ class Committer:
         self.reason = ""
         return result
 
-    def _result(self, future: "Future[T]", task: _Task, *, submitted: float, wait_seconds: float) -> T:
+    def _result(self, future: "Future[T]", task: BoundedTransaction, *, submitted: float, wait_seconds: float) -> T:
         """Return the result, or raise _WaitedTooLongError once the database or this transaction seems silent."""
         while True:
             deadline = min(submitted + LONGEST_SECONDS, max(submitted, self._last_success) + wait_seconds)

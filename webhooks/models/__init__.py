@@ -7,6 +7,7 @@ from webhooks.models.issues import IssueMark
 from webhooks.models.pauses import Pause
 from webhooks.models.reconciling import HookLog, LogPass, MissedDelivery, Recovery
 from webhooks.models.replays import Replay, ReplayItem
+from webhooks.models.secrets import SecretUse, SourceSecret
 from webhooks.models.views import SavedView
 from webhooks.models.workers import WorkerReport, WorkerRequest
 
@@ -32,7 +33,9 @@ __all__ = [
     "Replay",
     "ReplayItem",
     "SavedView",
+    "SecretUse",
     "Source",
+    "SourceSecret",
     "WorkerReport",
     "WorkerRequest",
 ]

@@ -10,8 +10,9 @@ its own, so that slow pages of the admin delay neither deliveries nor probes.
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
 
 import orjson
 from granian._granian import RSGIHTTPProtocol as HTTPProtocol
@@ -40,6 +41,14 @@ LARGEST_PAGE_BODY = 5 * 1024 * 1024
 """The limit for a form of the admin."""
 
 
+class Beside(Protocol):
+    """Work on a thread of its own, beside the requests."""
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 class Front:
     """An RSGI application that serves a WSGI one."""
 
@@ -52,9 +61,10 @@ class Front:
         body_seconds: float,
         connections: Connections,
         answers: AnswerCounts | None = None,
+        beside: Sequence[Beside] = (),
         started: Callable[[], None] = lambda: None,
     ) -> None:
-        """`started` is called once, in the process that serves."""
+        """`started` is called once, in the process that serves; `beside` works from then until the process stops."""
         self._wsgi = wsgi
         self._rules = rules
         self._make_deliveries = deliveries
@@ -62,6 +72,7 @@ class Front:
         self._connections = connections
         self._started = started
         self._answers = answers
+        self._beside = beside
 
     def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # A receiver whose launcher was killed must not keep the port.
@@ -70,6 +81,8 @@ class Front:
         self._connections.watch(loop)
         if self._answers is not None:
             self._answers.start()
+        for each in self._beside:
+            each.start()
         self._held = ByteBudget(HELD_BYTES)
         self._deliveries = self._make_deliveries(loop)
         self._probes = ThreadPoolExecutor(2, thread_name_prefix="probes")
@@ -82,6 +95,8 @@ class Front:
             lane.shutdown(wait=True)
         if self._answers is not None:
             self._answers.stop()
+        for each in self._beside:
+            each.stop()
         spans().end()
 
     async def __rsgi__(self, scope: Scope, proto: HTTPProtocol) -> None:

@@ -9,7 +9,7 @@ committed together; `receive` does all of it for one. HTTP is in `front.py`, wha
 `inbox/sent.py`, storage in `inbox/store.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -38,10 +38,14 @@ class Offers(Protocol):
 class Rules:
     """What a delivery is checked against: each source's current secrets, the subscriptions, the size limit."""
 
-    secrets: Mapping[str, list[str]]
+    secrets: Mapping[str, Sequence[str]]
     fingerprint_key: str
     subscriptions: Subscriptions
     max_body_bytes: int
+    are_secrets_known: Callable[[], bool] = lambda: True
+    """Tells whether `secrets` has all of them. After a start without the database it has not."""
+    note_use: Callable[[str, str], None] = lambda _source, _fingerprint: None
+    """Called with the source and the fingerprint of each secret that matched."""
 
 
 def check_head(method: str, source: str, headers: Mapping[str, str], rules: Rules) -> Announced:
@@ -75,7 +79,9 @@ def verified(source: str, headers: Mapping[str, str], body: bytes, rules: Rules)
     """Verify, parse and match a delivery that `check_head` has accepted, or raise RefusedError."""
     secret = matching_secret(body, headers.get("X-Hub-Signature-256"), rules.secrets[source])
     if secret is None:
-        raise RefusedError(401, "X-Hub-Signature-256 matches none of this source's secrets.")
+        raise _unverified(rules)
+    fingerprint = secret_fingerprint(secret, key=rules.fingerprint_key)
+    rules.note_use(source, fingerprint)
     try:
         payload = parse(body, content_type=headers.get("Content-Type", ""), limit_bytes=rules.max_body_bytes)
     except PayloadTooLargeError as error:
@@ -85,8 +91,14 @@ def verified(source: str, headers: Mapping[str, str], body: bytes, rules: Rules)
     return delivery_of(
         Sent(source=source, headers=headers, body=body, payload=payload),
         rules.subscriptions,
-        secret_fingerprint=secret_fingerprint(secret, key=rules.fingerprint_key),
+        secret_fingerprint=fingerprint,
     )
+
+
+def _unverified(rules: Rules) -> RefusedError:
+    if not rules.are_secrets_known():  # It may be signed with one that was not read yet.
+        return unavailable()
+    return RefusedError(401, "X-Hub-Signature-256 matches none of this source's secrets.")
 
 
 def receive(

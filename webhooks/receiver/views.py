@@ -15,6 +15,7 @@ from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.store import try_to_store
 from webhooks.publishing.publisher import Publisher
 from webhooks.receiver import readiness
+from webhooks.receiver.current_secrets import CurrentSecrets, SecretGauges
 from webhooks.receiver.deliveries import Deliveries
 from webhooks.receiver.intake import Rules, check_head, receive
 from webhooks.receiver.replies import RefusedError, Reply
@@ -32,9 +33,19 @@ logger = logging.getLogger(__name__)
 
 
 @cache
+def secrets() -> CurrentSecrets:
+    return CurrentSecrets(settings.HOOKLINE_SECRETS, has_keys=bool(settings.HOOKLINE_ENCRYPTION_KEYS))
+
+
+REGISTRY.register(SecretGauges(secrets))
+
+
+@cache
 def rules() -> Rules:
     return Rules(
-        secrets=settings.HOOKLINE_SECRETS,
+        secrets=secrets(),
+        are_secrets_known=lambda: secrets().are_known,
+        note_use=secrets().note_use,
         fingerprint_key=settings.SECRET_KEY,
         subscriptions=installed_subscriptions(),
         max_body_bytes=settings.HOOKLINE_MAX_BODY_MB * 1024 * 1024,
@@ -133,7 +144,7 @@ def _check_database() -> None:
 
 def _reasons() -> list[str]:
     reasons = {"database": committer().reason, "broker": publisher().reason}
-    return [f"the {what} {reason}" for what, reason in reasons.items() if reason]
+    return [*(f"the {what} {reason}" for what, reason in reasons.items() if reason), *secrets().faults]
 
 
 def _in_words(is_available: bool) -> str:
