@@ -28,6 +28,7 @@ MENU = (
     Entry("jobs", "Jobs", "list-details", "view_job"),
     Entry("dead", "Dead", "skull", "view_job"),
     Entry("replays", "Replays", "rotate-clockwise", "view_replay"),
+    Entry("sources", "Sources", "brand-github", "view_sourcesecret"),
     Entry("recovery", "Recovery", "download", "view_logpass"),
     Entry("queues", "Queues", "route", "view_job"),
     Entry("workers", "Workers", "server", "view_workerreport"),

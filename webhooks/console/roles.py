@@ -21,6 +21,7 @@ _OPERATORS = (
     "change_source",
     "delete_hooklog",
 )
+_ADMINISTRATORS_OF_INBOX = ("add_sourcesecret", "change_sourcesecret")
 _ADMINISTRATORS: Mapping[str, tuple[str, ...]] = {
     "auth": ("user", "group"),
     "axes": ("accessattempt", "accessfailurelog", "accesslog"),
@@ -33,6 +34,7 @@ def make_roles(**_signal: Any) -> None:
     inbox = {each.codename: each for each in known.filter(content_type__app_label="webhooks")}
     viewing = [each for name, each in inbox.items() if name.startswith("view_") and name not in _NEVER_VIEWERS]
     operating = [inbox[name] for name in _OPERATORS if name in inbox]
+    administering = [inbox[name] for name in _ADMINISTRATORS_OF_INBOX if name in inbox]
     people = [
         each
         for label, models in _ADMINISTRATORS.items()
@@ -41,7 +43,7 @@ def make_roles(**_signal: Any) -> None:
     for name, permissions in (
         (VIEWER, viewing),
         (OPERATOR, [*viewing, *operating]),
-        (ADMINISTRATOR, [*viewing, *operating, *people]),
+        (ADMINISTRATOR, [*viewing, *operating, *administering, *people]),
     ):
         Group.objects.get_or_create(name=name)[0].permissions.add(*permissions)
 
