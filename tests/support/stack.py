@@ -51,7 +51,7 @@ class Stack:
             "HOOKLINE_DATA_DIR": str(self.directory),
             "HOOKLINE_APPS": "tests.apps.trial",
             "HOOKLINE_PORT": str(self.port),
-            "GITHUB_WEBHOOK_SECRETS": self.secret,
+            **({"GITHUB_WEBHOOK_SECRETS": self.secret} if self.secret else {}),
             "TRIAL_EFFECTS": str(self.effects),
             **({"DATABASE_URL": self.database_url} if self.database_url else {}),
             **({"BROKER_URL": self.broker_url} if self.broker_url else {}),

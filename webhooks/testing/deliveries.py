@@ -23,6 +23,7 @@ from webhooks.inbox.transitions import Ended
 from webhooks.models import Job
 from webhooks.paths import WEBHOOKS
 from webhooks.receiver import views
+from webhooks.source_secrets import variable_of
 from webhooks.subscriptions.event import Run
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscription
@@ -45,7 +46,10 @@ def deliver(
     """
     source = settings.HOOKLINE_SOURCES[0]
     body = json.dumps(payload_of(name, payload, overrides)).encode()
-    message = Message.signed(name, body, secret=settings.HOOKLINE_SECRETS[source][0])
+    secrets = settings.HOOKLINE_SECRETS[source]
+    if not secrets:
+        raise AssertionError(f"Source {source} has no secret here; give {variable_of(source)}.")
+    message = Message.signed(name, body, secret=secrets[0])
     headers = message.headers(hook_id=SAMPLE_HOOK_ID, guid=guid)
     answer = Client().post(f"{WEBHOOKS}{source}", body, content_type=JSON, headers=headers, secure=True)
     if not 200 <= answer.status_code < 300:

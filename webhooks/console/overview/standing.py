@@ -9,6 +9,7 @@ from webhooks.durations import rough
 from webhooks.inbox import counts, due
 from webhooks.inbox import workers as inbox
 from webhooks.inbox.counts import Capped
+from webhooks.inbox.secrets.standing import SourceStanding
 from webhooks.inbox.workers import Reporting
 from webhooks.models import Job, Pause
 from webhooks.replay_queues import live_queue
@@ -138,7 +139,14 @@ class Status:
     """"good", "warning" or "bad"."""
 
 
-def status(*, issues: int | None, queues: Iterable[Queue], workers: Workers | None, relay: Relay) -> Status:
+def status(
+    *,
+    issues: int | None,
+    queues: Iterable[Queue],
+    workers: Workers | None,
+    relay: Relay,
+    sources: Iterable[SourceStanding] = (),
+) -> Status:
     """Say it in one sentence. None stands for what the user may not see."""
     parts, levels = [], []
     if issues is not None:
@@ -157,5 +165,9 @@ def status(*, issues: int | None, queues: Iterable[Queue], workers: Workers | No
     if relay.is_late:
         parts.append(relay.in_words)
         levels.append("bad")
+    for source in sources:
+        if source.fault:
+            parts.append(source.fault)
+            levels.append("warning" if source.current else "bad")
     sentence = "; ".join(parts)
     return Status(f"{sentence[:1].upper()}{sentence[1:]}.", max(levels, key=["good", "warning", "bad"].index))

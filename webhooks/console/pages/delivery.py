@@ -15,7 +15,7 @@ from webhooks.console.flower import flower_attempts_url, flower_url
 from webhooks.console.roles import may_see_payloads
 from webhooks.console.timeline import STATES_ONLY, at_a_glance, story_of, twins_of
 from webhooks.github.signature import secret_fingerprint
-from webhooks.models import Delivery, Payload
+from webhooks.models import Delivery, Payload, SourceSecret
 from webhooks.paths import WEBHOOKS
 from webhooks.traces.context import trace_id_of
 
@@ -114,7 +114,12 @@ def _secret_place(shown: Delivery) -> str:
     for number, secret in enumerate(secrets, start=1):
         if secret_fingerprint(secret, key=settings.SECRET_KEY) == shown.secret_fingerprint:
             return f"secret {number} of {len(secrets)}"
-    return "not configured here any more"
+    kept = (
+        SourceSecret.objects.filter(source=shown.source, fingerprint=shown.secret_fingerprint).order_by("-pk").first()
+    )
+    if kept is None:
+        return "not configured here any more"
+    return "kept in the database until it was retired" if kept.retired_at else "kept in the database"
 
 
 urlpatterns = [

@@ -13,6 +13,7 @@ from webhooks.console.overview import charts, heat, standing
 from webhooks.inbox import issues as inbox_issues
 from webhooks.inbox import workers as inbox_workers
 from webhooks.inbox.figures import reading
+from webhooks.inbox.secrets.standing import standings
 
 LIVE_SECONDS = 5
 ISSUES_SHOWN = 8
@@ -54,6 +55,7 @@ def _jobs(request: HttpRequest, now: datetime) -> dict[str, Any]:
             queues=queues,
             workers=workers if sees_workers else None,
             relay=relay,
+            sources=standings() if request.user.has_perm("webhooks.view_sourcesecret") else (),
         ),
         "counts": standing.state_counts() if sees_jobs else None,
         "succeeded": reading.succeeded(day) if sees_jobs else None,
