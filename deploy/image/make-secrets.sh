@@ -31,6 +31,8 @@ keep() {
 for name in SECRET_KEY GITHUB_WEBHOOK_SECRETS HOOKLINE_OPERATOR_PASSWORD POSTGRES_PASSWORD BROKER_PASSWORD; do
     random | keep $name
 done
+# A key of Fernet: 32 bytes in URL-safe Base64.
+head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n' | keep HOOKLINE_ENCRYPTION_KEYS
 password=$(cat BROKER_PASSWORD)
 printf 'postgres://hookline:%s@database/hookline' "$(cat POSTGRES_PASSWORD)" | keep DATABASE_URL
 printf 'amqp://hookline:%s@broker//' "$password" | keep BROKER_URL

@@ -23,6 +23,7 @@ WELL = {
     'hookline_receiver_deliveries_total{event="push",result="failed"}': "1x120",
     'hookline_reconcile_age_seconds{source="github"}': "300x120",
     'hookline_reconcile_passes_total{state="incomplete"}': "1x120",
+    'hookline_secret_expires_seconds{source="github"}': "2000000x120",
     "hookline_receiver_broker_available": "1x120",
     'hookline_relay_broker_available{pod="relay-1"}': "1x120",
     'hookline_relay_broker_available{pod="relay-2"}': "0x120",
@@ -74,6 +75,16 @@ CASES = {
     "HooklineDeliveriesUnsigned": Case(
         series={'hookline_receiver_deliveries_total{event="push",result="unsigned"}': "0+100x120"},
         summary="50% of the deliveries are signed with no current secret, and refused.",
+    ),
+    "HooklineSourceWithoutSecret": Case(
+        series={'hookline_secret_expires_seconds{source="github"}': "0x120"},
+        summary="No secret of github is current: every delivery is refused.",
+        labels={"source": "github"},
+    ),
+    "HooklineSecretEnds": Case(
+        series={'hookline_secret_expires_seconds{source="github"}': "1000000x120"},
+        summary="The last secret of github ends in 11d 13h 46m 40s.",
+        labels={"source": "github"},
     ),
     "HooklineDeliveriesFailed": Case(
         series={'hookline_receiver_deliveries_total{event="push",result="failed"}': "_x55 1x65"},
