@@ -73,7 +73,7 @@ def test_who_has_a_role_sees_sources_and_no_secret(role: str, settings: Any) -> 
         "http://hooks.example.com/webhooks/github", "https://ghes.example.com/api/v3", "4711", "its key is given",
         "orgs/acme/hooks/12", "a token is given", made.fingerprint, "for the App", "from the environment",
         "Last seen 6 d ago: safe to remove", "Was used 2 min ago: GitHub still signs with it", "3 h ago",
-        "Ghes has no secret: its deliveries are refused.",
+        "No secret of ghes verifies: its deliveries are refused.",
     ):  # fmt: skip
         assert words in shown, words
     for hidden in (value, GIVEN, "the key of the App", "the token of the hooks"):
@@ -163,7 +163,7 @@ def test_a_secret_in_use_is_retired_only_after_a_second_word() -> None:
 
 def test_home_warns_of_a_source_whose_last_secret_ends_soon_and_of_nothing_else() -> None:
     client = signed_in("viewer")
-    assert "ghes has no secret" in page(client, "/")
+    assert "no secret of ghes verifies" in page(client, "/")
     added("ghes", not_after=timezone.now() + timedelta(days=9, minutes=5))
     assert "the last secret of ghes ends in 9 d" in page(client, "/")
     added("ghes")

@@ -244,8 +244,15 @@ def test_a_secret_is_safe_to_remove_once_another_one_has_matched_since(settings:
     assert sentence(old) == "has not matched for 6 d"
 
 
+def test_a_new_secret_that_github_was_not_given_yet_is_not_called_safe_to_remove(settings: Any) -> None:
+    made = added()
+    used(fingerprint(GIVEN, settings), ago=timedelta(minutes=1))
+    used(made.fingerprint, ago=None, since=timedelta(days=3, minutes=1))
+    assert sentence(made.fingerprint) == "has not matched for 3 d"
+
+
 def test_warnings_name_what_ends_what_is_silent_and_a_source_without_a_secret(settings: Any) -> None:
-    assert standing("ghes").warnings == ["Ghes has no secret: its deliveries are refused."]
+    assert standing("ghes").warnings == ["No secret of ghes verifies: its deliveries are refused."]
     made = added("ghes", not_after=timezone.now() + timedelta(days=9, minutes=1))
     assert standing("ghes").fault == "the last secret of ghes ends in 9 d"
     endless = added("ghes")

@@ -96,7 +96,7 @@ class SourceStanding:
     def fault(self) -> str:
         """Return what endangers deliveries: no secret, or the last one ends soon. Empty if nothing does."""
         if not self.current:
-            return f"{self.name} has no secret: its deliveries are refused"
+            return f"no secret of {self.name} verifies: its deliveries are refused"
         if self.ends_at and self.ends_at - self.now < NEAR:
             return f"the last secret of {self.name} ends {relative(self.ends_at, now=self.now)}"
         return ""
@@ -119,9 +119,12 @@ class SourceStanding:
             yield f"{named} has not matched for {rough(secret.silent_for)}: is it still needed?"
 
     def is_replaced(self, secret: KnownSecret) -> bool:
-        """Tell whether it has not matched for a day, and another one that still verifies has matched since."""
-        at = secret.last_used_at or secret.since
-        if at is None or self.now - at < IN_USE:
+        """Tell whether it has not matched for a day, and another one that still verifies has matched since.
+
+        Never of one that has not matched at all: it may be the new one, which GitHub is yet to be given.
+        """
+        at = secret.last_used_at
+        if at is None or secret.is_in_use:
             return False
         others = (other for other in self.current if other is not secret)
         return any(other.last_used_at is not None and other.last_used_at > at for other in others)
@@ -142,9 +145,8 @@ class SourceStanding:
             return "no receiver has it yet"
         if seen and secret.is_in_use:
             return f"was used {relative(seen, now=self.now)}: GitHub still signs with it"
-        if self.is_replaced(secret):
-            ago = f"last seen {relative(seen, now=self.now)}" if seen else f"not seen for {rough(silent)}"
-            return f"{ago}: safe to remove"
+        if seen and self.is_replaced(secret):
+            return f"last seen {relative(seen, now=self.now)}: safe to remove"
         return f"has not matched for {rough(silent)}" if silent >= IN_USE else "has not matched yet"
 
     def refusal(self, secret: KnownSecret) -> str:
