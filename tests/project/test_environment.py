@@ -7,6 +7,7 @@ import pytest
 from django.conf import settings
 
 from tests.support.processes import ROOT, manage
+from webhooks.encryption import new_key
 
 SECRET = "not-to-be-shown-4711"
 PRODUCTION: dict[str, object] = {
@@ -63,9 +64,15 @@ def test_a_secret_can_be_given_as_a_file(tmp_path: Path) -> None:
     assert "GITHUB_WEBHOOK_SECRETS: every secret must have" in ended.stderr
 
 
-def test_a_source_without_secrets_is_refused_by_its_variables_name(tmp_path: Path) -> None:
-    ended = manage("check", HOOKLINE_DATA_DIR=tmp_path / "data", HOOKLINE_SOURCES="github,our-ghes")
+def test_a_source_without_secrets_and_keys_is_refused_by_its_variables_name() -> None:
+    ended = manage("check", **PRODUCTION, HOOKLINE_SOURCES="github,our-ghes")
     assert "GITHUB_WEBHOOK_SECRETS_OUR_GHES: " in ended.stderr
+
+
+def test_a_source_whose_secrets_may_be_in_the_database_needs_none_in_the_environment(tmp_path: Path) -> None:
+    given = {name: value for name, value in PRODUCTION.items() if name != "GITHUB_WEBHOOK_SECRETS"}
+    assert manage("check", **given, HOOKLINE_ENCRYPTION_KEYS=new_key()).returncode == 0
+    assert manage("check", HOOKLINE_DATA_DIR=tmp_path / "data", HOOKLINE_SOURCES="github,our-ghes").returncode == 0
 
 
 def test_production_generates_nothing_that_was_not_given() -> None:
