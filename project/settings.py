@@ -86,7 +86,7 @@ HOOKLINE_ENCRYPTION_KEYS: list[str] = env.encryption_keys(
 )
 """What is stored encrypted is written with the first, and read with any of them."""
 HOOKLINE_SECRETS: dict[str, list[str]] = {}
-"""Each source's secrets that the environment gives. With encryption keys, all of them may be in the database instead."""
+"""Each source's secrets that the environment gives. With encryption keys, all of them may be in the database."""
 for _source in HOOKLINE_SOURCES:
     _name = variable_of(_source)
     _unless_given = _default(_name, unused=[])
