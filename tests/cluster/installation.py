@@ -24,6 +24,7 @@ from tests.image.containers import team_image
 from tests.support.deliveries import DISPATCH, PATH, body_of, headers_for
 from tests.support.kubernetes import KUBERNETES, Document, kustomize, parsed
 from tests.support.processes import wait_until
+from webhooks.encryption import new_key
 
 NAMESPACE = "hookline"
 LABELS = "app.kubernetes.io/name=hookline,app.kubernetes.io/component={}"
@@ -82,6 +83,7 @@ class Installation:
                 "DATABASE_URL": self.database.url("postgres"),
                 "BROKER_URL": self.broker.url,
                 "GITHUB_WEBHOOK_SECRETS": self.secret,
+                "HOOKLINE_ENCRYPTION_KEYS": new_key(),
             },
             "hookline-flower": {"HOOKLINE_OPERATOR_PASSWORD": secrets.token_urlsafe(24)},
         }

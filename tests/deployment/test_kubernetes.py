@@ -32,6 +32,7 @@ from tests.support.kubernetes import (
     runs_hookline,
 )
 from tests.support.processes import manage
+from webhooks.encryption import new_key
 from webhooks.paths import PROBES
 from webhooks.probe_server import Health
 from workers.deployment.manifests import Manifest, Workload, workloads
@@ -266,6 +267,7 @@ def test_hookline_starts_with_what_production_tells_it(role: str, tmp_path: Path
         "DATABASE_URL": "postgres://hookline:secret@postgres.example.com/hookline",
         "BROKER_URL": "amqps://hookline:secret@rabbitmq.example.com//",
         "GITHUB_WEBHOOK_SECRETS": "a secret of sixteen or more",
+        "HOOKLINE_ENCRYPTION_KEYS": new_key(),
         "HOOKLINE_OPERATOR_PASSWORD": "a password",
         "GITHUB_APP_ID": "4711",
         "GITHUB_APP_PRIVATE_KEY": GitHub().app.private_key,
