@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.html import escape
 
-from tests.support.inbox_rows import EVIL, client_of, make_delivery, make_job, page
+from tests.support.inbox_rows import EVIL, client_of, make_delivery, make_job, make_recovery, page
 from tests.support.people import ROLELESS, signed_in
 from tests.support.plans import forget_rows
 from webhooks.console import keyset, narrowing, payloads, timeline
@@ -89,6 +89,8 @@ def test_the_newest_delivery_comes_first_with_its_jobs_the_dead_before_the_other
         ("q=handler%3Ashop.bill", {"zen"}),
         ("q=error%3Arefused", {"widget"}),
         ("q=queue%3Aslow", {"zen"}),
+        ("q=is%3Arecovered", {"widgets"}),
+        ("mark=recovered&action=opened", set()),
     ],
 )
 def test_the_list_is_filtered(viewer: Client, query: str, expected: set[str]) -> None:
@@ -98,10 +100,19 @@ def test_the_list_is_filtered(viewer: Client, query: str, expected: set[str]) ->
         "widgets": make_delivery(repository="acme/widgets", event="release", received_at=now - timedelta(hours=2)),
         "zen": make_delivery(repository="zen/zen", action="opened", sender="ana", installation_id=7, received_at=now),
     }
+    make_recovery(rows["widgets"])
     make_job(JobState.DEAD, delivery=rows["widget"], error="Connection REFUSED")
     make_job(JobState.SUCCEEDED, delivery=rows["zen"], handler="shop.bill", queue="slow")
     names = {row.pk: name for name, row in rows.items()}
     assert {names[pk] for pk in listed(viewer, query)} == expected
+
+
+def test_a_recovered_delivery_is_marked_and_the_mark_leads_to_all_of_them(viewer: Client) -> None:
+    make_delivery()
+    assert "Recovered from GitHub" not in page(viewer, LIST)
+    make_recovery(recovered := make_delivery())
+    assert page(viewer, LIST).count('href="?mark=recovered"') == 1
+    assert listed(viewer, "mark=recovered") == [recovered.pk]
 
 
 def test_a_delivery_is_found_by_its_guid_and_by_its_number(viewer: Client) -> None:
@@ -480,13 +491,14 @@ def test_each_attempt_is_linked_to_its_page_in_flower(operator: Client, settings
         ("repo:acme/widgets", "delivery_repository"),
         ("guid:72d3162e-cc78-11e3-81ab-4c9367dc0958", "delivery_guid"),
         ("sender:ana", "delivery_received"),
+        ("is:recovered", "delivery_received"),
         ("repo:acme/ state:dead error:boom", "delivery_received"),
         ("repo:acme/widgets event:push sender:ana", "delivery_repository"),
     ],
 )
 def test_each_search_reads_its_page_from_an_index_in_the_lists_order(text: str, index: str) -> None:
     forget_rows("webhooks_delivery")
-    found = narrowing.deliveries(parse(text)).rows
+    found = narrowing.deliveries(parse(text)).rows.select_related("source", "recovery")
     is_few = index == "delivery_guid"
     plan = plan_of(found.order_by("-received_at", "-id")[:51], may_sort=is_few)
     assert index in plan, plan

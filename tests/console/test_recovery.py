@@ -12,7 +12,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.support.inbox_rows import EVIL, client_of, make_delivery, page
+from tests.support.inbox_rows import EVIL, client_of, make_delivery, make_recovery, page
 from tests.support.people import ROLELESS, signed_in
 from webhooks.models import Delivery, HookLog, LogPass, MissedDelivery, Payload, Recovery
 
@@ -31,9 +31,7 @@ def made_pass(log: HookLog, **values: Any) -> LogPass:
 
 def recovered(log_pass: LogPass | None, **values: Any) -> Delivery:
     delivery = make_delivery(secret_fingerprint="")
-    given: dict[str, Any] = {"entry_id": 9, "delivered_at": AT, "duration_seconds": 10.2, "is_redelivery": False}
-    given |= {"status": "timed out", "status_code": 504}
-    Recovery.objects.create(delivery=delivery, log_pass=log_pass, **given | values)
+    make_recovery(delivery, log_pass=log_pass, delivered_at=AT, **values)
     return delivery
 
 

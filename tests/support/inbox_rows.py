@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 
 from webhooks.inbox.new_delivery import NewDelivery
-from webhooks.models import Delivery, Job, Payload, Source
+from webhooks.models import Delivery, Job, Payload, Recovery, Source
 from webhooks.states import JobState
 
 JOBS = "/admin/webhooks/job/"
@@ -60,6 +60,12 @@ def make_job(state: str = JobState.SUCCEEDED, *, delivery: Delivery | None = Non
         "handler": "shop.count", "queue": "default", "max_attempts": 5, "finished_at": ended, "publish_at": since,
     } | columns  # fmt: skip
     return Job.objects.create(delivery=delivery or make_delivery(), state=state, **values)
+
+
+def make_recovery(delivery: Delivery, **columns: Any) -> Recovery:
+    """Make the row that says that a delivery was taken from GitHub's log."""
+    given = {"delivered_at": timezone.now(), "duration_seconds": 10.2, "status": "timed out", "status_code": 504}
+    return Recovery.objects.create(delivery=delivery, **{"entry_id": 9, "is_redelivery": False, **given, **columns})
 
 
 def client_of(*permissions: str) -> Client:

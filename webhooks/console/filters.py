@@ -28,6 +28,7 @@ OF_DELIVERIES = (
     ("handler", "Handler", "acme.greet"),
     ("queue", "Queue", "default"),
     ("error", "Error contains", "timed out"),
+    ("mark", "Came as", "recovered"),
     ("since", "Received since", "2h or 2026-05-04T14:30"),
     ("until", "Received before", "30min"),
 )
@@ -174,6 +175,7 @@ def _choices() -> dict[str, Sequence[str]]:
     return {
         "event": sorted(EVENT_NAMES),
         "state": JobState.values,
+        "mark": [search.RECOVERED],
         "handler": sorted({subscription.name for subscription in installed}),
         "queue": sorted(installed.queues),
     }

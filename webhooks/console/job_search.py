@@ -98,6 +98,8 @@ def _of_delivery(wanted: Search) -> Q | None:
     conditions = Q(**{name: value for name in _OF_DELIVERY if (value := getattr(wanted, name))})
     if wanted.installation is not None:
         conditions &= Q(installation_id=wanted.installation)
+    if wanted.mark:
+        conditions &= Q(recovery__isnull=False)
     if wanted.repository:
         conditions &= repository_fits(wanted, "repository")
     return conditions or None

@@ -16,6 +16,7 @@ from webhooks.models import Delivery, Job
 
 MOST_SEARCHED = 100_000
 NEWEST_FIRST = Order("received_at")
+_OF_DELIVERY = ("action", "sender")
 _OF_JOBS = ("state", "handler", "queue", "fingerprint")
 
 
@@ -77,12 +78,12 @@ def _without_index(wanted: Search, served: str) -> Iterator[Q | Exists]:
         yield repository_fits(wanted, "repository")
     if wanted.event and served != "event":
         yield Q(event=wanted.event)
-    if wanted.action:
-        yield Q(action=wanted.action)
+    if of_delivery := {name: value for name in _OF_DELIVERY if (value := getattr(wanted, name))}:
+        yield Q(**of_delivery)
     if wanted.installation is not None:
         yield Q(installation_id=wanted.installation)
-    if wanted.sender:
-        yield Q(sender=wanted.sender)
+    if wanted.mark:
+        yield Q(recovery__isnull=False)
     if of_jobs := {name: value for name in _OF_JOBS if (value := getattr(wanted, name))} | (
         {"error__icontains": wanted.error} if wanted.error else {}
     ):

@@ -13,6 +13,7 @@ from webhooks.states import JobState
 LONGEST = 500
 """How many characters of a search are read."""
 
+RECOVERED = "recovered"
 _TOKEN = re.compile(r'(?:([A-Za-z_]+):)?("[^"]*"|\S+)')
 _NUMBER = re.compile(r"#?([0-9]{1,18})")
 _AGO = re.compile(r"([0-9]{1,4})(min|m|h|d)")
@@ -39,6 +40,8 @@ class Search:
     fingerprint: str = ""
     """What groups failures: the same handler, error class and place in the code."""
     state: str = ""
+    mark: str = ""
+    """`recovered`: the delivery did not come by itself but was taken from GitHub's log."""
     since: datetime | None = None
     until: datetime | None = None
     """The moment before which it came."""
@@ -172,6 +175,12 @@ def _state(word: str, _now: datetime) -> str:
     return word.lower()
 
 
+def _mark(word: str, _now: datetime) -> str:
+    if word.lower() != RECOVERED:
+        raise ValueError(f"“{word}” is no mark. There is: {RECOVERED}.")
+    return word.lower()
+
+
 def _moment(word: str, now: datetime) -> datetime:
     """Return a moment, given in ISO 8601 (in UTC if it names no zone) or as a time before now, such as 2h."""
     if (ago := _AGO.fullmatch(word)) is not None:
@@ -204,6 +213,7 @@ QUALIFIERS = (
     Qualifier("error", "error", _text),
     Qualifier("fingerprint", "fingerprint", _text),
     Qualifier("state", "state", _state),
+    Qualifier("is", "mark", _mark),
     Qualifier("since", "since", _moment),
     Qualifier("until", "until", _moment),
 )

@@ -26,7 +26,7 @@ def deliveries(request: HttpRequest) -> HttpResponse:
     if not may_view_jobs:
         asked = replace(asked, search=_without_jobs(asked.search))
     found = narrowing.deliveries(asked.search)
-    rows = found.rows.select_related("source").defer("headers")
+    rows = found.rows.select_related("source", "recovery").defer("headers")
     shown = keyset.page_of(
         rows.prefetch_related(STATES_ONLY) if may_view_jobs else rows,
         narrowing.NEWEST_FIRST,
