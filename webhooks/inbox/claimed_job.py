@@ -21,6 +21,8 @@ class Wanted:
     queue: str | None = None
     """The queue whose due jobs are wanted, the longest due first; None if a certain job is."""
     job_id: int | None = None
+    after: str | None = None
+    """If the queue is shared fairly: the party after which the round begins. None if it is not."""
 
 
 class ClaimedJob(NamedTuple):
@@ -61,3 +63,7 @@ class ClaimedJob(NamedTuple):
     body_bytes: int
     body: bytes | None
     """None if it is not small, or has been pruned."""
+    order_key: str | None = None
+    latest_key: str | None = None
+    fair_key: str | None = None
+    """See `webhooks/subscriptions/keys.py`."""

@@ -14,14 +14,17 @@ from django.db import connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from webhooks.inbox.new_delivery import JobToPublish
+from webhooks.inbox import turns
+from webhooks.inbox.new_delivery import NO_KEYS, JobToPublish
+from webhooks.inbox.turns import Keys
 from webhooks.models import Job
 from webhooks.replay_queues import replay_queue
 from webhooks.states import JobState
+from webhooks.subscriptions.keys import JobKeys
 from webhooks.subscriptions.subscription import Subscription
 
 _COLUMNS = (
-    *("delivery_id", "handler", "queue", "max_attempts", "once_key", "state"),
+    *("delivery_id", "handler", "queue", "max_attempts", "once_key", "fair_key", "order_key", "latest_key", "state"),
     *("attempt", "forgiven", "lost", "budget_from_attempt", "result", "error", "fingerprint"),
 )
 _UNTOUCHED = (JobState.QUEUED.value, 0, 0, 0, 0, "", "", "")
@@ -43,6 +46,7 @@ class MissingJob:
     delivery_id: int
     subscription: Subscription
     once_key: str | None
+    keys: JobKeys = NO_KEYS
     is_replay: bool = False
     """Whether it goes behind all live jobs of its queue."""
 
@@ -54,6 +58,7 @@ class MissingJob:
             replay_queue(queue) if self.is_replay else queue,
             self.subscription.max_attempts,
             self.once_key,
+            *self.keys,
             *_UNTOUCHED,
         )
 
@@ -65,11 +70,17 @@ def make(wanted: Sequence[MissingJob]) -> list[tuple[int, JobToPublish]]:
     Not made is a job that is there already, for this delivery or, where there is one for an event, for another hook's.
     """
     made: list[tuple[int, JobToPublish]] = []
-    for start in range(0, len(wanted), ROWS_AT_ONCE):
-        made += _insert([each.values() for each in wanted[start : start + ROWS_AT_ONCE]])
-    # Only now may a worker claim them. As for all moments, it is the database's clock that counts.
-    Job.objects.filter(pk__in=[job.id for _, job in made]).update(publish_at=Now())
+    with turns.held(keys_of(wanted)):
+        for start in range(0, len(wanted), ROWS_AT_ONCE):
+            made += _insert([each.values() for each in wanted[start : start + ROWS_AT_ONCE]])
+        # Only now may a worker claim them. As for all moments, it is the database's clock that counts.
+        Job.objects.filter(pk__in=[job.id for _, job in made], order_key=None).update(publish_at=Now())
     return made
+
+
+def keys_of(wanted: Sequence[MissingJob]) -> Keys:
+    """Return the keys of jobs that are to be made. Whoever holds rows meanwhile locks them before."""
+    return Keys.of_pairs((each.keys.order, each.keys.latest) for each in wanted)
 
 
 def _insert(rows: Sequence[tuple[Any, ...]]) -> list[tuple[int, JobToPublish]]:

@@ -2,9 +2,12 @@
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from webhooks.subscriptions.keys import JobKeys
 from webhooks.subscriptions.subscription import Subscription
+
+NO_KEYS = JobKeys()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,6 +26,8 @@ class NewDelivery:
     headers: Mapping[str, str]
     body: bytes
     subscriptions: Sequence[Subscription]
+    keys: Mapping[str, JobKeys] = field(default_factory=dict)
+    """By the names of those subscriptions whose jobs have any."""
 
     @property
     def key(self) -> tuple[str, int, uuid.UUID]:
@@ -32,6 +37,10 @@ class NewDelivery:
     def once_key(self, subscription: Subscription) -> str | None:
         """Return what names the subscription's one job for the event; None where each hook's delivery has its own."""
         return subscription.once_key(source=self.source, guid=self.guid)
+
+    def keys_of(self, subscription: Subscription) -> JobKeys:
+        """Return the keys of the subscription's job."""
+        return self.keys.get(subscription.name, NO_KEYS)
 
 
 @dataclass(frozen=True, slots=True)

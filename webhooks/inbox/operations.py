@@ -92,7 +92,7 @@ RETRY_NOW = Operation(
         JobState.DEAD: "dead; it can be run again",
         JobState.SKIPPED: "given up; it can be run again",
     },
-    need=Need(condition=Q(publish_at__gt=Now()), otherwise="already due"),
+    need=Need(condition=Q(publish_at__gt=Now()) | Q(publish_at=None, due_at__gt=Now()), otherwise="already due"),
 )
 GIVE_UP = Operation(
     name="give_up",

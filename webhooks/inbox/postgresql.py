@@ -9,9 +9,11 @@ from typing import Any
 import orjson
 from django.db import connection
 
+from webhooks.inbox import postgresql_fair
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.replay_queues import live_queue
+from webhooks.subscriptions.subscription import Subscription
 
 _INSERT = """
 WITH given AS MATERIALIZED (
@@ -44,21 +46,25 @@ WITH given AS MATERIALIZED (
     INSERT INTO webhooks_payload (delivery_id, body) SELECT id, body FROM new
 ), job AS (
     INSERT INTO webhooks_job (
-        delivery_id, handler, queue, max_attempts, once_key, state, publish_at, attempt, forgiven, lost,
-        budget_from_attempt, result, error, fingerprint
+        delivery_id, handler, queue, max_attempts, once_key, fair_key, order_key, latest_key, state, publish_at,
+        attempt, forgiven, lost, budget_from_attempt, result, error, fingerprint
     )
-    SELECT new.id, handler, queue, max_attempts, once_key, 'queued', statement_timestamp(), 0, 0, 0, 0, '', '', ''
-    FROM json_to_recordset(%(jobs)s::json)
-        AS wanted (place bigint, handler text, queue text, max_attempts integer, once_key text)
+    SELECT new.id, handler, queue, max_attempts, once_key, fair_key, order_key, latest_key, 'queued',
+           CASE WHEN order_key IS NULL THEN statement_timestamp() END, 0, 0, 0, 0, '', '', ''
+    FROM json_to_recordset(%(jobs)s::json) AS wanted (
+        place bigint, handler text, queue text, max_attempts integer, once_key text, fair_key text, order_key text,
+        latest_key text
+    )
     JOIN new USING (place)
-    ORDER BY once_key, new.id
+    ORDER BY CASE WHEN order_key IS NULL AND latest_key IS NULL THEN once_key END, place
     ON CONFLICT (once_key) WHERE once_key IS NOT NULL DO NOTHING
     RETURNING id, delivery_id, handler, queue
 )
 SELECT place, new.id, job.id, job.handler, job.queue FROM new LEFT JOIN job ON job.delivery_id = new.id ORDER BY job.id
 """
 """Two such statements may hold the same keys, and one then waits for the other. Both insert their deliveries in one
-order and after them, since a sort takes all of them first, their jobs in one order: so neither waits for the other."""
+order and after them, since a sort takes all of them first, their jobs in one order: so neither waits for the other.
+Jobs with an order key or a latest key are in the order in which they came; their once keys are locked (`store.py`)."""
 _CHANGED = """
 changed AS MATERIALIZED (
     SELECT *, statement_timestamp() + delay * interval '1 second' AS next_at
@@ -71,7 +77,7 @@ changed AS MATERIALIZED (
     UPDATE webhooks_job AS job
     SET state = changed.state, lease_until = NULL,
         due_at = CASE WHEN is_final THEN due_at ELSE next_at END,
-        publish_at = CASE WHEN is_final THEN NULL ELSE next_at END,
+        publish_at = CASE WHEN is_final OR job.order_key IS NOT NULL THEN NULL ELSE next_at END,
         finished_at = CASE WHEN is_final THEN statement_timestamp() END,
         forgiven = forgiven + forgives, lost = lost + loses,
         result = changed.result, error = changed.error, fingerprint = changed.fingerprint
@@ -91,10 +97,11 @@ changed AS MATERIALIZED (
 )"""
 """The state is compared in a way that the planner cannot use: it would read all running jobs by their index, for fewer
 than that were running as it took its statistics. An attempt may be there: the release before wrote it at the claim."""
-_CLAIMED = """
+_KNOWN = """
 known AS MATERIALIZED (
     SELECT * FROM unnest(%(handlers)s::text[], %(leases)s::float8[]) AS known (handler, lease)
-), due AS MATERIALIZED (
+), """
+_DUE = """due AS MATERIALIZED (
     SELECT id, handler, publish_at FROM webhooks_job
     WHERE {condition} AND publish_at <= statement_timestamp() AND handler = ANY(ARRAY(
         SELECT handler FROM known
@@ -103,7 +110,8 @@ known AS MATERIALIZED (
     ORDER BY publish_at, id
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED
-), claimed AS (
+)"""
+_CLAIMED = """, claimed AS (
     UPDATE webhooks_job AS job
     SET state = 'running', attempt = job.attempt + 1, publish_at = NULL, worker = %(worker)s, started_at = NULL,
         claimed_at = statement_timestamp(), lease_until = statement_timestamp() + known.lease * interval '1 second',
@@ -111,7 +119,7 @@ known AS MATERIALIZED (
                               ELSE job.budget_from_at END
     FROM due JOIN known ON known.handler = due.handler
     WHERE job.id = due.id
-    RETURNING job.*, due.publish_at AS waited_since
+    RETURNING job.*, due.{place} AS place
 )"""
 _CLAIMED_COLUMNS = """
        claimed.id, claimed.handler, claimed.queue, claimed.attempt, claimed.max_attempts, claimed.forgiven,
@@ -119,7 +127,7 @@ _CLAIMED_COLUMNS = """
        delivery.id, delivery.event, delivery.action, delivery.guid, delivery.hook_id, delivery.repository,
        delivery.installation_id, delivery.sender, delivery.received_at, source.name,
        delivery.headers ->> 'Content-Type', delivery.headers ->> 'traceparent', claimed.once_key, delivery.body_bytes,
-       payload.body
+       payload.body, claimed.order_key, claimed.latest_key, claimed.fair_key
 """
 _WITH_DELIVERY = """claimed
 JOIN webhooks_delivery AS delivery ON delivery.id = claimed.delivery_id
@@ -127,29 +135,42 @@ JOIN webhooks_source AS source ON source.id = delivery.source_id
 LEFT JOIN webhooks_payload AS payload
     ON payload.delivery_id = delivery.id AND delivery.body_bytes <= %(small)s
 """
-_OF_QUEUE = _CLAIMED.format(
-    condition="""queue = %(queue)s
+_OLDEST_FIRST = _CLAIMED.format(place="publish_at")
+_OF_QUEUE = (
+    _KNOWN
+    + _DUE.format(
+        condition="""queue = %(queue)s
           AND NOT EXISTS (SELECT FROM webhooks_pause WHERE queue = %(live_queue)s AND resumed_at IS NULL)"""
+    )
+    + _OLDEST_FIRST
 )
-_OF_ID = _CLAIMED.format(
-    condition="""id = %(job)s
+_OF_ID = (
+    _KNOWN
+    + _DUE.format(
+        condition="""id = %(job)s
           AND replace(queue, '/replay', '') <> ALL(
               ARRAY(SELECT pause.queue FROM webhooks_pause AS pause WHERE resumed_at IS NULL))"""
+    )
+    + _OLDEST_FIRST
 )
 """What is paused is read once, before any job: of a paused queue, no job is read at all. A queue's
 replay queue (webhooks/replay_queues.py) is paused with it."""
-_IN_ORDER = "ORDER BY claimed.waited_since, claimed.id"
+_OF_FAIR_QUEUE = _KNOWN + postgresql_fair.DUE + _CLAIMED.format(place="place")
+_IN_ORDER = "ORDER BY claimed.place, claimed.id"
 _RECORD = " ".join(("WITH", _CHANGED, "SELECT id, attempt FROM recorded"))
-_CLAIM_OF_QUEUE, _CLAIM_OF_ID = (
-    " ".join(("WITH", claimed, "SELECT", _CLAIMED_COLUMNS, "FROM", _WITH_DELIVERY, _IN_ORDER))
-    for claimed in (_OF_QUEUE, _OF_ID)
+_CLAIM_OF_QUEUE, _CLAIM_OF_ID, _CLAIM_OF_FAIR_QUEUE = (
+    " ".join((clause, claimed, "SELECT", _CLAIMED_COLUMNS, "FROM", _WITH_DELIVERY, _IN_ORDER))
+    for clause, claimed in (("WITH", _OF_QUEUE), ("WITH", _OF_ID), ("WITH RECURSIVE", _OF_FAIR_QUEUE))
 )
-_RECORD_AND_CLAIM = " ".join(
-    (
-        *("WITH", _CHANGED, ",", _OF_QUEUE),
-        *("SELECT (SELECT array_agg(ARRAY[id, attempt]) FROM recorded),", _CLAIMED_COLUMNS),
-        *("FROM (VALUES (1)) AS one LEFT JOIN (", _WITH_DELIVERY, ") ON true", _IN_ORDER),
+_RECORD_AND_CLAIM, _RECORD_AND_CLAIM_FAIRLY = (
+    " ".join(
+        (
+            *(clause, _CHANGED, ",", claimed),
+            *("SELECT (SELECT array_agg(ARRAY[id, attempt]) FROM recorded),", _CLAIMED_COLUMNS),
+            *("FROM (VALUES (1)) AS one LEFT JOIN (", _WITH_DELIVERY, ") ON true", _IN_ORDER),
+        )
     )
+    for clause, claimed in (("WITH", _OF_QUEUE), ("WITH RECURSIVE", _OF_FAIR_QUEUE))
 )
 """What is recorded stands in each row, and in one that is otherwise empty if nothing is claimed."""
 _PLAN_ONCE = """
@@ -174,13 +195,7 @@ def insert(deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
         "bodies": [new.body for new in deliveries],
         "jobs": orjson.dumps(
             [
-                {
-                    "place": place,
-                    "handler": subscription.name,
-                    "queue": subscription.queue,
-                    "max_attempts": subscription.max_attempts,
-                    "once_key": new.once_key(subscription),
-                }
+                _job(place, new, subscription)
                 for place, new in enumerate(deliveries, start=1)
                 for subscription in new.subscriptions
             ]
@@ -198,6 +213,20 @@ def insert(deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
 def _columns(new: NewDelivery) -> dict[str, Any]:
     names = ("source", "hook_id", "guid", "event", "action", "repository", "installation_id", "sender")
     return {name: getattr(new, name) for name in (*names, "secret_fingerprint")} | {"headers": dict(new.headers)}
+
+
+def _job(place: int, new: NewDelivery, subscription: Subscription) -> dict[str, Any]:
+    keys = new.keys_of(subscription)
+    return {
+        "place": place,
+        "handler": subscription.name,
+        "queue": subscription.queue,
+        "max_attempts": subscription.max_attempts,
+        "once_key": new.once_key(subscription),
+        "fair_key": keys.fair,
+        "order_key": keys.order,
+        "latest_key": keys.latest,
+    }
 
 
 def _stored(delivery_id: int | None, jobs: Sequence[JobToPublish]) -> Stored | None:
@@ -224,9 +253,13 @@ def exchange(
     if wanted.queue is None:
         return set(), _all_rows(_CLAIM_OF_ID, values | {"job": wanted.job_id})
     values |= {"queue": wanted.queue, "live_queue": live_queue(wanted.queue)}
+    claim, record_and_claim = _CLAIM_OF_QUEUE, _RECORD_AND_CLAIM
+    if wanted.after is not None:
+        values["after"] = wanted.after
+        claim, record_and_claim = _CLAIM_OF_FAIR_QUEUE, _RECORD_AND_CLAIM_FAIRLY
     if not changes:
-        return set(), _all_rows(_CLAIM_OF_QUEUE, values)
-    rows = _all_rows(_RECORD_AND_CLAIM, values)
+        return set(), _all_rows(claim, values)
+    rows = _all_rows(record_and_claim, values)
     return {(pk, attempt) for pk, attempt in rows[0][0] or ()}, [row[1:] for row in rows if row[1] is not None]
 
 

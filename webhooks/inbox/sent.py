@@ -61,6 +61,8 @@ def delivery_of(sent: Sent, subscriptions: Subscriptions, *, secret_fingerprint:
     """Return the delivery, with the subscriptions that it matches. Its headers have no fault."""
     summary = summarise(sent.payload)
     event = sent.headers["X-GitHub-Event"]
+    matching = subscriptions.matching(event, summary.action, sent.payload)
+    keys = {one.name: subscriptions.keys_of(one, source=sent.source, payload=sent.payload) for one in matching}
     return NewDelivery(
         source=sent.source,
         hook_id=int(sent.headers.get("X-GitHub-Hook-ID", "0")),
@@ -73,7 +75,8 @@ def delivery_of(sent: Sent, subscriptions: Subscriptions, *, secret_fingerprint:
         secret_fingerprint=secret_fingerprint,
         headers=_kept(sent.headers),
         body=sent.body,
-        subscriptions=subscriptions.matching(event, summary.action, sent.payload),
+        subscriptions=matching,
+        keys={name: found for name, found in keys.items() if any(one is not None for one in found)},
     )
 
 

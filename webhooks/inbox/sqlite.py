@@ -12,6 +12,7 @@ from django.db.models import Case, F, Q, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
+from webhooks.inbox import fair_due
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
@@ -38,6 +39,7 @@ _CLAIMED: tuple[Any, ...] = (
     "once_key",
     "delivery__body_bytes",
     Case(When(delivery__body_bytes__lte=SMALL_BODY_BYTES, then="delivery__payload__body")),
+    *("order_key", "latest_key", "fair_key"),
 )
 """The values of a ClaimedJob in its order."""
 
@@ -72,13 +74,17 @@ def _row(new: NewDelivery, source_id: int) -> Delivery:
 
 
 def _job(new: NewDelivery, row: Delivery, subscription: Subscription) -> Job:
+    keys = new.keys_of(subscription)
     return Job(
         delivery=row,
         handler=subscription.name,
         queue=subscription.queue,
         max_attempts=subscription.max_attempts,
-        publish_at=Now(),
+        publish_at=None if keys.order else Now(),
         once_key=new.once_key(subscription),
+        fair_key=keys.fair,
+        order_key=keys.order,
+        latest_key=keys.latest,
     )
 
 
@@ -110,7 +116,7 @@ def _record(change: Mapping[str, Any]) -> bool:
         state=change["state"],
         lease_until=None,
         due_at=due or F("due_at"),
-        publish_at=due,
+        publish_at=due and Case(When(order_key=None, then=due)),
         finished_at=Now() if change["is_final"] else None,
         forgiven=F("forgiven") + change["forgives"],
         lost=F("lost") + change["loses"],
@@ -138,7 +144,11 @@ def _claim(wanted: Wanted) -> list[tuple[Any, ...]]:
     asked = Q(pk=wanted.job_id) & ~Q(queue__in=held_queues) if wanted.queue is None else Q(queue=wanted.queue)
     handlers = wanted.leases.keys() - held.handlers
     waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=handlers).order_by("publish_at", "id")
-    due = dict(skip_locked(waiting).values_list("pk", "handler")[: wanted.limit])
+    due = dict(
+        skip_locked(waiting).values_list("pk", "handler")[: wanted.limit]
+        if wanted.after is None
+        else fair_due.of(waiting, after=wanted.after, limit=wanted.limit)
+    )
     for handler in set(due.values()):
         Job.objects.filter(pk__in=[pk for pk, its in due.items() if its == handler]).update(
             state=JobState.RUNNING,

@@ -4,15 +4,17 @@ No decisions."""
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 
 from django.db import Error, IntegrityError, transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from webhooks.inbox import database, missing, transitions
+from webhooks.inbox import database, missing, transitions, turns
 from webhooks.inbox.engine import engine
 from webhooks.inbox.missing import MissingJob
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.inbox.turns import Keys
 from webhooks.models import Delivery, Job, Payload, Source
 from webhooks.states import JobState
 from webhooks.subscriptions.subscription import Subscription
@@ -30,7 +32,7 @@ def store(new: NewDelivery) -> Stored:
     """
     Source.objects.get_or_create(name=new.source)
     for _ in range(MOST_TRIES):
-        [stored] = engine().insert([new])
+        [stored] = _insert([new])
         if stored is None:
             with transaction.atomic():
                 stored = _count_repeat(new)
@@ -43,7 +45,7 @@ def store(new: NewDelivery) -> Stored:
 def store_if_new(new: NewDelivery) -> Stored | None:
     """Insert a delivery and its jobs in the caller's transaction; None, and no change, if it is stored already."""
     Source.objects.get_or_create(name=new.source)
-    [stored] = engine().insert([new])
+    [stored] = _insert([new])
     return stored
 
 
@@ -54,13 +56,37 @@ def store_together(group: Sequence[NewDelivery]) -> list[Stored | None]:
     """
     firsts = {new.key: new for new in reversed(group)}
     try:
-        inserted = engine().insert(list(firsts.values()))
+        inserted = _insert(list(firsts.values()))
     except Error as error:
         if database.is_outage(error):
             raise
         return [None] * len(group)
     stored = dict(zip(firsts, inserted, strict=True))
     return [stored[new.key] if firsts[new.key] is new else None for new in group]
+
+
+def _insert(deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
+    """Insert deliveries; their jobs with an order key may be claimed only if it is their turn."""
+    keys = _keys_of(deliveries)
+    # A job's key for the event too: the others insert these in one order, but jobs in turn in that of their arrival.
+    once_keys = (new.once_key(one) for new in deliveries for one in new.subscriptions if any(new.keys_of(one)[1:]))
+    with turns.held(keys, besides=filter(None, once_keys)) as given:
+        inserted = engine().insert(deliveries)
+    if not keys.order:
+        return inserted
+    return [stored and _without_waiting(stored, new, given) for stored, new in zip(inserted, deliveries, strict=True)]
+
+
+def _keys_of(deliveries: Sequence[NewDelivery]) -> Keys:
+    return Keys.of_pairs((keys.order, keys.latest) for new in deliveries for keys in new.keys.values())
+
+
+def _without_waiting(stored: Stored, new: NewDelivery, given: set[int]) -> Stored:
+    """Leave out the jobs that wait for their turn: no message need tell of them."""
+    in_turn = {name for name, keys in new.keys.items() if keys.order is not None}
+    return replace(
+        stored, to_publish=tuple(job for job in stored.to_publish if job.id in given or job.handler not in in_turn)
+    )
 
 
 def try_to_store(source: str, subscriptions: Sequence[Subscription]) -> None:
@@ -110,6 +136,7 @@ def _count_repeat(new: NewDelivery) -> Stored | None:
         return None
     # A handler's one job for the event may belong to the delivery of another hook.
     once_keys = list(filter(None, map(new.once_key, new.subscriptions)))
+    turns.lock(_keys_of([new]))  # Before any row, as everywhere.
     jobs = Job.objects.filter(Q(delivery_id=delivery_id) | Q(once_key__in=once_keys))
     rows = list(jobs.values_list("delivery_id", "handler", "state", "once_key"))
     lacking = _lacking(new, delivery_id, rows)
@@ -131,7 +158,7 @@ def _lacking(new: NewDelivery, delivery_id: int, rows: Sequence[tuple[int, str, 
     own = {handler for owner, handler, *_ in rows if owner == delivery_id}
     taken = {once_key for *_, once_key in rows}
     lacking = [
-        MissingJob(delivery_id=delivery_id, subscription=one, once_key=once_key)
+        MissingJob(delivery_id=delivery_id, subscription=one, once_key=once_key, keys=new.keys_of(one))
         for one, once_key in ((one, new.once_key(one)) for one in new.subscriptions)
         if one.name not in own and (once_key is None or once_key not in taken)
     ]

@@ -7,21 +7,24 @@ clock. This module decides what a claim and a record change; `webhooks/inbox/eng
 
 import logging
 from collections import deque
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from operator import itemgetter
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Exists, F, OuterRef, QuerySet, Value
+from django.db.models import Case, Exists, F, OuterRef, QuerySet, Value, When
 from django.db.models.functions import Concat, Least, Now, Replace
 
+from webhooks.inbox import turns
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.engine import Change, engine
 from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Budget, Outcome, Step, failure_fingerprint, next_step, one_line
+from webhooks.inbox.turns import Keys
 from webhooks.models import Attempt, Job, Payload
 from webhooks.replay_queues import MARK
 from webhooks.states import AttemptOutcome, JobState
@@ -36,6 +39,9 @@ CLAIMED_HERE = ~Exists(Attempt.objects.filter(job=OuterRef("pk"), number=OuterRe
 GIVE_UP_FROM = (JobState.QUEUED, JobState.RETRYING, JobState.DEAD)
 _LIVE_QUEUE = Replace("queue", Value(MARK))
 """A job's queue without the mark of a replay: no other queue's name has it."""
+_UNLESS_IN_TURN = Case(When(order_key=None, then=Now()))
+"""A job with an order key may be claimed only once `turns.py` says that it is its turn."""
+MOST_BEHIND = 1_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +81,8 @@ def exchange(ended: Sequence[Ended], wanted: Wanted | None) -> tuple[list[JobSta
     # A run may be given twice. The rows are locked in the order of their ids, as an operator's selection locks them.
     unique = dict(sorted(zip(runs, ended, strict=True), key=itemgetter(0)))
     steps = {run: _step(one) for run, one in unique.items()}
-    recorded, rows = engine().exchange([_change(one, steps[run]) for run, one in unique.items()], wanted)
+    with turns.held(Keys.of(one.job for one in unique.values())):
+        recorded, rows = engine().exchange([_change(one, steps[run]) for run, one in unique.items()], wanted)
     states = [steps[run].state if run in recorded else None for run in runs]
     return states, [ClaimedJob(*row) for row in rows]
 
@@ -90,8 +97,9 @@ def running(job_id: int, attempt: int) -> tuple[Job, timedelta] | None:
 def release_unknown(worker: str, known: Collection[tuple[int, int]]) -> int:
     """Give back what is claimed for a worker that does not know of it: the answer to its claim was lost."""
     claims = Job.objects.filter(CLAIMED_HERE, state=JobState.RUNNING, worker=worker, started_at=None)
-    unknown = [claim for claim in claims.order_by("pk").values_list("pk", "attempt") if claim not in known]
-    return engine().release(unknown) if unknown else 0
+    columns = claims.order_by("pk").values_list("pk", "attempt", "order_key", "latest_key")
+    unknown = [row for row in columns if row[:2] not in known]
+    return _release([row[:2] for row in unknown], Keys.of_pairs(row[2:] for row in unknown))
 
 
 def release(jobs: Sequence[ClaimedJob]) -> int:
@@ -99,7 +107,12 @@ def release(jobs: Sequence[ClaimedJob]) -> int:
 
     The worker is sure of it, also where `begin` was noted and the child that was to run the job did not.
     """
-    return engine().release(sorted((job.pk, job.attempt) for job in jobs))
+    return _release(sorted((job.pk, job.attempt) for job in jobs), Keys.of(jobs))
+
+
+def _release(claims: Sequence[tuple[int, int]], keys: Keys) -> int:
+    with turns.held(keys):
+        return engine().release(claims) if claims else 0
 
 
 def begin(job: ClaimedJob) -> bool:
@@ -160,10 +173,13 @@ def _fingerprint(ended: Ended, step: Step) -> str:
 def expire_leases(*, limit: int = 100) -> int:
     """Record as lost the runs that did not record before their lease ran out; return how many."""
     overdue = Job.objects.filter(state=JobState.RUNNING, lease_until__lt=Now()).order_by("lease_until", "id")
-    if overdue.values_list("pk").first() is None:  # So nearly every second of every relay takes no transaction.
+    found = list(overdue.values_list("order_key", "latest_key")[:limit])
+    if not found:  # So nearly every second of every relay takes no transaction.
         return 0
+    keys = Keys.of_pairs(found)
     with transaction.atomic():
-        jobs = list(skip_locked(overdue).annotate(seen_at=Now())[:limit])
+        turns.lock(keys)
+        jobs = list(skip_locked(overdue.filter(keys.only_these)).annotate(seen_at=Now())[:limit])
         for job in jobs:
             expire(job, seen_at=job.seen_at)
     return len(jobs)
@@ -172,7 +188,7 @@ def expire_leases(*, limit: int = 100) -> int:
 def expire(job: Job, *, seen_at: datetime) -> JobState | None:
     """Record that a run is lost: its worker ended before it could record."""
     if not _counts_as_lost(job):
-        return JobState.QUEUED if engine().release([(job.pk, job.attempt)]) else None
+        return JobState.QUEUED if _release([(job.pk, job.attempt)], Keys.of([job])) else None
     outcome = Outcome(
         kind=AttemptOutcome.LOST,
         message="The run did not record before its lease ran out: its worker died, or the hard time limit killed it.",
@@ -200,16 +216,14 @@ def run_again(jobs: QuerySet[Job]) -> int:
 
     A job whose payload has been pruned is not changed either, and keeps its result: it could only fail.
     """
-    with transaction.atomic():
-        lock(jobs)
-        return _queue_again(jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM), queue=_LIVE_QUEUE)
+    with _held(jobs) as held:
+        return _queue_again(held.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM), queue=_LIVE_QUEUE)
 
 
 def replay(jobs: QuerySet[Job]) -> list[Job]:
     """Queue jobs again as `run_again` does, but behind all live jobs of their queues; return them as they were."""
-    with transaction.atomic():
-        lock(jobs)
-        again = jobs.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).order_by("pk")
+    with _held(jobs) as held:
+        again = held.filter(HAS_PAYLOAD, state__in=RUN_AGAIN_FROM).order_by("pk")
         chosen = list(again.only("pk", "handler", "state", "delivery_id"))
         _queue_again(Job.objects.filter(pk__in=[job.pk for job in chosen]), queue=Concat(_LIVE_QUEUE, Value(MARK)))
     return chosen
@@ -220,7 +234,8 @@ def _queue_again(jobs: QuerySet[Job], *, queue: Replace | Concat) -> int:
         state=JobState.QUEUED,
         queue=queue,
         due_at=Now(),
-        publish_at=Now(),
+        publish_at=_UNLESS_IN_TURN,
+        superseded_by=None,
         budget_from_attempt=F("attempt"),
         budget_from_at=Now(),
         forgiven=0,
@@ -232,9 +247,8 @@ def _queue_again(jobs: QuerySet[Job], *, queue: Replace | Concat) -> int:
 
 def take_back(jobs: QuerySet[Job], *, state: JobState) -> list[int]:
     """End replayed jobs whose run has not begun in the final state that they had before; return them."""
-    with transaction.atomic():
-        lock(jobs)
-        waiting = jobs.filter(state=JobState.QUEUED, attempt=F("budget_from_attempt"), queue__endswith=MARK)
+    with _held(jobs) as held:
+        waiting = held.filter(state=JobState.QUEUED, attempt=F("budget_from_attempt"), queue__endswith=MARK)
         chosen = list(waiting.order_by("pk").values_list("pk", flat=True))
         Job.objects.filter(pk__in=chosen).update(state=state, queue=_LIVE_QUEUE, publish_at=None, finished_at=Now())
     return chosen
@@ -242,9 +256,8 @@ def take_back(jobs: QuerySet[Job], *, state: JobState) -> list[int]:
 
 def give_up(jobs: QuerySet[Job]) -> int:
     """Skip jobs that wait or are dead; return how many. A running job is not changed: its run may still succeed."""
-    with transaction.atomic():
-        lock(jobs)
-        waiting_or_dead = jobs.filter(state__in=GIVE_UP_FROM)
+    with _held(jobs) as held:
+        waiting_or_dead = held.filter(state__in=GIVE_UP_FROM)
         return waiting_or_dead.update(state=JobState.SKIPPED, publish_at=None, finished_at=Now())
 
 
@@ -253,29 +266,45 @@ def retry_now(jobs: QuerySet[Job]) -> int:
 
     A job that is due already keeps its place before those that were not.
     """
+    with _held(jobs) as held:
+        retrying = held.filter(state=JobState.RETRYING)
+        # Not where it is another job's turn: on PostgreSQL, LEAST passes over what is empty.
+        publish_at = Case(When(publish_at__isnull=False, then=Least("publish_at", Now())))
+        return retrying.update(due_at=Least("due_at", Now()), publish_at=publish_at)
+
+
+@contextmanager
+def _held(jobs: QuerySet[Job]) -> Iterator[QuerySet[Job]]:
+    """Hold jobs while they change; yield those of them that are held. Then settle the turns of their keys."""
     with transaction.atomic():
-        lock(jobs)
-        retrying = jobs.filter(state=JobState.RETRYING)
-        return retrying.update(due_at=Least("due_at", Now()), publish_at=Least("publish_at", Now()))
+        keys = lock(jobs)
+        # Not one that is among the jobs only now, and whose keys are not held.
+        yield jobs.filter(keys.only_these)
+        turns.settle(keys)
 
 
-def lock(jobs: QuerySet[Job]) -> None:
-    """Lock the jobs' rows in the order of their ids.
+def lock(jobs: QuerySet[Job]) -> Keys:
+    """Lock the jobs' keys, which it returns, and then their rows in the order of their ids.
 
     Then two operators with some of the same jobs wait for each other. Updates in any order could deadlock.
     """
+    keys = turns.keys_of(jobs)
+    turns.lock(keys)
     if connection.features.has_select_for_update:
         ids = jobs.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True)
         deque(ids.iterator(), maxlen=0)  # Reads all ids and keeps none in memory.
+    return keys
 
 
 def end_without_run(job_ids: Sequence[int], *, reason: str) -> int:
     """End waiting jobs as dead without a run, because there is no handler for them; return how many.
 
-    A job that another relay has locked is left to that relay.
+    So do those that wait for the turns of these. A job that another relay has locked is left to that relay.
     """
-    with transaction.atomic():
-        free = skip_locked(Job.objects.filter(pk__in=job_ids)).order_by("pk").values_list("pk", flat=True)
+    keys = turns.keys_of(Job.objects.filter(pk__in=job_ids))
+    with transaction.atomic(), turns.held(keys):
+        going = Job.objects.filter(keys.only_these, pk__in=[*job_ids, *_behind(keys)])
+        free = skip_locked(going).order_by("pk").values_list("pk", flat=True)
         waiting = Job.objects.filter(pk__in=list(free), state__in=(JobState.QUEUED, JobState.RETRYING))
         return waiting.update(
             state=JobState.DEAD,
@@ -284,3 +313,10 @@ def end_without_run(job_ids: Sequence[int], *, reason: str) -> int:
             error=one_line(reason),
             fingerprint=failure_fingerprint("", "no-handler", reason),
         )
+
+
+def _behind(keys: Keys) -> list[int]:
+    """Return jobs that wait for the turns of others with these keys: of the same handler, therefore."""
+    waiting = (JobState.QUEUED, JobState.RETRYING)
+    behind = Job.objects.filter(order_key__in=keys.order, state__in=waiting, publish_at=None) if keys.order else None
+    return list(behind.order_by("pk").values_list("pk", flat=True)[:MOST_BEHIND]) if behind is not None else []

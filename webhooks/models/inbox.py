@@ -115,12 +115,29 @@ class Job(models.Model):
         blank=True,
         help_text="Source, GUID and handler, where there is one job for an event that several hooks send.",
     )
+    fair_key = models.CharField(max_length=200, null=True, blank=True, help_text="Whose job it is, in a shared queue.")
+    order_key = models.CharField(
+        max_length=300, null=True, blank=True, help_text="Of the jobs with the same key, one runs at a time."
+    )
+    latest_key = models.CharField(
+        max_length=300, null=True, blank=True, help_text="Of the jobs with the same key, only the newest waits."
+    )
+    turn_at = models.DateTimeField(
+        null=True, blank=True, help_text="When it was its turn among the jobs with the same order key."
+    )
+    superseded_by = models.BigIntegerField(null=True, blank=True, help_text="The newer job for which it was skipped.")
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["delivery", "handler"], name="job_once"),
             # Only jobs with a key are in this index: the others cost nothing.
             models.UniqueConstraint(fields=["once_key"], name="event_once", condition=Q(once_key__isnull=False)),
+            # One job of a key runs, or may be claimed: the one whose turn it is (`inbox/turns.py`).
+            models.UniqueConstraint(
+                fields=["order_key"],
+                name="job_turn",
+                condition=Q(order_key__isnull=False) & (Q(state="running") | Q(publish_at__isnull=False)),
+            ),
         ]
         indexes = [
             models.Index(
@@ -136,6 +153,27 @@ class Job(models.Model):
             # A replay reads them in the order of their ids, so that what it has read stays behind it.
             models.Index(fields=["id"], name="job_dead_id", condition=Q(state="dead")),
             models.Index(fields=["id"], name="job_skipped_id", condition=Q(state="skipped")),
+            # Only jobs with keys are in these: the others cost nothing.
+            models.Index(
+                fields=["queue", "fair_key", "publish_at", "id"],
+                name="job_fair",
+                condition=Q(fair_key__isnull=False, publish_at__isnull=False),
+            ),
+            models.Index(
+                fields=["order_key", "id"],
+                name="job_order_queued",
+                condition=Q(order_key__isnull=False, state="queued"),
+            ),
+            models.Index(
+                fields=["order_key", "due_at", "id"],
+                name="job_order_retrying",
+                condition=Q(order_key__isnull=False, state="retrying"),
+            ),
+            models.Index(
+                fields=["latest_key", "delivery"],
+                name="job_latest",
+                condition=Q(latest_key__isnull=False, finished_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -12,6 +12,7 @@ from django.core.checks import CheckMessage, Error, Info, Warning, register
 from webhooks.github.event_names import EVENT_NAMES
 from webhooks.subscriptions.declared import Declared
 from webhooks.subscriptions.installed import apps_without_handlers, installed_subscriptions, lost_declarations
+from webhooks.subscriptions.keys import NAMES, is_key
 from webhooks.subscriptions.matching import EVERY_EVENT
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
 
@@ -52,6 +53,14 @@ def faults_of(subscriptions: Subscriptions) -> Iterator[CheckMessage]:
             )
     for subscription in subscriptions:
         yield from _faults(subscription)
+    for queue in sorted(subscriptions.fair_queues):
+        without = [one.name for one in subscriptions if one.queue == queue and not one.fair_by]
+        if without:
+            yield Warning(
+                f"Queue {queue!r} is shared fairly, but these handlers have no fair_by: {', '.join(without)}.",
+                hint="All their jobs together get one party's share. Give them fair_by too, or another queue.",
+                id="webhooks.W002",
+            )
 
 
 def _never_run(lost: Declared) -> CheckMessage:
@@ -141,6 +150,22 @@ def _once_per_event(subscription: Subscription) -> str | None:
     return f"once_per_event is {subscription.once_per_event!r}; it must be True or False."
 
 
+def _keys(subscription: Subscription) -> str | None:
+    for name in ("fair_by", "one_at_a_time_by", "latest_only_by"):
+        key = getattr(subscription, name)
+        if key is not None and not is_key(key):
+            known = ", ".join(NAMES)
+            return f"{name} is {key!r}; it must be one of {known}, or a path with a dot, such as 'deployment.environment'."
+    return None
+
+
+def _one_key(subscription: Subscription) -> str | None:
+    order, latest = subscription.one_at_a_time_by, subscription.latest_only_by
+    if order is None or latest is None or order == latest:
+        return None
+    return f"one_at_a_time_by ({order!r}) and latest_only_by ({latest!r}) must be the same where both are given."
+
+
 _RULES: tuple[Callable[[Subscription], str | None], ...] = (
     _name,
     _queue,
@@ -152,6 +177,8 @@ _RULES: tuple[Callable[[Subscription], str | None], ...] = (
     _where,
     _handler,
     _once_per_event,
+    _keys,
+    _one_key,
 )
 """Each returns what is wrong, or None. A rule's number is its place here, so add a new rule at the end."""
 

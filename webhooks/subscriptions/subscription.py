@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, TypeVar
 
 from webhooks.subscriptions.declared import remember
+from webhooks.subscriptions.keys import JobKeys, fair_key, handler_key
 from webhooks.subscriptions.matching import Expected, event_matches, payload_matches
 
 HandlerFunction = TypeVar("HandlerFunction", bound=Callable[..., str | None])
@@ -58,6 +59,9 @@ class Declaration:
     backoff: Backoff
     name: str | None
     once_per_event: bool
+    fair_by: str | None
+    one_at_a_time_by: str | None
+    latest_only_by: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,9 @@ class Subscription:
     backoff: Backoff
     takes_run: bool
     once_per_event: bool = False
+    fair_by: str | None = None
+    one_at_a_time_by: str | None = None
+    latest_only_by: str | None = None
 
     def matches(self, name: str, action: str, payload: Mapping[str, Any]) -> bool:
         return event_matches(name, action, events=self.events, actions=self.actions) and payload_matches(
@@ -94,6 +101,20 @@ class Subscription:
     def once_key(self, *, source: str, guid: uuid.UUID) -> str | None:
         """Return what names its one job for an event; None where each hook's delivery has its own."""
         return f"{source}:{guid}:{self.name}" if self.once_per_event else None
+
+    @property
+    def has_keys(self) -> bool:
+        """Whether values of the payload decide when its jobs run."""
+        return bool(self.fair_by or self.one_at_a_time_by or self.latest_only_by)
+
+    def keys(self, *, source: str, payload: Mapping[str, Any]) -> JobKeys:
+        """Return the keys of its job for an event."""
+        of_source: dict[str, Any] = {"source": source, "payload": payload}
+        order, latest = (
+            handler_key(key, handler=self.name, **of_source) if key else None
+            for key in (self.one_at_a_time_by, self.latest_only_by)
+        )
+        return JobKeys(fair_key(self.fair_by, **of_source) if self.fair_by else None, order, latest)
 
 
 def on(
@@ -108,12 +129,17 @@ def on(
     backoff: Backoff | float | None = None,
     name: str | None = None,
     once_per_event: bool = False,
+    fair_by: str | None = None,
+    one_at_a_time_by: str | None = None,
+    latest_only_by: str | None = None,
 ) -> Callable[[HandlerFunction], HandlerFunction]:
     """Subscribe a function to GitHub events; `"*"` is every event. The function itself is not changed.
 
     `where` maps dotted paths of the payload to a value, a glob or a list of them, all of which must match.
     `time_limit` and `soft_time_limit` are seconds; `backoff` is a Backoff, or its first wait in seconds.
     `once_per_event` makes one job for an event that several hooks send; it belongs to the first delivery.
+    Each `…_by` is a key (`keys.py`): `fair_by` shares the queue among its values, `one_at_a_time_by` runs one job of a
+    value at a time, and with `latest_only_by` only the newest job of a value waits.
     """
 
     def declare(function: HandlerFunction) -> HandlerFunction:
@@ -128,6 +154,9 @@ def on(
             backoff=backoff if isinstance(backoff, Backoff) else Backoff() if backoff is None else Backoff(backoff),
             name=name,
             once_per_event=once_per_event,
+            fair_by=fair_by,
+            one_at_a_time_by=one_at_a_time_by,
+            latest_only_by=latest_only_by,
         )
         remember(declaration, function, declared_in=sys._getframe(1))
         # Each of several `@on` on one function is a subscription. The checks report those that need their own `name`.
@@ -144,6 +173,8 @@ class Subscriptions:
     def __init__(self, subscriptions: Iterable[Subscription] = ()) -> None:
         self.all: tuple[Subscription, ...] = tuple(subscriptions)
         self._by_name = {subscription.name: subscription for subscription in self.all}
+        self.fair_queues = frozenset(subscription.queue for subscription in self.all if subscription.fair_by)
+        """The queues that are shared fairly."""
 
     def __iter__(self) -> Iterator[Subscription]:
         return iter(self.all)
@@ -157,6 +188,14 @@ class Subscriptions:
     def may_match(self, name: str, action: str) -> bool:
         """Tell whether an event may have a handler, as long as its payload is not known."""
         return any(event_matches(name, action, events=one.events, actions=one.actions) for one in self.all)
+
+    def keys_of(self, subscription: Subscription, *, source: str, payload: Mapping[str, Any]) -> JobKeys:
+        """Return the keys of a subscription's job for an event.
+
+        In a queue that is shared fairly, the jobs of handlers without `fair_by` count as one party.
+        """
+        keys = subscription.keys(source=source, payload=payload) if subscription.has_keys else JobKeys()
+        return keys._replace(fair="") if keys.fair is None and subscription.queue in self.fair_queues else keys
 
     @property
     def queues(self) -> list[str]:
@@ -239,6 +278,9 @@ def _subscription(held: _Held, declaration: Declaration, defaults: Defaults) -> 
         backoff=declaration.backoff,
         takes_run="run" in inspect.signature(function).parameters,
         once_per_event=declaration.once_per_event,
+        fair_by=declaration.fair_by,
+        one_at_a_time_by=declaration.one_at_a_time_by,
+        latest_only_by=declaration.latest_only_by,
     )
 
 

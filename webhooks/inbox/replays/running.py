@@ -15,7 +15,7 @@ from itertools import islice
 from django.db import transaction
 from django.utils import timezone
 
-from webhooks.inbox import audit, missing, transitions
+from webhooks.inbox import audit, missing, transitions, turns
 from webhooks.inbox.database import database_time
 from webhooks.inbox.missing import MissingJob
 from webhooks.inbox.replays import counting, life
@@ -152,16 +152,21 @@ def _make_missing(replay: Replay, scope: Scope, found: Slice, wanted: int) -> tu
     lacking = list(islice((one for one in scopes.lacking_among(scope, found.ids) if one.has_payload), wanted + 1))
     if subscription is None or not lacking:
         return [], None
+    wanted_jobs = [
+        MissingJob(
+            delivery_id=one.delivery_id,
+            subscription=subscription,
+            once_key=one.once_key,
+            keys=one.keys,
+            is_replay=True,
+        )
+        for one in lacking[:wanted]
+    ]
+    turns.lock(missing.keys_of(wanted_jobs))  # Before any row, as everywhere.
     # With its row held, retention leaves a delivery alone.
-    held = Delivery.objects.filter(pk__in=[one.delivery_id for one in lacking[:wanted]]).order_by("pk")
+    held = Delivery.objects.filter(pk__in=[one.delivery_id for one in wanted_jobs]).order_by("pk")
     there = set(held.select_for_update(of=("self",)).values_list("pk", flat=True))
-    made = missing.make(
-        [
-            MissingJob(delivery_id=one.delivery_id, subscription=subscription, once_key=one.once_key, is_replay=True)
-            for one in lacking[:wanted]
-            if one.delivery_id in there
-        ]
-    )
+    made = missing.make([one for one in wanted_jobs if one.delivery_id in there])
     queued = [_Queued(job.id, delivery_id, job.handler, "") for delivery_id, job in made]
     return queued, lacking[wanted - 1].delivery_id if len(lacking) > wanted else None
 

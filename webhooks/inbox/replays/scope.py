@@ -16,9 +16,11 @@ from django.db.models.fields.json import KeyTextTransform
 
 from webhooks.github.payload import PayloadError, parse
 from webhooks.inbox import missing
+from webhooks.inbox.new_delivery import NO_KEYS
 from webhooks.models import Delivery, Job, Payload
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
+from webhooks.subscriptions.keys import JobKeys
 from webhooks.subscriptions.matching import EVERY_EVENT
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
 
@@ -169,6 +171,7 @@ class Lacking:
     delivery_id: int
     once_key: str | None
     has_payload: bool
+    keys: JobKeys = NO_KEYS
 
 
 def lacking_among(scope: Scope, ids: Sequence[int]) -> Iterator[Lacking]:
@@ -185,10 +188,11 @@ def lacking_among(scope: Scope, ids: Sequence[int]) -> Iterator[Lacking]:
     rows = [(pk, source, guid, payload is not None) for pk, source, guid, payload in found]
     for start in range(0, len(rows), BODIES_AT_ONCE):
         some = rows[start : start + BODIES_AT_ONCE]
-        matching = _matching(subscription, [pk for pk, *_, has_payload in some if has_payload])
+        matching = _matching(subscription, {pk: source for pk, source, _, has_payload in some if has_payload})
         for pk, source, guid, has_payload in some:
             if not has_payload or pk in matching:
-                yield Lacking(pk, subscription.once_key(source=source, guid=guid), has_payload)
+                once_key = subscription.once_key(source=source, guid=guid)
+                yield Lacking(pk, once_key, has_payload, matching.get(pk, NO_KEYS))
 
 
 _HAS_PAYLOAD = Exists(Payload.objects.filter(pk=OuterRef("pk")))
@@ -216,19 +220,21 @@ def _lacking(scope: Scope, subscription: Subscription, ids: Sequence[int]) -> Qu
     return deliveries.filter(in_slice, missing.has_all_twins(), ~Exists(having), ~Exists(earlier))
 
 
-def _matching(subscription: Subscription, ids: Sequence[int]) -> set[int]:
-    """Return the deliveries whose payloads meet the conditions of a subscription whose events they are."""
-    if not subscription.where:
-        return set(ids)
-    found: set[int] = set()
+def _matching(subscription: Subscription, sources: Mapping[int, str]) -> dict[int, JobKeys]:
+    """Return the deliveries whose payloads meet the conditions of a subscription whose events they are, each with the
+    keys that its job has. The names of their sources are given."""
+    if not subscription.where and not subscription.has_keys:
+        keys = installed_subscriptions().keys_of(subscription, source="", payload={})
+        return dict.fromkeys(sources, keys)
+    found: dict[int, JobKeys] = {}
     columns = ("pk", "event", "action", KeyTextTransform("Content-Type", "headers"), "payload__body")
-    for pk, event, action, content_type, body in Delivery.objects.filter(pk__in=ids).values_list(*columns):
+    for pk, event, action, content_type, body in Delivery.objects.filter(pk__in=sources).values_list(*columns):
         try:
             payload = parse(bytes(body), content_type=content_type or "")
         except PayloadError:  # The receiver has read it, so its rules have changed since.
             continue
         if Subscriptions([subscription]).matching(event, action, payload):  # An error there is logged.
-            found.add(pk)
+            found[pk] = installed_subscriptions().keys_of(subscription, source=sources[pk], payload=payload)
     return found
 
 
