@@ -14,13 +14,14 @@ from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import connection, transaction
-from django.db.models import Count, Min, Q, QuerySet
-from django.db.models.functions import Now
+from django.db.models import Count, F, Min, Q, QuerySet
+from django.db.models.functions import Coalesce, Greatest, Now
 from django.utils import timezone
 
 from webhooks.inbox.database import database_time, skip_locked
 from webhooks.inbox.pauses import Paused, paused
 from webhooks.models import Job, Pause
+from webhooks.states import JobState
 
 SAMPLE = 20_000
 """How many jobs `waiting_in` reads at most."""
@@ -28,6 +29,10 @@ REPEATED_SECONDS = 5.0
 """While due jobs wait, a relay says so to the broker again after so long, or sooner: messages may have been lost."""
 CLAIMABLE = Q(publish_at__lte=Now())
 """A worker may claim such a job, unless it is paused. `postgresql.py` says the same in SQL."""
+SINCE = Greatest(F("publish_at"), Coalesce(F("turn_at"), F("publish_at")))
+"""Since when a due job may be claimed. One that waited for its turn (`turns.py`) keeps its place in the queue."""
+MOST_LATE_TURNS = 1_000
+"""How many of the first jobs are looked at for the one that waits longest, where turns are passed on."""
 
 
 def waiting_queues() -> list[str]:
@@ -49,7 +54,7 @@ def seconds_until_due(queues: Sequence[str], *, held: Paused) -> float | None:
     waits: list[float] = []
     for queue in queues:
         waiting = _unpaused(queue, held).filter(publish_at__isnull=False)
-        soonest = waiting.annotate(at=Now()).order_by("publish_at").values_list("publish_at", "at").first()
+        soonest = waiting.annotate(at=Now()).order_by("publish_at").values_list(SINCE, "at").first()
         if soonest and soonest[0]:
             waits.append((soonest[0] - soonest[1]).total_seconds())
     return min(waits, default=None)
@@ -121,6 +126,16 @@ def strays_after(place: Place | None, queue: str, *, own: Sequence[str], limit: 
         return strays
 
 
+def give_party(place: Place | None, queue: str, *, limit: int) -> int:
+    """Count those of the next `limit` due jobs that have no party as jobs of nobody in particular; return how many.
+
+    They came before their queue was shared fairly, or by way of a release that shared none.
+    """
+    following = _due_after(place, queue).values_list("pk", "fair_key")[:limit]
+    without = [pk for pk, fair_key in following if fair_key is None]
+    return Job.objects.filter(pk__in=without, publish_at__isnull=False).update(fair_key="") if without else 0
+
+
 def _due_after(place: Place | None, queue: str) -> QuerySet[Job]:
     due = Job.objects.filter(CLAIMABLE, queue=queue).order_by("publish_at", "id")
     if place is not None:
@@ -136,7 +151,10 @@ def move(job_ids: Sequence[int], *, queue: str) -> int:
     with transaction.atomic():
         free = skip_locked(Job.objects.filter(pk__in=job_ids, publish_at__isnull=False))
         ids = list(free.order_by("pk").values_list("pk", flat=True))
-        return Job.objects.filter(pk__in=ids).update(queue=queue)
+        keys = Job.objects.filter(pk__in=ids, order_key__isnull=False).values_list("order_key", flat=True)
+        # With them, what waits for their turns: of the same handlers, therefore.
+        behind = Q(order_key__in=list(keys), publish_at=None, finished_at=None) & ~Q(state=JobState.RUNNING)
+        return Job.objects.filter(Q(pk__in=ids) | behind).update(queue=queue)
 
 
 def ahead_of(job: Job, *, most: int, passed_by: Collection[str] = ()) -> int:
@@ -175,8 +193,22 @@ def waiting_in(queue: str, *, most: int | None = None) -> Waiting:
     found = _sample(_unpaused(queue, held).filter(CLAIMABLE), most)
     if not found["jobs"]:
         return Waiting(paused_jobs=paused_jobs)
-    age_seconds = ((database_time() or timezone.now()) - found["oldest_at"]).total_seconds()
+    oldest_at = oldest_since(_unpaused(queue, held).filter(CLAIMABLE)) or found["oldest_at"]
+    age_seconds = ((database_time() or timezone.now()) - oldest_at).total_seconds()
     return Waiting(found["jobs"], max(0.0, age_seconds), paused_jobs)
+
+
+def oldest_since(due: QuerySet[Job]) -> datetime | None:
+    """Return since when a job of a queue's due ones could have been claimed; None if there is none.
+
+    Their first has waited longest, unless it waited for its turn: then the longest of the first MOST_LATE_TURNS has.
+    """
+    first = due.order_by("publish_at", "id")
+    found = first.values_list("publish_at", "turn_at").first()
+    if found is None or found[1] is None:
+        return found and found[0]
+    since: datetime | None = first.annotate(since=SINCE)[:MOST_LATE_TURNS].aggregate(at=Min("since"))["at"]
+    return since
 
 
 def _sample(due: QuerySet[Job], most: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from webhooks.inbox import counts, due, pauses, workers
 from webhooks.inbox.counts import Capped
+from webhooks.inbox.database import database_time
 from webhooks.models import Job, Pause
 from webhooks.replay_queues import live_queue
 from webhooks.states import JobState
@@ -92,10 +93,9 @@ def _capped(waiting: QuerySet[Job]) -> Capped:
 
 
 def _oldest_seconds(queue: str) -> float | None:
-    oldest = Job.objects.filter(due.CLAIMABLE, queue=queue).annotate(at=Now()).order_by("publish_at", "id")
-    for publish_at, at in oldest.values_list("publish_at", "at")[:1]:
-        return max(0.0, (at - publish_at).total_seconds()) if publish_at else None
-    return None
+    since = due.oldest_since(Job.objects.filter(due.CLAIMABLE, queue=queue))
+    at = database_time() if since else None
+    return max(0.0, (at - since).total_seconds()) if since and at else None
 
 
 def _running() -> Counter[str]:

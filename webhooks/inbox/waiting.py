@@ -31,6 +31,7 @@ class Kind(StrEnum):
     NOT_DUE = "not due"
     BEHIND_OTHERS = "behind others"
     NEXT = "next"
+    IN_ORDER = "in order"
     PAUSED = "paused"
     NO_CONSUMER = "no consumer"
     NO_HANDLER = "no handler"
@@ -49,6 +50,8 @@ class Waiting:
 
     kind: Kind
     sentence: str
+    job_id: int | None = None
+    """The job that the sentence names, if one."""
 
     @property
     def is_trouble(self) -> bool:
@@ -65,6 +68,18 @@ class Held:
     who: str
     since: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """The job that has the turn among those with the same key."""
+
+    job_id: int
+    state: str
+    key: str
+    """Of what the handler runs one job at a time, as it declares it: "pull_request"."""
+    ahead: int = 0
+    """How many others of the key come before this job: MOST_AHEAD + 1 stands for more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,6 +131,8 @@ class Facts:
     handler_queue: str | None = None
     """The queue of the installed handler of that name; None if there is none."""
     held: Held | None = None
+    turn: Turn | None = None
+    """If it waits for another job's turn: whose."""
     fleet: Fleet = Fleet()
     ahead: int = 0
     """How many due jobs of the queue are claimed before this one: MOST_AHEAD + 1 stands for more."""
@@ -130,7 +147,7 @@ def why(facts: Facts) -> Waiting | None:
         return _of_running(facts)
     if facts.state not in (JobState.QUEUED, JobState.RETRYING):
         return None
-    for answer in (_held, _not_due, _stray, _unconsumed, _behind_others):
+    for answer in (_held, _not_due, _in_order, _stray, _unconsumed, _behind_others):
         if (found := answer(facts)) is not None:
             return found
     return _next(facts)
@@ -153,6 +170,18 @@ def _not_due(facts: Facts) -> Waiting | None:
     if _seconds_until_due(facts) <= 0:
         return None
     return Waiting(kind=Kind.NOT_DUE, sentence=f"Due {_when_due(facts)}.")
+
+
+def _in_order(facts: Facts) -> Waiting | None:
+    turn = facts.turn
+    if turn is None:
+        return None
+    doing = "runs now" if turn.state == JobState.RUNNING else "comes first"
+    same = f"the same {turn.key.replace('_', ' ')}" if turn.key else "the same key"
+    more = f"more than {MOST_AHEAD:,}" if turn.ahead > MOST_AHEAD else f"{turn.ahead:,}"
+    others = f", and {more} more {'is' if turn.ahead == 1 else 'are'} before it" if turn.ahead else ""
+    sentence = f"It waits for job {turn.job_id} of {same}, which {doing}{others}: one of them runs at a time."
+    return Waiting(kind=Kind.IN_ORDER, sentence=sentence, job_id=turn.job_id)
 
 
 def _stray(facts: Facts) -> Waiting | None:

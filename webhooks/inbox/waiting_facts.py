@@ -4,11 +4,12 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from webhooks.inbox import due, workers
 from webhooks.inbox.outcomes import Budget, Outcome, next_step, spent
-from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Waiting, why
+from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Turn, Waiting, why
 from webhooks.models import Attempt, Job, Pause, WorkerReport
 from webhooks.replay_queues import live_queue
 from webhooks.states import AttemptOutcome, JobState
@@ -43,7 +44,7 @@ def read(job: Job, *, now: datetime) -> Facts:
         state=job.state,
         handler=job.handler,
         queue=live_queue(job.queue),
-        publish_at=job.publish_at,
+        publish_at=_since(job),
         spent=spent(job),
         max_attempts=job.max_attempts,
         handler_queue=subscription.queue if subscription else None,
@@ -58,10 +59,31 @@ def _of_waiting(job: Job, *, now: datetime) -> dict[str, Any]:
     return {
         "last_outcome": _last_outcome(job),
         "held": _held(job, pauses),
+        "turn": _turn(job) if job.publish_at is None else None,
         "fleet": _fleet(job.queue) if is_due else Fleet(),
         "ahead": due.ahead_of(job, most=MOST_AHEAD + 1, passed_by=passed_by) if is_due else 0,
         "jobs_a_second": jobs_a_second(job.queue, now=now) if is_due else None,
     }
+
+
+def _since(job: Job) -> datetime | None:
+    """Return from when on a waiting job may be claimed; where it waits for its turn, from when on it takes part."""
+    if job.state not in WAITING or job.publish_at is None:
+        return job.due_at if job.state in WAITING else None
+    return max(job.publish_at, job.turn_at) if job.turn_at else job.publish_at
+
+
+def _turn(job: Job) -> Turn | None:
+    """Return whose turn it is among the jobs with the same key."""
+    has_turn = Q(state=JobState.RUNNING) | Q(publish_at__isnull=False)
+    others = Job.objects.filter(order_key=job.order_key).exclude(pk=job.pk)
+    first = others.filter(has_turn).only("pk", "state").first() if job.order_key else None
+    if first is None:
+        return None
+    before = others.filter(state=JobState.QUEUED, publish_at=None, pk__lt=job.pk)[: MOST_AHEAD + 1]
+    subscription = installed_subscriptions().get(job.handler)
+    key = subscription.one_at_a_time_by if subscription else None
+    return Turn(job_id=first.pk, state=first.state, key=key or "", ahead=before.count())
 
 
 def _held(job: Job, pauses: Iterable[Pause]) -> Held | None:

@@ -44,6 +44,8 @@ class Strays:
             place = self._places.pop(queue, None)
             own = [each.name for each in self._subscriptions if each.queue == live_queue(queue)]
             strays = due.strays_after(place, queue, own=own, limit=SLICE)
+            if live_queue(queue) in self._subscriptions.fair_queues:
+                due.give_party(place, queue, limit=SLICE)
             end = due.place_after(place, queue, jobs=SLICE)
             for start in range(0, len(strays), BATCH):
                 self._settle(strays[start : start + BATCH], is_replay=is_replay_queue(queue))

@@ -14,6 +14,7 @@ from django.db import Error, connection
 
 from webhooks.inbox import database, releases, retention, transitions
 from webhooks.inbox.figures.making import Making
+from webhooks.inbox.late_turns import LateTurns
 from webhooks.inbox.replays import running as replaying
 from webhooks.outage_log import OutageLog
 from webhooks.publishing.gauges import InboxGauges
@@ -39,6 +40,7 @@ class Upkeep:
         self._stop = stop
         self._health = health
         self._gauges = gauges
+        self._late_turns = LateTurns()
         self._figures = Making()
         self._retention = retention.Schedule()
         self._outages = OutageLog(logger, "upkeep waits")
@@ -60,6 +62,7 @@ class Upkeep:
         self._health.expired(expired)
         if time.monotonic() >= self._strays_at:
             self._strays_at = time.monotonic() + (TICK_SECONDS if self._strays.step() else STRAYS_SECONDS)
+            self._late_turns.step()
         self._figures.step()
         releases.seen(settings.HOOKLINE_RELEASE)
         self._retention.step()

@@ -27,6 +27,7 @@ from workers.dispatcher.events import JobEvents
 from workers.dispatcher.exchange import Answer, Exchange, Request
 from workers.dispatcher.queues import POLL_SECONDS, Queues
 from workers.dispatcher.reports import Reports
+from workers.dispatcher.rounds import Rounds
 from workers.dispatcher.self_report import SelfReport
 from workers.probes.process import serve_probes
 from workers.probes.vital_signs import SharedSigns
@@ -72,6 +73,7 @@ class Dispatcher:
         self._worker, self._slots, self._pairs, self._control = worker, slots, pairs, control
         self._queues, self._leases, self._reports, self._beat = queues, leases, reports, beat
         self._desk = Desk(len(pairs))
+        self._rounds = Rounds(installed_subscriptions().fair_queues)
         self._ended_children = EndedChildren(len(pairs), is_stopping=is_stopping)
         self._selector = selectors.DefaultSelector()
         for number, pair in enumerate(pairs):
@@ -298,7 +300,8 @@ class Dispatcher:
             queue = self._queues.next_replay()
         if queue is None:
             return None
-        return Wanted(worker=self._worker, leases=self._leases, limit=limit, queue=queue)
+        after = self._rounds.after(queue)
+        return Wanted(worker=self._worker, leases=self._leases, limit=limit, queue=queue, after=after)
 
     def _take_answer(self, answer: Answer, now: float) -> None:
         self._is_asking = self._desk.is_claiming = False
@@ -319,6 +322,10 @@ class Dispatcher:
         self._desk.claimed(answer.claimed, now=now)
         if (wanted := request.wanted) and wanted.queue:
             self._queues.answered(wanted.queue, claimed=len(answer.claimed), wanted=wanted.limit, now=now)
+            self._rounds.claimed(wanted, answer.claimed)
+        for run in request.ended:
+            if run.job.order_key is not None:  # It may be another job's turn now, and no message tells of that.
+                self._queues.hear(run.job.queue)
         self._ask_at = now if self._desk.idle(now=now) else now + GATHER_SECONDS
 
     def _seconds_until_next(self, now: float) -> float:
