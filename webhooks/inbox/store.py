@@ -54,7 +54,9 @@ def store_together(group: Sequence[NewDelivery]) -> list[Stored | None]:
 
     If the database refuses one of them for what it holds, that is all of them.
     """
-    firsts = {new.key: new for new in reversed(group)}
+    firsts: dict[tuple[str, int, uuid.UUID], NewDelivery] = {}
+    for new in group:  # In the order in which they came, which is that of jobs that run one at a time.
+        firsts.setdefault(new.key, new)
     try:
         inserted = _insert(list(firsts.values()))
     except Error as error:

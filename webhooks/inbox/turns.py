@@ -31,16 +31,14 @@ _SUPERSEDE = """
 UPDATE webhooks_job
 SET state = 'skipped', publish_at = NULL, finished_at = {now}, superseded_by = ({newest}),
     error = 'Superseded by job ' || ({newest}) || ', which a newer delivery brought.'
-WHERE latest_key IN ({keys}) AND finished_at IS NULL AND state <> 'running' AND delivery_id < (
-    SELECT max(newer.delivery_id) FROM webhooks_job AS newer
-    WHERE newer.latest_key = webhooks_job.latest_key AND newer.finished_at IS NULL
-)
+WHERE latest_key IN ({keys}) AND finished_at IS NULL AND state <> 'running' AND id <> ({newest})
 """
 _NEWEST = """
-SELECT newer.id FROM webhooks_job AS newer
+SELECT newer.id FROM webhooks_job AS newer JOIN webhooks_delivery AS delivery ON delivery.id = newer.delivery_id
 WHERE newer.latest_key = webhooks_job.latest_key AND newer.finished_at IS NULL
-ORDER BY newer.delivery_id DESC LIMIT 1
+ORDER BY delivery.received_at DESC, newer.id DESC LIMIT 1
 """
+"""Of deliveries that were committed together, the ids are not in the order in which they came; those of jobs are."""
 _YIELD = f"""
 UPDATE webhooks_job SET publish_at = NULL
 WHERE order_key IN ({{keys}}) AND publish_at IS NOT NULL AND (publish_at > {{now}} OR queue LIKE '%%{MARK}')

@@ -96,7 +96,7 @@ class Migration(migrations.Migration):
             model_name="job",
             index=models.Index(
                 condition=models.Q(("finished_at__isnull", True), ("latest_key__isnull", False)),
-                fields=["latest_key", "delivery"],
+                fields=["latest_key", "id"],
                 name="job_latest",
             ),
         ),

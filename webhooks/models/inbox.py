@@ -170,7 +170,7 @@ class Job(models.Model):
                 condition=Q(order_key__isnull=False, state="retrying"),
             ),
             models.Index(
-                fields=["latest_key", "delivery"],
+                fields=["latest_key", "id"],
                 name="job_latest",
                 condition=Q(latest_key__isnull=False, finished_at__isnull=True),
             ),
