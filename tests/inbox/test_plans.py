@@ -5,17 +5,22 @@ and for any.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import psycopg
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from psycopg import sql
 
 from tests.support.inbox_rows import make_delivery
 from tests.support.plans import forget_rows
-from webhooks.inbox import postgresql
+from webhooks.inbox import postgresql, turns
 from webhooks.inbox.claimed_job import Wanted
+from webhooks.inbox.late_turns import LateTurns
+from webhooks.inbox.turns import Keys
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -112,6 +117,80 @@ def test_and_so_does_a_plan_that_was_made_once_while_the_inbox_was_empty(
     postgresql.release([(1, 1)])
     postgresql.exchange([], Wanted(worker="w", leases=WANTED.leases, job_id=1))
     assert_by_index(*([for_any] for _, for_any in (plans(*each) for each in run)))
+
+
+FAIRLY = replace(WANTED, after="m")
+PARTIES = """
+UPDATE webhooks_job SET fair_key = CASE WHEN id % 100 = 0 THEN 'quiet ' || id % 5000 ELSE 'noisy' END,
+                        order_key = 'key ' || id, latest_key = 'key ' || id
+"""
+
+
+@pytest.mark.usefixtures("statistics")
+def test_the_claim_of_a_shared_queue_reads_no_more_rows_than_it_brings_jobs(
+    run: list[tuple[str, Mapping[str, Any]]],
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(PARTIES)
+    postgresql.prepare_connection(wait_seconds=1.0)
+    _, claimed = postgresql.exchange([], FAIRLY)
+    assert len({row[-1] for row in claimed}) > RUNNING // 2
+    postgresql.exchange([{**CHANGE, "job": claimed[0][0], "attempt": claimed[0][3]}], FAIRLY)
+    for plan in chain(*(plans(*each) for each in run)):
+        assert_fair(plan)
+    assert rows_read(*run[0]) <= 8 * RUNNING
+    with connection.cursor() as cursor:  # One party, with all of them.
+        cursor.execute("UPDATE webhooks_job SET fair_key = 'noisy'")
+    assert rows_read(*run[0]) <= 8 * RUNNING
+
+
+@pytest.mark.usefixtures("emptied")
+def test_and_so_does_a_plan_of_it_that_was_made_while_the_inbox_was_empty(
+    run: list[tuple[str, Mapping[str, Any]]],
+) -> None:
+    postgresql.prepare_connection(wait_seconds=1.0)
+    postgresql.exchange([], FAIRLY)
+    postgresql.exchange([{**CHANGE, "job": 1, "attempt": 1}], FAIRLY)
+    for _, for_any in (plans(*each) for each in run):
+        assert_fair(for_any)
+
+
+def assert_fair(plan: Plan) -> None:
+    reads = [node for node in nodes(plan) if node.get("Relation Name") == "webhooks_job"]
+    assert {node["Node Type"] for node in reads} <= {"Index Scan", "Index Only Scan", "ModifyTable"}
+    by_party = [node for node in reads if node.get("Index Name") == "job_fair"]
+    assert len(by_party) == 6  # The next party, before and after the wrap, and the next job of one.
+    assert not [node for node in nodes(plan) if node["Node Type"] in ("Hash", "Materialize")]
+
+
+def rows_read(statement: str, values: Mapping[str, Any]) -> int:
+    """Return how many rows of jobs a statement reads for what it claims, those that it leaves out among them."""
+    with transaction.atomic(), psycopg.Cursor(connection.connection) as cursor:
+        cursor.execute("EXPLAIN (ANALYZE, FORMAT JSON) " + statement, values)
+        plan = cursor.fetchall()[0][0][0]["Plan"]
+        transaction.set_rollback(True)
+    reads = [node for node in nodes(plan) if node.get("Relation Name") == "webhooks_job" and "Index Name" in node]
+    removed = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
+    return int(sum(n["Actual Loops"] * (n["Actual Rows"] + sum(n.get(r, 0) for r in removed)) for n in reads))
+
+
+@pytest.mark.usefixtures("statistics")
+def test_turns_are_passed_on_by_an_index_however_many_jobs_have_a_key() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(PARTIES)
+        cursor.execute("UPDATE webhooks_job SET order_key = 'k', publish_at = NULL WHERE id % 2 = 0")
+        cursor.execute("ANALYZE webhooks_job")
+    with CaptureQueriesContext(connection) as seen:
+        turns.settle(Keys(order=frozenset({"k", "other"}), latest=frozenset({"k", "key 7"})))
+        LateTurns().step()
+    statements = [one["sql"] for one in seen if "order_key" in one["sql"] or "latest_key" in one["sql"]]
+    assert len(statements) == 5
+    for statement in statements:
+        with connection.cursor() as cursor:
+            cursor.execute("EXPLAIN (FORMAT JSON) " + statement.replace("%", "%%"), [])
+            plan = cursor.fetchone()[0][0]["Plan"]
+        scans = {node["Node Type"] for node in nodes(plan) if node.get("Relation Name") == "webhooks_job"}
+        assert not scans & {"Seq Scan"}, statement
 
 
 def assert_by_index(*found: Sequence[Plan]) -> None:

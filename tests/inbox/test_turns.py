@@ -2,18 +2,19 @@
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
-from django.db.models import F
 from django.db.models.functions import Now
 
 from tests.fuzz.job_steps import let_pass, side_by_side
 from tests.publishing.test_relay import SUBSCRIPTION
-from tests.support.inbox_rows import make_delivery, make_job, new_delivery
+from tests.support.inbox_rows import make_job, new_delivery
 from webhooks.inbox import due, operations, store, transitions, turns
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.late_turns import LateTurns
@@ -47,12 +48,12 @@ def ids(jobs: Iterable[Job | ClaimedJob]) -> list[int]:
     return [job.pk for job in jobs]
 
 
-def ended(job: ClaimedJob, kind: str = "succeeded", *, after_seconds: float = 0.0) -> Ended:
+def ended(job: ClaimedJob | Job, kind: str = "succeeded", *, after_seconds: float = 0.0) -> Ended:
     outcome = Outcome(kind=AttemptOutcome(kind), message="why", after_seconds=after_seconds)
     return Ended(job=job, outcome=outcome, backoff=Backoff(first=0), age_seconds=0.0, worker="w")
 
 
-def ends(job: ClaimedJob, kind: str = "succeeded", *, after_seconds: float = 0.0) -> JobState | None:
+def ends(job: ClaimedJob | Job, kind: str = "succeeded", *, after_seconds: float = 0.0) -> JobState | None:
     return transitions.record(ended(job, kind, after_seconds=after_seconds))
 
 
@@ -72,12 +73,8 @@ def test_the_jobs_of_a_key_run_one_after_another_in_the_order_in_which_they_came
     for place, job in enumerate(jobs):
         running = Job.objects.get(pk=job.pk)
         assert running.state == JobState.RUNNING
-        transitions.record(ended(_as_claimed(running)))
+        ends(running)
         assert ids(claims()) == ids(jobs[place + 1 : place + 2])
-
-
-def _as_claimed(job: Job) -> Any:
-    return job
 
 
 def test_deliveries_that_are_committed_together_keep_their_order_and_one_of_them_is_told_of() -> None:
@@ -178,11 +175,11 @@ def test_a_job_that_is_run_again_waits_for_its_turn() -> None:
 def test_a_replayed_job_waits_behind_the_live_ones_of_its_key() -> None:
     first, second = arrives(), arrives()
     for _ in range(2):
-        ends(*claims())
+        ends(claims()[0])
     transitions.replay(Job.objects.all())
     live = arrives()
     assert may_be_claimed() == [live.pk]
-    ends(*claims())
+    ends(claims()[0])
     [run] = claims(queue=replay_queue("default"))
     assert run.pk == first.pk
     ends(run)
@@ -191,7 +188,7 @@ def test_a_replayed_job_waits_behind_the_live_ones_of_its_key() -> None:
 
 def test_a_live_job_that_becomes_due_goes_before_a_replayed_one_that_waits() -> None:
     arrives()
-    ends(*claims())
+    ends(claims()[0])
     live = arrives()
     [run] = claims()
     ends(run, "retry_later", after_seconds=300)
@@ -205,7 +202,7 @@ def test_a_live_job_that_becomes_due_goes_before_a_replayed_one_that_waits() -> 
 def test_what_is_taken_back_of_a_replay_passes_the_turn_on() -> None:
     first, second = arrives(), arrives()
     for _ in range(2):
-        ends(*claims())
+        ends(claims()[0])
     transitions.replay(Job.objects.all())
     transitions.take_back(Job.objects.filter(pk=first.pk), state=JobState.SUCCEEDED)
     assert may_be_claimed() == [second.pk]
@@ -259,7 +256,7 @@ def test_jobs_that_wait_for_their_turn_are_not_counted_as_due_and_keep_their_pla
     later = arrives(None)
     assert due.waiting_in("default").jobs == 2
     claims(limit=1)
-    ends(_as_claimed(Job.objects.get(pk=first.pk)))
+    ends(Job.objects.get(pk=first.pk))
     # It waited an hour, but only a moment of it for a worker.
     assert due.waiting_in("default").oldest_seconds < 1800
     assert (due.claimable_seconds(["default"]) or 0) < 1800
@@ -278,7 +275,8 @@ def test_the_page_says_whose_turn_it_is() -> None:
         " time."
     )
     told = explain(second)
-    assert told is not None and "before it" not in told.sentence
+    assert told is not None
+    assert "before it" not in told.sentence
 
 
 # --- latest_only_by ---------------------------------------------------------------------------------------------------
@@ -329,7 +327,7 @@ def test_an_older_job_that_is_run_again_does_not_supersede_a_newer_one_that_wait
     first, second = newest(), newest()
     transitions.run_again(Job.objects.filter(pk=first.pk))
     assert states() == ["skipped", "queued"]
-    ends(*claims())
+    ends(claims()[0])
     assert transitions.run_again(Job.objects.filter(pk=first.pk)) == 1
     first.refresh_from_db()
     assert (first.state, first.superseded_by) == ("queued", None)
@@ -342,68 +340,73 @@ def test_one_at_a_time_and_only_the_latest_of_those_that_wait() -> None:
     both += [arrives("k", latest="k") for _ in range(3)]
     assert states() == ["running", "skipped", "skipped", "queued"]
     assert claims() == []
-    ends(*run)
+    ends(run[0])
     assert ids(claims()) == [both[-1].pk]
 
 
 # --- Many at once -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("latest", [None, "k"])
-def test_many_that_insert_claim_and_record_at_once_never_run_two_jobs_of_a_key(latest: str | None) -> None:
-    if connection.vendor != "postgresql":
-        pytest.skip("SQLite has one writer at a time")
-    runs: dict[str, int] = {}
-    order: dict[str, list[int]] = {}
-    faults: list[str] = []
-    guard, inserted = threading.Lock(), threading.Event()
-    writers = 3
+class Watched:
+    """Keys of which the runs are watched, by threads that insert and threads that work."""
 
-    def insert(number: int) -> None:
+    def __init__(self, *, writers: int, latest: bool) -> None:
+        self.writers, self.latest = writers, latest
+        self.running: Counter[str] = Counter()
+        self.ended: dict[str, list[int]] = {}
+        self.faults: list[str] = []
+        self._guard = threading.Lock()
+        self._inserted = 0
+
+    def insert(self, number: int) -> None:
         chance = random.Random(number)
         for _ in range(40):
             key = chance.choice("abc")
-            arrives(key, latest=latest and key)
-        with guard:
-            done.append(number)
-            if len(done) == writers:
-                inserted.set()
+            arrives(key, latest=key if self.latest else None)
+        with self._guard:
+            self._inserted += 1
 
-    def work(number: int) -> None:
+    def work(self, number: int) -> None:
         chance = random.Random(number)
-        while not (inserted.is_set() and not Job.objects.exclude(state__in=("succeeded", "skipped", "dead")).exists()):
-            jobs = claims(limit=chance.choice([1, 3]))
-            for job in jobs:
-                key = str(job.order_key)
-                with guard:
-                    runs[key] = runs.get(key, 0) + 1
-                    if runs[key] > 1:
-                        faults.append(f"two of {key}")
-                    order.setdefault(key, []).append(job.pk)
-            for job in jobs:
-                with guard:
-                    runs[str(job.order_key)] -= 1
-                is_back = chance.random() < 0.1
-                transitions.release([job]) if is_back else ends(job)
-                if is_back:
-                    with guard:
-                        order[str(job.order_key)].remove(job.pk)
+        while not self.is_over():
+            for job in claims(limit=chance.choice([1, 3])):
+                with self._guard:
+                    self.running[str(job.order_key)] += 1
+                    if self.running[str(job.order_key)] > 1:
+                        self.faults.append(f"two jobs of {job.order_key} run")
+                self.end(job, is_given_back=chance.random() < 0.1)
 
-    done: list[int] = []
-    acts = [lambda number=number: insert(number) for number in range(writers)]
-    side_by_side([*acts, *[lambda number=number: work(number) for number in range(10, 13)]])
-    assert faults == []
-    assert all(found == sorted(found) for found in order.values())
-    assert Job.objects.count() == 40 * writers
-    if latest is None:
-        assert sum(map(len, order.values())) == 40 * writers
+    def end(self, job: ClaimedJob, *, is_given_back: bool) -> None:
+        with self._guard:
+            self.running[str(job.order_key)] -= 1
+            if not is_given_back:
+                self.ended.setdefault(str(job.order_key), []).append(job.pk)
+        if is_given_back:
+            transitions.release([job])
+        else:
+            ends(job)
+
+    def is_over(self) -> bool:
+        live = Job.objects.filter(finished_at=None)
+        return self._inserted == self.writers and not live.exists()
+
+
+@pytest.mark.parametrize("latest", [False, True], ids=["all of them", "only the latest"])
+def test_many_that_insert_claim_and_record_at_once_never_run_two_jobs_of_a_key(latest: bool) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    watched = Watched(writers=3, latest=latest)
+    inserts = [partial(watched.insert, number) for number in range(3)]
+    side_by_side([*inserts, *(partial(watched.work, number) for number in range(10, 13))])
+    assert watched.faults == []
+    assert all(found == sorted(found) for found in watched.ended.values())
+    assert Job.objects.count() == 120
+    assert latest or sum(map(len, watched.ended.values())) == 120
 
 
 def test_what_has_no_key_takes_no_lock_and_no_further_statement(django_assert_num_queries: Any) -> None:
     make_job(JobState.QUEUED, due_at=Now())
     [run] = claims()
-    assert not turns.Keys.of([run])
-    with turns.held(turns.NONE), django_assert_num_queries(0), turns.held(turns.Keys.of([run])):
-        pass
-    assert Job.objects.filter(pk=run.pk, due_at=F("due_at")).exists()
-    assert make_delivery()
+    with django_assert_num_queries(0), turns.held(turns.Keys.of([run])) as given:
+        assert not connection.in_atomic_block
+    assert given == set()

@@ -100,6 +100,9 @@ def test_a_declaration_says_all_there_is() -> None:
         backoff=Backoff(first=1, longest=2),
         name="its.own.name",
         once_per_event=True,
+        fair_by="installation",
+        one_at_a_time_by="pull_request",
+        latest_only_by="pull_request",
     )
     def scan(event: Event, run: Run) -> None: ...
 
@@ -116,6 +119,9 @@ def test_a_declaration_says_all_there_is() -> None:
         backoff=Backoff(first=1, longest=2),
         takes_run=True,
         once_per_event=True,
+        fair_by="installation",
+        one_at_a_time_by="pull_request",
+        latest_only_by="pull_request",
     )
 
 
@@ -268,6 +274,24 @@ def test_every_event_is_no_unknown_event() -> None:
         ("E008", "backoff must have 0 <= first <= longest, in seconds.", {"backoff": 3601}),
         ("E008", "backoff must have 0 <= first <= longest, in seconds.", {"backoff": Backoff(first=float("nan"))}),
         ("E011", "once_per_event is 1; it must be True or False.", {"once_per_event": 1}),
+        (
+            "E012",
+            "fair_by is 'team'; it must be one of installation, repository, sender, pull_request, or a path with a dot,"
+            " such as 'deployment.environment'.",
+            {"fair_by": "team"},
+        ),
+        (
+            "E012",
+            "latest_only_by is 'a..b'; it must be one of installation, repository, sender, pull_request, or a path with"
+            " a dot, such as 'deployment.environment'.",
+            {"latest_only_by": "a..b"},
+        ),
+        (
+            "E013",
+            "one_at_a_time_by ('repository') and latest_only_by ('pull_request') must be the same where both are"
+            " given.",
+            {"one_at_a_time_by": "repository", "latest_only_by": "pull_request"},
+        ),
         ("E009", "where[''] must map", {"where": {"": "a"}}),
         ("E009", "where['a..b'] must map", {"where": {"a..b": "a"}}),
         ("E009", "where['a'] must map", {"where": {"a": []}}),

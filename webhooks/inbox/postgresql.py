@@ -175,7 +175,7 @@ _RECORD_AND_CLAIM, _RECORD_AND_CLAIM_FAIRLY = (
 """What is recorded stands in each row, and in one that is otherwise empty if nothing is claimed."""
 _PLAN_ONCE = """
 SET plan_cache_mode = force_generic_plan;
-SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off;
 """
 """To plan a statement that records and claims takes longer than to carry it out for ten jobs. A plan that was made
 while the inbox was empty has to be good for any; without the other settings it would read whole tables."""
@@ -253,13 +253,19 @@ def exchange(
     if wanted.queue is None:
         return set(), _all_rows(_CLAIM_OF_ID, values | {"job": wanted.job_id})
     values |= {"queue": wanted.queue, "live_queue": live_queue(wanted.queue)}
-    claim, record_and_claim = _CLAIM_OF_QUEUE, _RECORD_AND_CLAIM
     if wanted.after is not None:
         values["after"] = wanted.after
-        claim, record_and_claim = _CLAIM_OF_FAIR_QUEUE, _RECORD_AND_CLAIM_FAIRLY
-    if not changes:
-        return set(), _all_rows(claim, values)
-    rows = _all_rows(record_and_claim, values)
+        with postgresql_fair.planned_by_index():
+            return _recorded_and_claimed(_RECORD_AND_CLAIM_FAIRLY if changes else _CLAIM_OF_FAIR_QUEUE, values)
+    return _recorded_and_claimed(_RECORD_AND_CLAIM if changes else _CLAIM_OF_QUEUE, values)
+
+
+def _recorded_and_claimed(
+    statement: str, values: Mapping[str, Any]
+) -> tuple[set[tuple[int, int]], list[tuple[Any, ...]]]:
+    rows = _all_rows(statement, values)
+    if "changes" not in values:
+        return set(), rows
     return {(pk, attempt) for pk, attempt in rows[0][0] or ()}, [row[1:] for row in rows if row[1] is not None]
 
 

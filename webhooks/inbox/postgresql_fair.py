@@ -4,6 +4,11 @@ Each part reads only as many rows as the next one asks for, the last of which en
 lookups in an index for each job that it brings, whatever waits.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.db import connection, transaction
+
 MOST_PARTIES = 1_000
 """So many parties are looked at, at most, of which none has a job that is due; the next claim begins elsewhere."""
 MOST_HELD = 1_000
@@ -25,13 +30,20 @@ _PARTIES = f"""
         ORDER BY fair_key LIMIT 1
     ) AS following
     WHERE {{name}}.place < {{first}} + {MOST_PARTIES}
-)"""
-_FIRST_OF_PARTY = """LATERAL (
+)"""  # noqa: S608
+_NEXT_OF_PARTY = """LATERAL (
     SELECT id, publish_at FROM webhooks_job
-    WHERE queue = %(queue)s AND fair_key = {party}.fair_key AND publish_at <= statement_timestamp()
-          AND handler = ANY((SELECT handlers FROM allowed)::text[]) {after}
-    ORDER BY publish_at, id LIMIT 1
+    WHERE queue = %(queue)s AND fair_key IS NOT NULL AND publish_at IS NOT NULL
+          AND {after} AND (fair_key, publish_at) <= ({party}.fair_key, statement_timestamp())
+          AND handler = ANY((SELECT handlers FROM allowed)::text[])
+    ORDER BY fair_key, publish_at, id LIMIT 1
 ) AS following"""
+"""So written, no other index than `job_fair` has the order that is asked for, and sorting is ruled out: whatever the
+statistics say, which may be of a time when nothing waited."""
+_FIRST = _NEXT_OF_PARTY.format(party="party", after="(fair_key, publish_at) >= (party.fair_key, '-infinity')")
+_NEXT = _NEXT_OF_PARTY.format(
+    party="turn", after="(fair_key, publish_at, id) > (turn.fair_key, turn.publish_at, turn.id)"
+)
 DUE = f"""
 allowed AS MATERIALIZED (
     SELECT array_agg(handler) AS handlers FROM known
@@ -41,17 +53,19 @@ allowed AS MATERIALIZED (
 {_PARTIES.format(name="around", first=MOST_PARTIES + 2, bounds="fair_key <= %(after)s").strip()},
 turn AS (
     SELECT party.fair_key, party.place, 1 AS round, following.id, following.publish_at
-    FROM (SELECT * FROM ahead UNION ALL SELECT * FROM around) AS party, {_FIRST_OF_PARTY.format(party="party", after="")}
+    FROM (SELECT * FROM ahead UNION ALL SELECT * FROM around) AS party, {_FIRST}
     UNION ALL
     SELECT turn.fair_key, turn.place, turn.round + 1, following.id, following.publish_at
-    FROM turn, {_FIRST_OF_PARTY.format(party="turn", after="AND (publish_at, id) > (turn.publish_at, turn.id)")}
+    FROM turn, {_NEXT}
     WHERE turn.round < %(limit)s + {MOST_HELD}
 ), of_parties AS MATERIALIZED (
     SELECT job.id, job.handler, job.publish_at, turn.round::bigint * 10000 + turn.place AS place
-    FROM turn JOIN webhooks_job AS job ON job.id = turn.id
-    WHERE job.publish_at <= statement_timestamp()
+    FROM turn, LATERAL (
+        SELECT id, handler, publish_at FROM webhooks_job
+        WHERE id = turn.id AND publish_at <= statement_timestamp()
+        FOR NO KEY UPDATE SKIP LOCKED
+    ) AS job
     LIMIT %(limit)s
-    FOR NO KEY UPDATE OF job SKIP LOCKED
 ), of_nobody AS MATERIALIZED (
     SELECT id, handler, publish_at, {2**62} AS place FROM webhooks_job
     WHERE queue = %(queue)s AND publish_at <= statement_timestamp() AND fair_key IS NULL
@@ -61,7 +75,23 @@ turn AS (
     FOR NO KEY UPDATE SKIP LOCKED
 ), due AS MATERIALIZED (
     SELECT * FROM of_parties UNION ALL SELECT * FROM of_nobody
-)"""
+)"""  # noqa: S608
 """`ahead` and `around` are the parties with waiting jobs, those after the one that was served last and then the others.
 `turn` has the first due job of each, then the second of each, and so on. What waits without a party is of a release or
 a time that knew of none; a relay gives it one (`webhooks/publishing/strays.py`)."""
+_PLAN_BY_INDEX = """
+SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
+SET LOCAL enable_mergejoin = off
+"""
+
+
+@contextmanager
+def planned_by_index() -> Iterator[None]:
+    """Rule the other plans out behind a pooler of transactions too, where `prepare_connection` has not."""
+    if connection.settings_dict["OPTIONS"].get("prepare_threshold") is not None:
+        yield
+        return
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(_PLAN_BY_INDEX)
+        yield

@@ -42,7 +42,7 @@ ORDER BY delivery.received_at DESC, newer.id DESC LIMIT 1
 _YIELD = f"""
 UPDATE webhooks_job SET publish_at = NULL
 WHERE order_key IN ({{keys}}) AND publish_at IS NOT NULL AND (publish_at > {{now}} OR queue LIKE '%%{MARK}')
-"""
+"""  # noqa: S608
 _GIVE = f"""
 WITH asked (order_key) AS (VALUES {{rows}})
 UPDATE webhooks_job SET publish_at = due_at, turn_at = {{now}}
@@ -80,7 +80,7 @@ WHERE id IN (
     )
 )
 RETURNING id
-"""
+"""  # noqa: S608
 """Each is a lookup in an index that holds only jobs with keys, however many jobs a key has."""
 
 

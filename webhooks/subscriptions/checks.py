@@ -155,7 +155,9 @@ def _keys(subscription: Subscription) -> str | None:
         key = getattr(subscription, name)
         if key is not None and not is_key(key):
             known = ", ".join(NAMES)
-            return f"{name} is {key!r}; it must be one of {known}, or a path with a dot, such as 'deployment.environment'."
+            return (
+                f"{name} is {key!r}; it must be one of {known}, or a path with a dot, such as 'deployment.environment'."
+            )
     return None
 
 

@@ -1,7 +1,7 @@
 """Keys: by which value of its payload a job counts to the same party as others, or is in order with them. No I/O.
 
-A key is one of the names in NAMES, or a dotted path of the payload. Installations, repositories and users are told apart
-by GitHub's numbers, which outlast a change of name.
+A key is one of the names in NAMES, or a dotted path of the payload. Installations, repositories and users are told
+apart by GitHub's numbers, which outlast a change of name.
 """
 
 import hashlib
@@ -88,7 +88,9 @@ def _pull_request(payload: Mapping[str, Any]) -> str | None:
 def _pull_request_numbers(payload: Mapping[str, Any]) -> Iterator[str]:
     """Yield the number of the pull request that an event is about, from wherever GitHub puts it."""
     issue = payload.get("issue")
-    is_of_issue = isinstance(issue, Mapping) and bool(issue.get("pull_request"))  # GitHub calls a pull request an issue.
+    is_of_issue = isinstance(issue, Mapping) and bool(
+        issue.get("pull_request")
+    )  # GitHub calls a pull request an issue.
     for path in ("pull_request.number", *(["issue.number"] if is_of_issue else [])):
         yield from filter(None, [_at(path, payload)])
     for name in ("check_run", "check_suite", "workflow_run"):
