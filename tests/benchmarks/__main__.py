@@ -9,7 +9,7 @@ import sys
 
 from tests.support.processes import ROOT
 
-NAMES = ("acknowledge", "work_off", "both", "start", "idle", "memory", "burst")
+NAMES = ("acknowledge", "work_off", "both", "start", "idle", "memory", "burst", "fairness")
 
 
 def main() -> None:

@@ -176,6 +176,7 @@ _RECORD_AND_CLAIM, _RECORD_AND_CLAIM_FAIRLY = (
 _PLAN_ONCE = """
 SET plan_cache_mode = force_generic_plan;
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off;
+SET jit = off;
 """
 """To plan a statement that records and claims takes longer than to carry it out for ten jobs. A plan that was made
 while the inbox was empty has to be good for any; without the other settings it would read whole tables."""

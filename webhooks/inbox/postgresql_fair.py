@@ -81,7 +81,7 @@ turn AS (
 a time that knew of none; a relay gives it one (`webhooks/publishing/strays.py`)."""
 _PLAN_BY_INDEX = """
 SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off;
-SET LOCAL enable_mergejoin = off
+SET LOCAL enable_mergejoin = off; SET LOCAL jit = off
 """
 
 
