@@ -218,6 +218,23 @@ def test_a_job_that_has_not_run_says_so_and_why(admin_client: Client) -> None:
     assert "Nobody has changed it." in text
 
 
+def test_a_job_that_waits_for_its_turn_names_the_job_that_has_it_and_leads_there(admin_client: Client) -> None:
+    first = make_job(JobState.QUEUED, order_key="k")
+    waiting = make_job(JobState.QUEUED, order_key="k", publish_at=None)
+    shown = page(admin_client, f"/jobs/{waiting.pk}/")
+    assert f"It waits for job {first.pk} of the same key, which comes first: one of them runs at a time." in shown
+    assert f'href="/jobs/{first.pk}/">Job {first.pk}</a>' in shown
+
+
+def test_a_job_that_was_superseded_leads_to_the_newer_one(admin_client: Client) -> None:
+    newer = make_job(JobState.QUEUED)
+    old = make_job(JobState.SKIPPED, superseded_by=newer.pk, error=f"Superseded by job {newer.pk}, which came later.")
+    for address in (f"/jobs/{old.pk}/", f"/deliveries/{old.delivery_id}/"):
+        shown = page(admin_client, address)
+        assert f'href="/jobs/{newer.pk}/">Job {newer.pk}</a>' in shown
+    assert "Last error:" not in page(admin_client, f"/jobs/{old.pk}/")
+
+
 def test_a_running_job_names_its_worker_and_a_final_one_does_not_refresh_itself(admin_client: Client) -> None:
     now = timezone.now()
     job = make_job(JobState.RUNNING, worker="worker-4@pod", claimed_at=now, lease_until=now + timedelta(hours=1))
