@@ -27,7 +27,7 @@ class Migration(migrations.Migration):
 
     atomic = False  # PostgreSQL builds no index concurrently in a transaction.
 
-    dependencies = [("webhooks", "0011_reconciling")]
+    dependencies = [("webhooks", "0012_source_secrets")]
 
     operations = [
         migrations.AddField(
