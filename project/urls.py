@@ -8,6 +8,7 @@ from webhooks.console.sign_in import admin_sign_in
 
 urlpatterns = [
     path("", include("webhooks.receiver.urls")),
+    path("", include("webhooks.api.urls")),
     path("admin/login/", admin_sign_in),
     path("admin/", admin.site.urls),
     path("", include("webhooks.console.urls")),

@@ -2,6 +2,8 @@
 
 WEBHOOKS = "/webhooks/"
 """The beginning of a webhook URL's path; the source's name follows."""
+API = "/api/"
+"""The beginning of the paths of the API, which asks for a person's token. Not in PROBES: it takes Django's whole way."""
 LIVEZ = "/livez"
 READYZ = "/readyz"
 STARTUPZ = "/startupz"

@@ -27,7 +27,7 @@ from webhooks.inbox import app_rows, database, hook_logs, workers
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.figures.pruning import old_figures
 from webhooks.inbox.replays import pruning
-from webhooks.models import Attempt, ChangedJob, Delivery, Job, Payload, Recovery, ReplayItem, WorkerRequest
+from webhooks.models import Attempt, ChangedJob, Delivery, Job, Payload, Pull, Recovery, ReplayItem, WorkerRequest
 from webhooks.outage_log import OutageLog
 from webhooks.states import JobState
 
@@ -212,6 +212,7 @@ def _prune_deliveries(received: Sequence[Received], limits: Limits, *, is_dry_ru
         for rows in (ReplayItem, ChangedJob, WorkerRequest):
             _delete(rows._default_manager.filter(job_id__in=jobs))
         _delete(Recovery.objects.filter(pk__in=going))
+        _delete(Pull.objects.filter(pk__in=going))
         return Pruned(
             attempts=_delete(Attempt.objects.filter(job_id__in=jobs)),
             jobs=_delete(Job.objects.filter(pk__in=jobs)),

@@ -8,6 +8,7 @@ from webhooks.models.pauses import Pause
 from webhooks.models.reconciling import HookLog, LogPass, MissedDelivery, Recovery
 from webhooks.models.replays import Replay, ReplayItem
 from webhooks.models.secrets import SecretUse, SourceSecret
+from webhooks.models.tokens import Pull, Token
 from webhooks.models.views import SavedView
 from webhooks.models.workers import WorkerReport, WorkerRequest
 
@@ -27,6 +28,7 @@ __all__ = [
     "MissedDelivery",
     "Pause",
     "Payload",
+    "Pull",
     "QueueMinute",
     "Recovery",
     "Release",
@@ -36,6 +38,7 @@ __all__ = [
     "SecretUse",
     "Source",
     "SourceSecret",
+    "Token",
     "WorkerReport",
     "WorkerRequest",
 ]

@@ -5,7 +5,6 @@ recorded there. There are no threads, no broker and no worker processes, so no t
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -15,23 +14,18 @@ from django.test import Client
 
 from webhooks.github.payload import JSON
 from webhooks.github.sender import SAMPLE_HOOK_ID, Message
-from webhooks.inbox import transitions
-from webhooks.inbox.claimed_event import event_of
+from webhooks.inbox.foreground import run_job
 from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.inbox.outcomes import Outcome
-from webhooks.inbox.transitions import Ended
 from webhooks.models import Job
 from webhooks.paths import WEBHOOKS
 from webhooks.receiver import views
 from webhooks.source_secrets import variable_of
-from webhooks.subscriptions.event import Run
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscription
 from webhooks.testing.events import payload_of
-from webhooks.testing.running import ended
 
 WORKER = "webhooks.testing"
-LEASE_SECONDS = 3600.0
 
 T = TypeVar("T")
 
@@ -61,15 +55,8 @@ def deliver(
 
 def _run(job_id: int, handler: str) -> Outcome | None:
     """Claim a job, run its handler and record the outcome; None if the job cannot be claimed."""
-    subscription = _subscription(handler)
-    job = transitions.claim(job_id, worker=WORKER, handler=handler, lease_seconds=LEASE_SECONDS)
-    if job is None:
-        return None
-    outcome = ended(subscription, lambda: event_of(job), Run(attempt=job.attempt, stopping=lambda: False))
-    transitions.record(
-        Ended(job=job, outcome=outcome, backoff=subscription.backoff, age_seconds=0.0, worker=WORKER, pid=os.getpid())
-    )
-    return outcome
+    ran = run_job(job_id, _subscription(handler), worker=WORKER)
+    return ran.outcome if ran else None
 
 
 def _subscription(handler: str) -> Subscription:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from webhooks.inbox.calls import call, outcome_of
+from webhooks.inbox.foreground import ended
 from webhooks.inbox.outcomes import Outcome
 from webhooks.subscriptions.event import Event, Run
 from webhooks.subscriptions.subscription import Defaults, Subscription, discover
@@ -32,14 +32,6 @@ def run_handler(
 def is_subscribed(handler: Callable[..., Any], event: Event, /) -> bool:
     """Tell whether a delivery of this event would make a job for the handler."""
     return any(one.matches(event.name, event.action, event.payload) for one in _subscriptions_of(handler))
-
-
-def ended(subscription: Subscription, event: Callable[[], Event], run: Run) -> Outcome:
-    """Make the event, call the handler with it and return the outcome."""
-    try:
-        return call(subscription, event(), run)
-    except (Exception, SystemExit) as error:  # Not Ctrl-C or pytest's own exceptions.
-        return outcome_of(subscription, error)
 
 
 def _subscriptions_of(handler: Callable[..., Any]) -> list[Subscription]:
