@@ -25,7 +25,7 @@ APPS ?=
 DIR ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help run app app-test send inbox test runtime-test faults drain fuzz bench bench-growth bench-console lint format types contracts check lock clean screenshots
+.PHONY: help run app app-test send pull inbox test runtime-test faults drain fuzz bench bench-growth bench-console lint format types contracts check lock clean screenshots
 
 help: ## List these commands
 	@grep -hE '^[a-z-]+:.*## ' Makefile | awk -F ':.*## ' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -41,6 +41,9 @@ app-test: $(DEV) ## Run the tests of your own apps, APPS=acme; DIR=folder that h
 
 send: $(RUN) ## Send signed samples to what `make run` started; EVENT=push, ARGS="--count 100"
 	@$(VENV)/bin/python manage.py send_webhook $(EVENT) $(ARGS)
+
+pull: $(RUN) ## Pull a delivery from an installation and run it here; ARGS="GUID --from https://hooks.example.com"
+	@$(VENV)/bin/python manage.py pull $(ARGS)
 
 inbox: $(RUN) ## Print what is in the inbox: jobs by state, queue and handler
 	@$(VENV)/bin/python manage.py inbox $(ARGS)

@@ -181,6 +181,7 @@ def summary(sent: samples.Samples, *, is_new: bool) -> str:
         ("", ""),
         ("Next", "make send             send more of them and watch the console"),
         ("", "make app NAME=acme    lay out handlers of your own"),
+        ("", "make pull ARGS=…      bring a delivery here from an installation: docs/github.md"),
         ("", "make help             see the rest"),
         *(("", f"{command:<22}{what}") for command, what in _with_credentials()),
         ("", "Ctrl-C                stop, once running handlers are done"),

@@ -22,6 +22,7 @@ USED: Mapping[str, frozenset[str]] = {
     "relay": frozenset({"BROKER_URL", "DATABASE_URL"}),
     "reconcile": frozenset({"DATABASE_URL", "GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY"}),
     "worker": frozenset({"BROKER_URL", "DATABASE_URL"}),
+    "pull": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_TOKEN"}),
     "flower": frozenset({"BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OPERATOR_PASSWORD"}),
     "migrate": frozenset({"DATABASE_URL"}),
 }
@@ -29,7 +30,7 @@ ROLES = (*USED, EVERYTHING)
 GUARDED = frozenset().union(*USED.values()) - {"ALLOWED_HOSTS"}
 
 _ROLE_OF_COMMAND: Mapping[str, str] = {
-    **dict.fromkeys(("changepassword", "createsuperuser", "dbshell", "prune", "showmigrations"), "migrate"),
+    **dict.fromkeys(("changepassword", "createsuperuser", "dbshell", "prune", "showmigrations", "tokens"), "migrate"),
     "secrets": "receiver",
     **dict.fromkeys(
         ("dead", "deliveries", "inbox", "job", "jobs", "pause", "plan_capacity", "replay", "resume", "stop_workers"),

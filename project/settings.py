@@ -95,6 +95,12 @@ for _source in HOOKLINE_SOURCES:
     )
 HOOKLINE_GITHUB_ACCESS = read_access(env, HOOKLINE_SOURCES)
 """What each source's GitHub is asked with. webhooks/reconciling/access.py reads it, and nothing else does."""
+HOOKLINE_GITHUB_WRITES = env.str(
+    "HOOKLINE_GITHUB_WRITES", "send" if PRODUCTION else "record", validate=one_of(("send", "record"))
+)
+"""What becomes of a handler's calls that change something on GitHub. A developer's machine sends none by itself."""
+HOOKLINE_TOKEN = env.str("HOOKLINE_TOKEN", "")
+"""A person's token for another installation. Only `manage.py pull` has it."""
 HOOKLINE_RECONCILE_SECONDS = env.number("HOOKLINE_RECONCILE_SECONDS", 300.0, lowest=10, highest=86_400)
 
 # A pod's address varies, and may be IPv6 only.

@@ -3,7 +3,7 @@
 WEBHOOKS = "/webhooks/"
 """The beginning of a webhook URL's path; the source's name follows."""
 API = "/api/"
-"""The beginning of the paths of the API, which asks for a person's token. Not in PROBES: it takes Django's whole way."""
+"""The beginning of the paths of the API, for people's tokens. They take Django's whole way, as pages do."""
 LIVEZ = "/livez"
 READYZ = "/readyz"
 STARTUPZ = "/startupz"

@@ -59,9 +59,9 @@ def test_a_mark_that_is_none_leads_to_the_first_page(rows: list[int], mark: str)
 
 @pytest.mark.parametrize("is_back", [True, False])
 def test_a_page_is_read_from_the_index_in_its_order(rows: list[int], is_back: bool) -> None:
-    from webhooks.console.keyset import _beyond, _read
+    from webhooks.console.keyset import _beyond, place_of
 
-    mark = _read(page_of(Delivery.objects.all(), Order("received_at"), size=2).after)
+    mark = place_of(page_of(Delivery.objects.all(), Order("received_at"), size=2).after)
     assert mark is not None
     sign = "" if is_back else "-"
     page = Delivery.objects.filter(_beyond("received_at", mark, downwards=not is_back))

@@ -8,12 +8,12 @@ from webhooks.github.payload import JSON
 from webhooks.inbox import transitions
 from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.claimed_job import ClaimedJob
+from webhooks.inbox.foreground import ended
 from webhooks.inbox.outcomes import Outcome
 from webhooks.inbox.transitions import Ended
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.event import Run
 from webhooks.subscriptions.subscription import Subscription
-from webhooks.testing.running import ended
 from workers.dispatcher.desk import EndedRun
 from workers.runs.messages import RunEnded
 

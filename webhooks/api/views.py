@@ -14,7 +14,8 @@ from django.views.decorators.csrf import csrf_exempt
 
 from webhooks.api.access import answer, for_tokens, name_of, refusal
 from webhooks.api.handed_out import Room, as_json
-from webhooks.api.walk import Place, Step, walk
+from webhooks.api.walk import Step, walk
+from webhooks.console.keyset import place_of
 from webhooks.inbox import audit
 from webhooks.models import Delivery, Token
 
@@ -45,18 +46,17 @@ def pull_request(request: HttpRequest, token: Token, owner: str, name: str, numb
     A part may hold none: `next` says whether there is more to be looked at.
     """
     oldest = timezone.now() - timedelta(days=settings.HOOKLINE_KEEP_PAYLOADS_DAYS)
-    given = request.GET.get("after", "")
-    place = Place.of(given) if given else Place(oldest, 0)
-    if place is None:
+    after = request.GET.get("after", "")
+    if after and place_of(after) is None:
         return refusal(400, "after is the `next` of the page before.")
-    step = walk(f"{owner}/{name}", number, place)
+    step = walk(f"{owner}/{name}", number, since=oldest, after=after)
     return _handed_out(token, step.found, _said(step, oldest=oldest.isoformat()))
 
 
 def _said(step: Step, *, oldest: str) -> Mapping[str, Any]:
     """Return what the walk did not see, beside where it goes on."""
     return {
-        "next": None if step.following is None else str(step.following),
+        "next": step.following or None,
         "since": oldest,
         "keep_payloads_days": settings.HOOKLINE_KEEP_PAYLOADS_DAYS,
         "pruned": step.pruned,

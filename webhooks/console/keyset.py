@@ -30,7 +30,7 @@ class Page:
 
 def page_of(rows: QuerySet[Any], order: Order, *, after: str = "", before: str = "", size: int = PAGE) -> Page:
     """Return the page after a mark, or before one; the first page without a mark, or with one that is none."""
-    mark = _read(before or after)
+    mark = place_of(before or after)
     is_back = bool(before) and mark is not None
     downwards = order.is_newest_first != is_back
     if mark is not None:
@@ -44,8 +44,8 @@ def page_of(rows: QuerySet[Any], order: Order, *, after: str = "", before: str =
     has_next, has_previous = (True, has_more) if is_back else (has_more, mark is not None)
     return Page(
         rows=found,
-        after=_mark(found[-1], order.column) if found and has_next else "",
-        before=_mark(found[0], order.column) if found and has_previous else "",
+        after=mark_of(found[-1], order.column) if found and has_next else "",
+        before=mark_of(found[0], order.column) if found and has_previous else "",
     )
 
 
@@ -78,12 +78,14 @@ def _beyond(column: str, mark: tuple[datetime, int], *, downwards: bool) -> Q:
     return Q((f"{column}__gte", first)) & (Q((f"{column}__gt", last)) | Q(id__gt=row))
 
 
-def _mark(row: Any, column: str) -> str:
+def mark_of(row: Any, column: str) -> str:
+    """Return the mark of the page that begins after this row."""
     moment: datetime = getattr(row, column)
     return f"{int(moment.timestamp()) * 1_000_000 + moment.microsecond}.{row.pk}"
 
 
-def _read(mark: str) -> tuple[datetime, int] | None:
+def place_of(mark: str) -> tuple[datetime, int] | None:
+    """Return the moment and the id that a mark names, or None if it is none."""
     at, _, row = mark.partition(".")
     if not (at.isascii() and at.isdecimal() and len(at) <= 17 and row.isascii() and row.isdecimal() and len(row) <= 18):
         return None

@@ -6,9 +6,7 @@ GitHub's page of each event: https://docs.github.com/en/webhooks/webhook-events-
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-_OWN = frozenset(
-    {"pull_request", "pull_request_review", "pull_request_review_comment", "pull_request_review_thread"}
-)
+_OWN = frozenset({"pull_request", "pull_request_review", "pull_request_review_comment", "pull_request_review_thread"})
 """Events of one pull request."""
 _ISSUES = frozenset({"issues", "issue_comment"})
 """A pull request is an issue too: comments on its conversation come as these."""

@@ -8,7 +8,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -57,7 +57,7 @@ def make(user: User, *, name: str, days: int, who: str) -> Made:
             raise TooManyError
         token = Token.objects.create(
             user=user,
-            name=name[:LONGEST_NAME],
+            name=name.strip(),
             digest=_digest(text),
             not_after=timezone.now() + timedelta(days=days),
         )
@@ -97,6 +97,18 @@ def recognised(text: str) -> Token:
         long_ago = Q(last_used_at=None) | Q(last_used_at__lt=now - NOTED_EVERY)
         Token.objects.filter(long_ago, pk=token.pk).update(last_used_at=Now())
     return token
+
+
+def state_of(token: Token, *, now: datetime) -> str:
+    """Return whether a token can be used: in one word."""
+    if token.revoked_at is not None:
+        return "revoked"
+    return "usable" if token.not_after > now else "expired"
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a token may be called so."""
+    return 0 < len(text.strip()) <= LONGEST_NAME and text.isprintable()
 
 
 def _digest(text: str) -> str:

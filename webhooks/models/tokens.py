@@ -1,4 +1,4 @@
-"""Tokens by which people take deliveries off this installation, and the mark of a delivery that was taken to another."""
+"""Tokens by which people take deliveries off this installation, and the mark of what was pulled from another one."""
 
 from django.conf import settings
 from django.db import models

@@ -1,0 +1,1 @@
+"""Pulls stored deliveries from another installation into this one, for `manage.py pull` on a developer's machine."""
