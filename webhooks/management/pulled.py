@@ -48,7 +48,7 @@ def _run_lines(run: HandlerRun) -> Iterator[str]:
         yield f"{run.handler}  not run here: another process has the job, or the handler is not installed"
         return
     outcome = run.ran.outcome
-    yield f"{run.handler}  {outcome.kind.label}  {run.ran.seconds:.2f} s  {outcome.message}".rstrip()
+    yield f"{run.handler}  {outcome.kind.label.lower()}  {run.ran.seconds:.2f} s  {outcome.message}".rstrip()
     for line in outcome.traceback.splitlines():
         yield f"  {line}"
 
