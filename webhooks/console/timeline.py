@@ -13,7 +13,7 @@ from django.db.models import F, Prefetch, QuerySet
 from django.utils import timezone
 
 from webhooks.inbox.outcomes import spent
-from webhooks.models import Attempt, ChangedJob, Delivery, Job, Recovery
+from webhooks.models import Attempt, ChangedJob, Delivery, Job, Pull, Recovery
 from webhooks.states import JobState
 
 MOST_JOBS = 25
@@ -75,10 +75,12 @@ class Story:
     """The deliveries with the same GUID from other hooks."""
     recovery: Recovery | None
     """What GitHub says of its sending, if it was taken from GitHub's log."""
+    pull: Pull | None
+    """Where it comes from, if it was pulled from another installation."""
 
 
 def story_of(delivery: Delivery) -> Story:
-    """Read what happened to a delivery, in five queries."""
+    """Read what happened to a delivery, in six queries."""
     jobs = list(delivery.jobs.order_by("-id")[: MOST_JOBS + 1])
     shown = jobs[:MOST_JOBS]
     attempts, changes = _attempts(shown), _changes(shown)
@@ -90,6 +92,7 @@ def story_of(delivery: Delivery) -> Story:
         has_older_jobs=len(jobs) > MOST_JOBS,
         twins=list(twins_of(delivery)[:MOST_TWINS]),
         recovery=Recovery.objects.filter(pk=delivery.pk).first(),
+        pull=Pull.objects.filter(pk=delivery.pk).first(),
     )
 
 

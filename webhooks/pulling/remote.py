@@ -79,7 +79,9 @@ class Remote:
             httpx.Client(
                 headers={"Authorization": f"Bearer {self._token}", "User-Agent": "hookline"},
                 timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
-                trust_env=not self._is_local,  # A proxy cannot reach what is on this machine.
+                # A proxy cannot reach what is on this machine. SSL_CERT_FILE holds all the same.
+                trust_env=not self._is_local,
+                verify=ssl.create_default_context() if self._is_local else True,
             )
         )
         return self

@@ -35,6 +35,7 @@ def delivery(request: HttpRequest, pk: int) -> HttpResponse:
         "jobs": story.jobs if may_view_jobs else [],
         "has_older_jobs": story.has_older_jobs,
         "recovery": story.recovery,
+        "pull": story.pull,
         "may_view_passes": request.user.has_perm("webhooks.view_logpass"),
         "all_jobs": f"{reverse('console:jobs')}?q=guid:{shown.guid}",
         "twins": [_twin(each, may_view_jobs=may_view_jobs) for each in story.twins],

@@ -20,7 +20,7 @@ from webhooks.durations import relative, took
 from webhooks.management import tables
 from webhooks.management.migrated import on_migrated_database
 from webhooks.management.tables import console_on, printable
-from webhooks.models import Delivery, Recovery
+from webhooks.models import Delivery, Pull, Recovery
 
 MOST_LISTED = 1_000
 ROOM_FOR_GUID, ROOM_FOR_ITS_START = 110, 80
@@ -122,10 +122,17 @@ def _story(story: Story) -> dict[str, Any]:
     return {
         **_row(story.delivery),
         "recovery": _recovery(story.recovery),
+        "pull": _pull(story.pull),
         "twins": [{"delivery": twin.pk, "hook": twin.hook_id} for twin in story.twins],
         "jobs": [_job(each) for each in story.jobs],
         "has_older_jobs": story.has_older_jobs,
     }
+
+
+def _pull(found: Pull | None) -> dict[str, Any] | None:
+    if found is None:
+        return None
+    return {"host": found.host, "source": found.source, "received_at": found.received_at.isoformat(), "who": found.who}
 
 
 def _recovery(found: Recovery | None) -> dict[str, Any] | None:
@@ -228,8 +235,12 @@ def _timeline(each: dict[str, Any]) -> Iterator[str]:
 
 
 def _coming(each: dict[str, Any]) -> Iterator[str]:
-    """Yield how it came: by itself, or from GitHub's log."""
-    recovery = each["recovery"]
+    """Yield how it came: by itself, from GitHub's log, or from another installation."""
+    recovery, pull = each["recovery"], each["pull"]
+    if pull is not None:
+        yield f"  received   {_at(pull['received_at'])} by {pull['host']}, source {pull['source']}"
+        yield f"  pulled     {_at(each['received_at'])} by {pull['who']}; {each['bytes']:,} bytes"
+        return
     if recovery is None:
         yield f"  signed     with secret {each['secret_fingerprint']}; {each['bytes']:,} bytes"
         yield f"  received   {_at(each['received_at'])}"
