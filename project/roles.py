@@ -30,7 +30,9 @@ ROLES = (*USED, EVERYTHING)
 GUARDED = frozenset().union(*USED.values()) - {"ALLOWED_HOSTS"}
 
 _ROLE_OF_COMMAND: Mapping[str, str] = {
-    **dict.fromkeys(("changepassword", "createsuperuser", "dbshell", "prune", "showmigrations", "tokens"), "migrate"),
+    **dict.fromkeys(
+        ("app_manifest", "changepassword", "createsuperuser", "dbshell", "prune", "showmigrations", "tokens"), "migrate"
+    ),
     "secrets": "receiver",
     **dict.fromkeys(
         ("dead", "deliveries", "inbox", "job", "jobs", "pause", "plan_capacity", "replay", "resume", "stop_workers"),

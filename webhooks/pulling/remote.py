@@ -119,7 +119,7 @@ class Remote:
         except httpx.TimeoutException:
             raise RemoteError(f"{self.host} does not answer in time.") from None
         except httpx.HTTPError as error:
-            raise RemoteError(f"{self.host} cannot be reached: {_cause_of(error)}.") from None
+            raise RemoteError(f"{self.host} cannot be reached: {cause_of(error)}.") from None
         said = _said(body)
         if 200 <= status < 300 and said is not None:
             return said
@@ -195,7 +195,7 @@ def _body(encoding: str, text: str | None) -> bytes | None:
     return base64.b64decode(text, validate=True) if encoding == "base64" else text.encode()
 
 
-def _cause_of(error: BaseException) -> str:
+def cause_of(error: BaseException) -> str:
     """Return why a connection failed: TLS in words of its own, since it is a different person's work."""
     cause: BaseException | None = error
     while cause is not None:
