@@ -38,7 +38,7 @@ def convert(code: str, *, api_url: str) -> App:
 
     if not CODE.fullmatch(code):
         raise ConversionError(
-            "That is not a code of GitHub's: it stands after ?code= in the address that GitHub leads to."
+            "That is no code of GitHub's: it stands after ?code= in the address that GitHub leads to."
         )
     try:
         answer = httpx.post(

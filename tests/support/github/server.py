@@ -20,6 +20,7 @@ APP = "app/hook"
 DEFAULT_PAGE, LARGEST_PAGE = 30, 100
 _CURSOR = re.compile(r"v1_([0-9]+)")
 _DELIVERIES = re.compile(r"/(?P<hook>app/hook|(?:orgs|repos)/.+/hooks/[0-9]+)/deliveries(?P<rest>.*)")
+_CONVERSION = re.compile(r"/app-manifests/(?P<code>[^/]+)/conversions")
 Answer = tuple[int, Any, Mapping[str, str]]
 
 
@@ -34,6 +35,8 @@ class GitHub:
         self.limits = {"app": Limit(), TOKEN: Limit()}
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str]] = []
+        self.codes: dict[str, Mapping[str, Any]] = {}
+        """The codes of Apps that are made from a manifest, each good once, and what is given for it."""
         self._lock = threading.RLock()
 
     def now(self) -> datetime:
@@ -61,6 +64,9 @@ class GitHub:
         query = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
         with self._lock:
             self.calls.append((method, target))
+            if found := _CONVERSION.fullmatch(path):
+                made = self.codes.pop(found["code"], None) if method == "POST" else None
+                return (201, made, {}) if made else _missing()
             refused, limit = self._check(path, headers.get("Authorization", ""))
             if refused is None and not limit.take():
                 refused = 403, {"message": "API rate limit exceeded for this App or user."}, {}
