@@ -10,7 +10,7 @@ class Migration(migrations.Migration):
     """Tokens of people, and the mark of what was pulled. New tables only: the release before may run beside this one."""
 
     dependencies = [
-        ('webhooks', '0011_reconciling'),
+        ('webhooks', '0013_fairness'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
