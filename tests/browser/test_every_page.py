@@ -14,6 +14,7 @@ pytestmark = pytest.mark.browser
 
 AXE = ROOT / "tests" / "console" / "axe.min.js"
 PATHS = ["/" if entry.name == "home" else f"/{entry.name}/" for entry in MENU]
+BESIDE_THE_MENU = ["/tokens/"]
 SERIOUS = ("serious", "critical")
 
 
@@ -34,7 +35,7 @@ def overflow(page: Page) -> int:
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, *BESIDE_THE_MENU])
 def test_a_page_has_no_fault_and_no_serious_finding(visitor: Visitor, path: str, theme: str) -> None:
     page = visitor.sign_in("operator", path)
     page.evaluate(f"localStorage.setItem('hookline-theme', {json.dumps(theme)})")
@@ -46,7 +47,7 @@ def test_a_page_has_no_fault_and_no_serious_finding(visitor: Visitor, path: str,
 
 
 @pytest.mark.phone
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, *BESIDE_THE_MENU])
 def test_a_page_fits_on_a_phone(visitor: Visitor, path: str) -> None:
     page = visitor.sign_in("operator", path)
     assert not findings(page)
