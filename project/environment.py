@@ -22,6 +22,7 @@ from project.github_access import api_token, app_id, hook_paths, private_key
 from project.identity import group_roles, https_address
 from project.variables import Variables, is_quoted, items, unquoted_items
 from webhooks.encryption import is_key
+from webhooks.github.redaction import PathError, Redaction, split_paths
 
 ENVIRONMENTS = ("embedded", "production")
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")
@@ -42,7 +43,7 @@ def open_environment() -> Variables:
     env = Variables(eager=False)
     parsers = (webhook_secrets, encryption_keys, source_names, broker_url, authorities, database, directory, app_names)
     of_addresses = (email_pattern, host_names, https_address, listen_address, origins, redirect_uri, url_prefix)
-    of_github = (api_token, app_id, hook_paths, private_key)
+    of_github = (api_token, app_id, hook_paths, json_paths, private_key)
     for parser in (*parsers, *of_addresses, *of_github, whole_number, number, group_roles):
         env.add_parser(parser.__name__, _unless_parsed(parser))
     return env
@@ -135,6 +136,18 @@ def encryption_keys(value: str) -> list[str]:
     if not keys or not all(map(is_key, keys)):
         fail("must be keys, each as `openssl rand -base64 32 | tr +/ -_` prints one.")
     return keys
+
+
+def json_paths(value: str) -> list[str]:
+    """Split comma-separated JSON paths. Those are no secrets, and are shown on pages."""
+    paths = split_paths(value)
+    try:
+        Redaction(paths)
+    except PathError as error:
+        fail(str(error))
+    if not paths:
+        fail("must name values, as $.sender.email or $..email do.")
+    return paths
 
 
 def source_names(value: str) -> list[str]:

@@ -16,13 +16,13 @@ USED: Mapping[str, frozenset[str]] = {
     "receiver": frozenset(
         {
             *("ALLOWED_HOSTS", "BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS"),
-            *("HOOKLINE_ENCRYPTION_KEYS", "HOOKLINE_OIDC_CLIENT_SECRET", "SECRET_KEY"),
+            *("HOOKLINE_ENCRYPTION_KEYS", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_PAYLOAD_KEYS", "SECRET_KEY"),
         }
     ),
-    "relay": frozenset({"BROKER_URL", "DATABASE_URL"}),
-    "reconcile": frozenset({"DATABASE_URL", "GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY"}),
-    "worker": frozenset({"BROKER_URL", "DATABASE_URL"}),
-    "pull": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_TOKEN"}),
+    "relay": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_PAYLOAD_KEYS"}),
+    "reconcile": frozenset({"DATABASE_URL", "GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_PAYLOAD_KEYS"}),
+    "worker": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_PAYLOAD_KEYS"}),
+    "pull": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_PAYLOAD_KEYS", "HOOKLINE_TOKEN"}),
     "flower": frozenset({"BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OPERATOR_PASSWORD"}),
     "migrate": frozenset({"DATABASE_URL"}),
 }
@@ -35,7 +35,19 @@ _ROLE_OF_COMMAND: Mapping[str, str] = {
     ),
     "secrets": "receiver",
     **dict.fromkeys(
-        ("dead", "deliveries", "inbox", "job", "jobs", "pause", "plan_capacity", "replay", "resume", "stop_workers"),
+        (
+            "dead",
+            "deliveries",
+            "encrypt_payloads",
+            "inbox",
+            "job",
+            "jobs",
+            "pause",
+            "plan_capacity",
+            "replay",
+            "resume",
+            "stop_workers",
+        ),
         "relay",
     ),
 }

@@ -93,6 +93,11 @@ for _source in HOOKLINE_SOURCES:
     HOOKLINE_SECRETS[_source] = env.webhook_secrets(
         _name, [] if HOOKLINE_ENCRYPTION_KEYS and _unless_given is ... else _unless_given
     )
+HOOKLINE_PAYLOAD_KEYS: list[str] = env.encryption_keys("HOOKLINE_PAYLOAD_KEYS", [])
+"""The same for payloads. They are others, since workers have them, and no handler may read the secrets."""
+HOOKLINE_ENCRYPT_PAYLOADS = env.bool("HOOKLINE_ENCRYPT_PAYLOADS", False)
+HOOKLINE_REDACT: list[str] = env.json_paths("HOOKLINE_REDACT", [])
+"""The JSON paths of what is never stored of a payload."""
 HOOKLINE_GITHUB_ACCESS = read_access(env, HOOKLINE_SOURCES)
 """What each source's GitHub is asked with. webhooks/reconciling/access.py reads it, and nothing else does."""
 HOOKLINE_GITHUB_WRITES = env.str(
@@ -185,6 +190,8 @@ if not HOOKLINE_KEEP_PAYLOADS_DAYS <= HOOKLINE_KEEP_DAYS <= HOOKLINE_KEEP_DEAD_D
     )
 if uses(HOOKLINE_ROLE, APP_PRIVATE_KEY):
     check_access(HOOKLINE_GITHUB_ACCESS)
+if HOOKLINE_ENCRYPT_PAYLOADS and not HOOKLINE_PAYLOAD_KEYS and uses(HOOKLINE_ROLE, "HOOKLINE_PAYLOAD_KEYS"):
+    raise ImproperlyConfigured("HOOKLINE_ENCRYPT_PAYLOADS: is on, but HOOKLINE_PAYLOAD_KEYS holds no key.")
 HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))
 if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS and uses(HOOKLINE_ROLE, "BROKER_URL"):
     raise ImproperlyConfigured("HOOKLINE_BROKER_CA_FILE: BROKER_URL is without TLS; use amqps:// or rediss://.")

@@ -80,8 +80,8 @@ def test_every_variable_is_one_that_settings_know(services: dict[str, Any]) -> N
 @pytest.mark.parametrize("role", sorted(ROLES))
 def test_a_role_is_given_what_it_uses_and_nothing_else(services: dict[str, Any], role: str) -> None:
     given = {name.removesuffix("_FILE") for name in services[role]["environment"]}
-    # The secrets of identity providers, and tokens of hooks, are for those who have one.
-    optional = {"FLOWER_OAUTH2_SECRET", "GITHUB_API_TOKEN", "HOOKLINE_OIDC_CLIENT_SECRET"}
+    # The secrets of identity providers, tokens of hooks, and keys of payloads are for those who have one.
+    optional = {"FLOWER_OAUTH2_SECRET", "GITHUB_API_TOKEN", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_PAYLOAD_KEYS"}
     assert given == USED[role] - {"ALLOWED_HOSTS", *optional}
     assert set(services[role]["secrets"]) == given
     assert services[role]["env_file"] == [".env"]

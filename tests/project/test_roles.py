@@ -24,12 +24,14 @@ GUARDED = {
     "HOOKLINE_ENCRYPTION_KEYS": "dGhlLWtleS10aGF0LWVuY3J5cHRzLW90aGVyLXNlY3I=",
     "HOOKLINE_OIDC_CLIENT_SECRET": "the-secret-of-the-provider",
     "HOOKLINE_OPERATOR_PASSWORD": "the-password-of-the-operator",
+    "HOOKLINE_PAYLOAD_KEYS": "dGhlLWtleS10aGF0LWVuY3J5cHRzLXBheWxvYWRzIDE=",
     "HOOKLINE_TOKEN": "hookline_the-token-of-a-developer",
     "SECRET_KEY": "the-key-of-the-sessions-which-is-long-enough-for-django",
 }
 OPTIONAL = {
     *("BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD"),
-    *("GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_ENCRYPTION_KEYS", "HOOKLINE_TOKEN"),
+    *("GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_ENCRYPTION_KEYS", "HOOKLINE_PAYLOAD_KEYS"),
+    "HOOKLINE_TOKEN",
 }
 """They have a default, are needed only with another variable, or `manage.py flower` says what it wants."""
 WORDS = {name: value.partition("hookline:")[2].partition("@")[0] or value for name, value in GUARDED.items()}

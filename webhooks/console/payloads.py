@@ -11,6 +11,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
 from webhooks.github.payload import FORM, JSON, PayloadError, media_type, parse
+from webhooks.inbox.kept_bodies import UnreadableBodyError, is_sealed, opened
 from webhooks.models import Delivery, Payload
 
 LONGEST = 64 * 1024
@@ -24,26 +25,47 @@ _SUFFIXES = {JSON: "json", FORM: "txt"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Preview:
-    """What is shown of a body: a tree if it is JSON and short, else text; `is_whole` if nothing is missing."""
+    """What is shown of a body: a tree if it is JSON and short, else text; `is_whole` if nothing is missing.
+
+    Or why nothing can be shown.
+    """
 
     tree: SafeString | None = None
     text: str = ""
     is_whole: bool = True
+    fault: str = ""
 
 
 def preview(delivery: Delivery) -> Preview | None:
-    """Return the payload's preview, or None if it was pruned. Only the first 64 KB leave the database."""
+    """Return the payload's preview, or None if it was pruned. Of a clear one, 64 KB leave the database."""
     head = Func(F("body"), Value(1), Value(LONGEST), function="SUBSTR", output_field=BinaryField())
     body = Payload.objects.filter(pk=delivery.pk).values_list(head, flat=True).first()
     if body is None:
         return None
-    raw = bytes(body)
+    try:
+        raw = _start(delivery, bytes(body))
+    except UnreadableBodyError as error:
+        return Preview(fault=str(error))
     if len(raw) < delivery.body_bytes:
         return Preview(text=raw.decode(errors="replace"), is_whole=False)
     try:
         return tree(parse(raw, content_type=content_type(delivery)))
     except PayloadError:
         return Preview(text=raw.decode(errors="replace"))
+
+
+def whole(delivery: Delivery) -> bytes | None:
+    """Return the body in clear, or None if it was pruned. Raises UnreadableBodyError."""
+    body = Payload.objects.filter(pk=delivery.pk).values_list("body", flat=True).first()
+    return None if body is None else opened(bytes(body))
+
+
+def _start(delivery: Delivery, head: bytes) -> bytes:
+    """Return the first 64 KB in clear. An encrypted body can be read only as a whole."""
+    if is_sealed(head) and len(head) == LONGEST:
+        body = Payload.objects.filter(pk=delivery.pk).values_list("body", flat=True).first()
+        head = bytes(body or b"")
+    return opened(head, longest=LONGEST)
 
 
 def content_type(delivery: Delivery) -> str:

@@ -1,10 +1,12 @@
-"""Reads JSON, including what orjson refuses: lone surrogates, numbers too large for a float, a byte-order mark.
+"""Reads and writes JSON, including what orjson refuses: lone surrogates, numbers too large for a float, a byte-order
+mark, deep nesting.
 
 GitHub cuts long texts, sometimes in the middle of an escaped pair of surrogates, and orjson then refuses the whole
 document. Such a document is rewritten and read by orjson again. Python's own reader is not used: how deeply a document
 may be nested depends on its stack, so that a worker might refuse a document that the receiver has accepted. No I/O.
 """
 
+import json
 import re
 import sys
 from typing import Any
@@ -51,6 +53,18 @@ def loads(text: bytes) -> Any:
         if rewritten == text:
             raise
     return orjson.loads(rewritten)
+
+
+def dumps(value: Any) -> bytes:
+    """Return a value as a JSON document. Raises ValueError if it nests too deeply to be written."""
+    try:
+        return orjson.dumps(value)
+    except orjson.JSONEncodeError:  # It reads what nests deeper than it writes.
+        pass
+    try:
+        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    except RecursionError:
+        raise ValueError("It nests too deeply.") from None
 
 
 def _rewritten(text: bytes) -> bytes:

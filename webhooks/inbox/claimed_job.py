@@ -62,7 +62,7 @@ class ClaimedJob(NamedTuple):
     """The key of this handler's one job for the event; None if each hook's delivery has its own job."""
     body_bytes: int
     body: bytes | None
-    """None if it is not small, or has been pruned."""
+    """As it is stored (kept_bodies.py); None if it is not small, or has been pruned."""
     order_key: str | None = None
     latest_key: str | None = None
     fair_key: str | None = None

@@ -55,7 +55,7 @@ def engine() -> Engine:
 
 
 def payload_of(delivery_id: int) -> bytes | None:
-    """Return a delivery's raw body, or None if it has been pruned. Without the ORM, since every run needs it."""
+    """Return a delivery's body as it is stored, or None if it has been pruned. Without the ORM: every run needs it."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT body FROM webhooks_payload WHERE delivery_id = %s", [delivery_id])
         row: tuple[Any, ...] | None = cursor.fetchone()

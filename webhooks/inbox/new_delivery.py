@@ -9,6 +9,9 @@ from webhooks.subscriptions.subscription import Subscription
 
 NO_KEYS = JobKeys()
 
+Key = tuple[str, int, uuid.UUID]
+"""What names a delivery: its source, hook and GUID."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewDelivery:
@@ -25,12 +28,15 @@ class NewDelivery:
     secret_fingerprint: str
     headers: Mapping[str, str]
     body: bytes
+    """In clear, whatever the database holds of it; and without what was redacted."""
     subscriptions: Sequence[Subscription]
     keys: Mapping[str, JobKeys] = field(default_factory=dict)
     """By the names of those subscriptions whose jobs have any."""
+    redacted: Mapping[str, int] | None = None
+    """How many values each path of HOOKLINE_REDACT has replaced; None if none has."""
 
     @property
-    def key(self) -> tuple[str, int, uuid.UUID]:
+    def key(self) -> Key:
         """What names the delivery: the inbox holds it once."""
         return self.source, self.hook_id, self.guid
 

@@ -11,6 +11,7 @@ from django.db import connection
 
 from webhooks.inbox import postgresql_fair
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
+from webhooks.inbox.kept_bodies import kept
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.replay_queues import live_queue
 from webhooks.subscriptions.subscription import Subscription
@@ -21,21 +22,21 @@ WITH given AS MATERIALIZED (
     FROM ROWS FROM (
         json_to_recordset(%(deliveries)s::json) AS (
             source text, hook_id bigint, guid uuid, event text, action text, repository text, installation_id bigint,
-            sender text, secret_fingerprint text, headers jsonb
+            sender text, secret_fingerprint text, headers jsonb, body_bytes integer, redacted jsonb
         ),
         unnest(%(bodies)b::bytea[])
     ) WITH ORDINALITY AS given (
-        source, hook_id, guid, event, action, repository, installation_id, sender, secret_fingerprint, headers, body,
-        place
+        source, hook_id, guid, event, action, repository, installation_id, sender, secret_fingerprint, headers,
+        body_bytes, redacted, body, place
     )
     JOIN webhooks_source AS source ON source.name = given.source
 ), delivery AS (
     INSERT INTO webhooks_delivery (
         source_id, hook_id, guid, event, action, repository, installation_id, sender, secret_fingerprint, headers,
-        body_bytes, repeats
+        body_bytes, redacted, repeats
     )
     SELECT source_id, hook_id, guid, event, action, repository, installation_id, sender, secret_fingerprint, headers,
-           octet_length(body), 0
+           body_bytes, redacted, 0
     FROM given
     ORDER BY guid, hook_id, source_id
     ON CONFLICT (source_id, hook_id, guid) DO NOTHING
@@ -193,7 +194,7 @@ RETURNING job.id
 def insert(deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
     values = {
         "deliveries": orjson.dumps([_columns(new) for new in deliveries]).decode(),
-        "bodies": [new.body for new in deliveries],
+        "bodies": [kept(new.body) for new in deliveries],
         "jobs": orjson.dumps(
             [
                 _job(place, new, subscription)
@@ -213,7 +214,11 @@ def insert(deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
 
 def _columns(new: NewDelivery) -> dict[str, Any]:
     names = ("source", "hook_id", "guid", "event", "action", "repository", "installation_id", "sender")
-    return {name: getattr(new, name) for name in (*names, "secret_fingerprint")} | {"headers": dict(new.headers)}
+    return {
+        **{name: getattr(new, name) for name in (*names, "secret_fingerprint", "redacted")},
+        "headers": dict(new.headers),
+        "body_bytes": len(new.body),
+    }
 
 
 def _job(place: int, new: NewDelivery, subscription: Subscription) -> dict[str, Any]:

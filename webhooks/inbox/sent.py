@@ -8,10 +8,15 @@ import re
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from django.conf import settings
+
+from webhooks.github import json_text
 from webhooks.github.event_names import EVENT_NAME
-from webhooks.github.payload import LARGEST_ID, summarise
+from webhooks.github.payload import JSON, LARGEST_ID, PayloadError, summarise
+from webhooks.github.redaction import Redaction
 from webhooks.inbox.new_delivery import NewDelivery
 from webhooks.subscriptions.subscription import Subscriptions
 from webhooks.traces.context import HEADER, is_valid
@@ -37,12 +42,13 @@ _GUID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
-    """One delivery as GitHub sent it. `headers` finds names in any case; `payload` is what `body` holds."""
+    """One delivery as GitHub sent it. `headers` finds names in any case; `payload` is what `body` holds,
+    and is redacted in place."""
 
     source: str
     headers: Mapping[str, str]
     body: bytes
-    payload: Mapping[str, Any]
+    payload: dict[str, Any]
 
 
 def fault_of(headers: Mapping[str, str]) -> str:
@@ -58,10 +64,18 @@ def fault_of(headers: Mapping[str, str]) -> str:
 
 
 def delivery_of(sent: Sent, subscriptions: Subscriptions, *, secret_fingerprint: str) -> NewDelivery:
-    """Return the delivery, with the subscriptions that it matches. Its headers have no fault."""
-    summary = summarise(sent.payload)
+    """Return the delivery, with the subscriptions that it matches: they see what is redacted after that, and for good.
+
+    Its headers have no fault. Raises PayloadError if the payload cannot be redacted.
+    """
     event = sent.headers["X-GitHub-Event"]
+    summary = summarise(sent.payload)
     matching = subscriptions.matching(event, summary.action, sent.payload)
+    headers, body, redacted = _kept(sent.headers), sent.body, None
+    if settings.HOOKLINE_REDACT and (redacted := _redaction(tuple(settings.HOOKLINE_REDACT)).redact(sent.payload)):
+        summary = summarise(sent.payload)
+        body = _written(sent.payload)
+        headers["Content-Type"] = JSON  # Of a form too: what is stored is the JSON that was in it.
     keys = {one.name: subscriptions.keys_of(one, source=sent.source, payload=sent.payload) for one in matching}
     return NewDelivery(
         source=sent.source,
@@ -73,11 +87,22 @@ def delivery_of(sent: Sent, subscriptions: Subscriptions, *, secret_fingerprint:
         installation_id=summary.installation_id,
         sender=summary.sender,
         secret_fingerprint=secret_fingerprint,
-        headers=_kept(sent.headers),
-        body=sent.body,
+        headers=headers,
+        body=body,
         subscriptions=matching,
         keys={name: found for name, found in keys.items() if any(one is not None for one in found)},
+        redacted=redacted or None,
     )
+
+
+_redaction = lru_cache(Redaction)
+
+
+def _written(payload: Mapping[str, Any]) -> bytes:
+    try:
+        return json_text.dumps(payload)
+    except ValueError:
+        raise PayloadError("The payload nests too deeply to be redacted.") from None
 
 
 def _kept(headers: Mapping[str, str]) -> dict[str, str]:

@@ -15,7 +15,8 @@ from django.db.models.functions import Now
 from webhooks.inbox import fair_due
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.database import skip_locked
-from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
+from webhooks.inbox.kept_bodies import kept
+from webhooks.inbox.new_delivery import JobToPublish, Key, NewDelivery, Stored
 from webhooks.inbox.pauses import paused
 from webhooks.models import Attempt, Delivery, Job, Payload, Source
 from webhooks.replay_queues import replay_queue
@@ -44,15 +45,19 @@ _CLAIMED: tuple[Any, ...] = (
 """The values of a ClaimedJob in its order."""
 
 
-@transaction.atomic
 def insert(deliveries: Sequence[NewDelivery]) -> list[Stored | None]:
+    return _insert(deliveries, {new.key: kept(new.body) for new in deliveries})  # Encrypted before others have to wait.
+
+
+@transaction.atomic
+def _insert(deliveries: Sequence[NewDelivery], bodies: Mapping[Key, bytes]) -> list[Stored | None]:
     source_ids = dict(Source.objects.values_list("name", "pk"))
     same_guid = Delivery.objects.filter(guid__in=[new.guid for new in deliveries])
     present = set(same_guid.values_list("source__name", "hook_id", "guid"))
     absent = [new for new in deliveries if new.source in source_ids and new.key not in present]
     rows = Delivery.objects.bulk_create([_row(new, source_ids[new.source]) for new in absent])
     stored = dict(zip((new.key for new in absent), rows, strict=True))
-    Payload.objects.bulk_create([Payload(delivery=stored[new.key], body=new.body) for new in absent])
+    Payload.objects.bulk_create([Payload(delivery=stored[new.key], body=bodies[new.key]) for new in absent])
     jobs = _insert_jobs([_job(new, stored[new.key], one) for new in absent for one in new.subscriptions])
     return [_stored(stored[new.key], jobs) if new.key in stored else None for new in deliveries]
 
@@ -70,6 +75,7 @@ def _row(new: NewDelivery, source_id: int) -> Delivery:
         secret_fingerprint=new.secret_fingerprint,
         headers=dict(new.headers),
         body_bytes=len(new.body),
+        redacted=new.redacted,
     )
 
 

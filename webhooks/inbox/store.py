@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 
 from webhooks.inbox import database, missing, transitions, turns
 from webhooks.inbox.engine import engine
+from webhooks.inbox.kept_bodies import kept
 from webhooks.inbox.missing import MissingJob
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.inbox.turns import Keys
@@ -172,8 +173,13 @@ def _lacking(new: NewDelivery, delivery_id: int, rows: Sequence[tuple[int, str, 
 
 def _restore_payload(same: QuerySet[Delivery], delivery_id: int, new: NewDelivery) -> bool:
     """Store the pruned body again, from the repeat; return False if the delivery itself has been pruned meanwhile."""
-    brought = {"headers": dict(new.headers), "body_bytes": len(new.body), "secret_fingerprint": new.secret_fingerprint}
+    brought = {
+        "headers": dict(new.headers),
+        "body_bytes": len(new.body),
+        "secret_fingerprint": new.secret_fingerprint,
+        "redacted": new.redacted,
+    }
     if not same.update(**brought):  # First, since it locks the row: pruning now skips it.
         return False
-    Payload.objects.bulk_create([Payload(delivery_id=delivery_id, body=new.body)], ignore_conflicts=True)
+    Payload.objects.bulk_create([Payload(delivery_id=delivery_id, body=kept(new.body))], ignore_conflicts=True)
     return True

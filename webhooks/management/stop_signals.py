@@ -1,9 +1,12 @@
-"""How a process that loses nothing stops at a signal: soon, and whatever its main thread does."""
+"""How a process stops at a signal: soon, whatever its main thread does; or a command between two of its batches."""
 
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 from webhooks.threads import start_thread
 
@@ -34,3 +37,22 @@ def stop_at_signal(stop: threading.Event, *, seconds: float) -> None:
     is_running.wait()  # `start_thread` returns before the new thread has taken the last lock that it needs.
     for number in STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: stop.set())
+
+
+@contextmanager
+def stop_between_batches() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM and Ctrl-C set. A second Ctrl-C interrupts, as Python does by default."""
+    stop = threading.Event()
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def on_signal(number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        signal.signal(number, before[signal.Signals(number)])
+
+    for number in before:
+        signal.signal(number, on_signal)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

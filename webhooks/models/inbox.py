@@ -18,6 +18,9 @@ class Source(models.Model):
     name = models.SlugField(unique=True)
     url = models.URLField(default="https://github.com")
     created_at = models.DateTimeField(db_default=Now())
+    encoded_secret_at = models.DateTimeField(
+        null=True, blank=True, help_text="When a delivery of it last carried a secret in a header."
+    )
 
     def __str__(self) -> str:
         return self.name
@@ -36,7 +39,10 @@ class Delivery(models.Model):
     sender = models.CharField(max_length=100, blank=True, help_text="Login.")
     secret_fingerprint = models.CharField(max_length=12, help_text="Which of the source's secrets signed it.")
     headers = models.JSONField(help_text="The allow-listed request headers.")
-    body_bytes = models.PositiveIntegerField(help_text="Length of the raw body.")
+    body_bytes = models.PositiveIntegerField(help_text="Length of the body in clear.")
+    redacted = models.JSONField(
+        null=True, blank=True, help_text="How many values each path of HOOKLINE_REDACT has replaced."
+    )
     received_at = models.DateTimeField(db_default=Now())
     repeats = models.PositiveIntegerField(default=0, help_text="How often the same delivery came again.")
     last_repeat_at = models.DateTimeField(null=True, blank=True)
@@ -64,10 +70,10 @@ class Delivery(models.Model):
 
 
 class Payload(models.Model):
-    """A delivery's raw body, in a table of its own: lists never read it, and it can be pruned before its delivery."""
+    """A delivery's body, in a table of its own: lists never read it, and it can be pruned before its delivery."""
 
     delivery = models.OneToOneField(Delivery, on_delete=models.CASCADE, primary_key=True)
-    body = models.BinaryField()
+    body = models.BinaryField(help_text="The raw body, or what `inbox/kept_bodies.py` has made of it.")
 
     def __str__(self) -> str:
         return f"payload of delivery {self.delivery_id}"

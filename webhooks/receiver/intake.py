@@ -84,15 +84,15 @@ def verified(source: str, headers: Mapping[str, str], body: bytes, rules: Rules)
     rules.note_use(source, fingerprint)
     try:
         payload = parse(body, content_type=headers.get("Content-Type", ""), limit_bytes=rules.max_body_bytes)
+        return delivery_of(
+            Sent(source=source, headers=headers, body=body, payload=payload),
+            rules.subscriptions,
+            secret_fingerprint=fingerprint,
+        )
     except PayloadTooLargeError as error:
         raise RefusedError(413, str(error)) from None
     except PayloadError as error:
         raise RefusedError(400, str(error)) from None
-    return delivery_of(
-        Sent(source=source, headers=headers, body=body, payload=payload),
-        rules.subscriptions,
-        secret_fingerprint=fingerprint,
-    )
 
 
 def _unverified(rules: Rules) -> RefusedError:

@@ -4,17 +4,16 @@ The signature cannot be checked: GitHub signs the raw body, and the log has it p
 GitHub's word all the same (decision 0016).
 """
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
 from django.conf import settings
 from django.db import transaction
 from django.utils.datastructures import CaseInsensitiveMapping
 
+from webhooks.github import json_text
 from webhooks.github.delivery_log import Entry, sent_by
-from webhooks.github.payload import JSON
+from webhooks.github.payload import JSON, PayloadError
 from webhooks.inbox.new_delivery import NewDelivery, Stored
 from webhooks.inbox.sent import Sent, delivery_of, fault_of
 from webhooks.inbox.store import store_if_new
@@ -41,17 +40,16 @@ def recovered_delivery(log: HookLog, entry: Entry, detail: Any) -> NewDelivery:
     if not isinstance(payload, dict) or fault_of(headers) or len(body) > settings.HOOKLINE_MAX_BODY_MB * 1024 * 1024:
         raise UnreadableError
     sent = Sent(source=log.source, headers=headers, body=body, payload=payload)
-    return delivery_of(sent, installed_subscriptions(), secret_fingerprint="")
+    try:
+        return delivery_of(sent, installed_subscriptions(), secret_fingerprint="")
+    except PayloadError:
+        raise UnreadableError from None
 
 
 def _body_of(payload: Any) -> bytes:
     try:
-        return orjson.dumps(payload)
-    except orjson.JSONEncodeError:  # It reads what nests deeper than it writes.
-        pass
-    try:
-        return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode()
-    except RecursionError:
+        return json_text.dumps(payload)
+    except ValueError:
         raise UnreadableError from None
 
 

@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from workers.deployment.deployed import DEFAULTS, Deployed, Rule, number
 from workers.deployment.manifests import ROLES, Workload, of_no_role
 
-OF_ALL_ROLES = ("HOOKLINE_APPS", "HOOKLINE_SOURCES", "HOOKLINE_TIME_LIMIT")
+OF_ALL_ROLES = (
+    *("HOOKLINE_APPS", "HOOKLINE_ENCRYPT_PAYLOADS", "HOOKLINE_REDACT", "HOOKLINE_SOURCES", "HOOKLINE_TIME_LIMIT"),
+)
 """Variables that must be the same in all roles: one role writes to the inbox what another one has to do."""
 
 
@@ -39,7 +41,7 @@ def differing_variables(deployed: Deployed) -> Iterator[str]:
         if len(given) > 1:
             yield (
                 f"{name} is not the same in all of receiver, relay, reconcile and worker, so they differ on which jobs "
-                f"to run or for how long; set it in the ConfigMap that all of them read."
+                f"to run, for how long, or on what is stored; set it in the ConfigMap that all of them read."
             )
 
 

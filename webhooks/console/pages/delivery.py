@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
@@ -15,6 +16,7 @@ from webhooks.console.flower import flower_attempts_url, flower_url
 from webhooks.console.roles import may_see_payloads
 from webhooks.console.timeline import STATES_ONLY, at_a_glance, story_of, twins_of
 from webhooks.github.signature import secret_fingerprint
+from webhooks.inbox.kept_bodies import UnreadableBodyError
 from webhooks.models import Delivery, Payload, SourceSecret
 from webhooks.paths import WEBHOOKS
 from webhooks.traces.context import trace_id_of
@@ -87,14 +89,18 @@ def payload(request: HttpRequest, pk: int) -> HttpResponse:
 
 @page("view_delivery")
 def download(request: HttpRequest, pk: int) -> HttpResponse:
-    """Send the raw body, unchanged, as a file."""
+    """Send the body in clear, and else unchanged, as a file."""
     shown = _delivery_or_404(pk)
     if not may_see_payloads(request.user):
         raise PermissionDenied
-    body = Payload.objects.filter(pk=shown.pk).values_list("body", flat=True).first()
+    try:
+        body = payloads.whole(shown)
+    except UnreadableBodyError as error:
+        messages.error(request, str(error))
+        return redirect("console:delivery", pk)
     if body is None:
         raise Http404("The payload was pruned.")
-    response = HttpResponse(bytes(body), content_type=payloads.download_type(shown))
+    response = HttpResponse(body, content_type=payloads.download_type(shown))
     response["Content-Disposition"] = f'attachment; filename="{payloads.file_name(shown)}"'
     return response
 

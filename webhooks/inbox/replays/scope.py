@@ -5,6 +5,7 @@ statement reads more than a slice, however few rows of the inbox match; and what
 dead and skipped jobs an index holds only these.
 """
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from django.db.models.fields.json import KeyTextTransform
 
 from webhooks.github.payload import PayloadError, parse
 from webhooks.inbox import missing
+from webhooks.inbox.kept_bodies import UnreadableBodyError, opened
 from webhooks.inbox.new_delivery import NO_KEYS
 from webhooks.models import Delivery, Job, Payload
 from webhooks.states import JobState
@@ -23,6 +25,8 @@ from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.keys import JobKeys
 from webhooks.subscriptions.matching import EVERY_EVENT
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
+
+logger = logging.getLogger(__name__)
 
 SLICE = 1_000
 BODIES_AT_ONCE = 20
@@ -188,11 +192,13 @@ def lacking_among(scope: Scope, ids: Sequence[int]) -> Iterator[Lacking]:
     rows = [(pk, source, guid, payload is not None) for pk, source, guid, payload in found]
     for start in range(0, len(rows), BODIES_AT_ONCE):
         some = rows[start : start + BODIES_AT_ONCE]
-        matching = _matching(subscription, {pk: source for pk, source, _, has_payload in some if has_payload})
+        payloads = {pk: source for pk, source, _, has_payload in some if has_payload}
+        matching, unreadable = _matching(subscription, payloads)
         for pk, source, guid, has_payload in some:
-            if not has_payload or pk in matching:
+            is_readable = has_payload and pk not in unreadable
+            if not is_readable or pk in matching:
                 once_key = subscription.once_key(source=source, guid=guid)
-                yield Lacking(pk, once_key, has_payload, matching.get(pk, NO_KEYS))
+                yield Lacking(pk, once_key, is_readable, matching.get(pk, NO_KEYS))
 
 
 _HAS_PAYLOAD = Exists(Payload.objects.filter(pk=OuterRef("pk")))
@@ -220,22 +226,31 @@ def _lacking(scope: Scope, subscription: Subscription, ids: Sequence[int]) -> Qu
     return deliveries.filter(in_slice, missing.has_all_twins(), ~Exists(having), ~Exists(earlier))
 
 
-def _matching(subscription: Subscription, sources: Mapping[int, str]) -> dict[int, JobKeys]:
+def _matching(subscription: Subscription, sources: Mapping[int, str]) -> tuple[dict[int, JobKeys], set[int]]:
     """Return the deliveries whose payloads meet the conditions of a subscription whose events they are, each with the
-    keys that its job has. The names of their sources are given."""
+    keys that its job has. The names of their sources are given.
+
+    And those whose payloads cannot be read with the keys that this process has: they are left, as without a payload.
+    """
     if not subscription.where and not subscription.has_keys:
         keys = installed_subscriptions().keys_of(subscription, source="", payload={})
-        return dict.fromkeys(sources, keys)
+        return dict.fromkeys(sources, keys), set()
     found: dict[int, JobKeys] = {}
+    unreadable: set[int] = set()
     columns = ("pk", "event", "action", KeyTextTransform("Content-Type", "headers"), "payload__body")
     for pk, event, action, content_type, body in Delivery.objects.filter(pk__in=sources).values_list(*columns):
         try:
-            payload = parse(bytes(body), content_type=content_type or "")
+            payload = parse(opened(bytes(body)), content_type=content_type or "")
+        except UnreadableBodyError:
+            unreadable.add(pk)
+            continue
         except PayloadError:  # The receiver has read it, so its rules have changed since.
             continue
         if Subscriptions([subscription]).matching(event, action, payload):  # An error there is logged.
             found[pk] = installed_subscriptions().keys_of(subscription, source=sources[pk], payload=payload)
-    return found
+    if unreadable:
+        logger.error("payloads not readable with HOOKLINE_PAYLOAD_KEYS", extra={"payloads": len(unreadable)})
+    return found, unreadable
 
 
 def _delivery_filters(scope: Scope) -> dict[str, Any]:

@@ -1,11 +1,8 @@
 """`manage.py prune`: removes old rows now; the relay does the same in small steps. Stops between two batches."""
 
-import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from threading import Event
-from types import FrameType
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -15,6 +12,7 @@ from tqdm import tqdm
 from webhooks.inbox import database
 from webhooks.inbox.retention import Limits, Pruned, current_limits, prune
 from webhooks.management.migrated import on_migrated_database
+from webhooks.management.stop_signals import stop_between_batches
 
 
 class Command(BaseCommand):
@@ -32,7 +30,7 @@ class Command(BaseCommand):
         if limits is None:
             self.stdout.write("Nothing was ever received.")
             return
-        with _stop_at_signal() as stop:
+        with stop_between_batches() as stop:
             pruned, failure = _prune(limits, stop, is_dry_run=dry_run)
         self.stdout.write("A dry run: nothing is removed." if dry_run else "Removed:")
         for line in _lines(pruned, limits):
@@ -68,22 +66,3 @@ def _lines(pruned: Pruned, limits: Limits) -> Iterator[str]:
     yield f"replays: {pruned.replays:,}  (ended before {limits.deliveries:%Y-%m-%d %H:%M} UTC)"
     yield f"figures: {pruned.figures:,}  (of minutes before {limits.minutes:%Y-%m-%d %H:%M} UTC, and old hours)"
     yield f"payloads: {pruned.payloads:,}  (received before {limits.payloads:%Y-%m-%d %H:%M} UTC)"
-
-
-@contextmanager
-def _stop_at_signal() -> Iterator[Event]:
-    """Yield an event that SIGTERM and Ctrl-C set. A second Ctrl-C interrupts, as Python does by default."""
-    stop = Event()
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-
-    def on_signal(number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        signal.signal(number, before[signal.Signals(number)])
-
-    for number in before:
-        signal.signal(number, on_signal)
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
