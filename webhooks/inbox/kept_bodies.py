@@ -55,9 +55,8 @@ def opened(stored: bytes, *, longest: int = 0) -> bytes:
     try:
         plain = decrypted(urlsafe_b64encode(stored[HEAD_BYTES:]), settings.HOOKLINE_PAYLOAD_KEYS)
     except EncryptionError:
-        given = "no" if settings.HOOKLINE_PAYLOAD_KEYS else "another"
         raise UnreadableBodyError(
-            f"The payload is encrypted, and HOOKLINE_PAYLOAD_KEYS of this process has {given} key for it."
+            "The payload is encrypted, and HOOKLINE_PAYLOAD_KEYS of this process holds no key for it."
         ) from None
     return zlib.decompressobj().decompress(plain, longest)
 
