@@ -21,6 +21,7 @@ WELL = {
     'hookline_receiver_deliveries_total{event="push",result="stored"}': "0+100x120",
     'hookline_receiver_deliveries_total{event="push",result="unsigned"}': "0+1x120",
     'hookline_receiver_deliveries_total{event="push",result="failed"}': "1x120",
+    'hookline_encoded_secret_total{source="github"}': "2x120",
     'hookline_reconcile_age_seconds{source="github"}': "300x120",
     'hookline_reconcile_passes_total{state="incomplete"}': "1x120",
     'hookline_secret_expires_seconds{source="github"}': "2000000x120",
@@ -89,6 +90,11 @@ CASES = {
     "HooklineDeliveriesFailed": Case(
         series={'hookline_receiver_deliveries_total{event="push",result="failed"}': "_x55 1x65"},
         summary="A receiver answered 500: an error that nobody expected.",
+    ),
+    "HooklineEncodedSecret": Case(
+        series={'hookline_encoded_secret_total{source="github"}': "0x50 1x70"},
+        summary="Deliveries of github carry a secret in a header; replace its webhook secret.",
+        labels={"source": "github"},
     ),
     "HooklineReconcileLate": Case(
         series={'hookline_reconcile_age_seconds{source="github"}': "90000x120"},

@@ -14,9 +14,11 @@ from tests.support.github.log import Hook
 from tests.support.github.reading import PUSH, access_of, read
 from tests.support.github.server import APP, TOKEN, GitHub, serving
 from tests.support.inbox_rows import make_delivery
+from tests.support.processes import wait_until
 from webhooks.github.delivery_log import entry_of
+from webhooks.inbox import encoded_secret
 from webhooks.inbox.store import store
-from webhooks.models import Delivery, HookLog, Job, LogPass, MissedDelivery, Payload, Recovery
+from webhooks.models import Delivery, HookLog, Job, LogPass, MissedDelivery, Payload, Recovery, Source
 from webhooks.reconciling.running import BusyError
 from webhooks.reconciling.taking_in import recovered_delivery
 
@@ -260,3 +262,16 @@ def test_the_client_is_loaded_only_where_a_log_is_read() -> None:
     code = "import django; django.setup(); import sys; import webhooks.management.commands.reconcile\n"
     code += "assert not {'githubkit', 'httpx', 'pydantic'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, env={"DJANGO_SETTINGS_MODULE": "project.settings"})
+
+
+def test_a_secret_in_a_header_of_github_s_log_is_an_alarm_and_is_not_stored(
+    hook: Hook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoded_secret, "_next_at", {})
+    new(hook)
+    entry = hook.add("push", PUSH)
+    entry.headers = {**(entry.headers or {}), "x-github-encoded-secret": "c2VjcmV0"}
+    assert read().recovered == 1
+    noted = Source.objects.filter(name="github", encoded_secret_at__isnull=False)
+    wait_until(noted.exists, what="the alarm is noted")
+    assert "c2VjcmV0" not in repr(Delivery.objects.values())

@@ -66,7 +66,7 @@ def moment(text: str) -> datetime:
 def sent_by(detail: Any) -> tuple[dict[str, str], Any]:
     """Return what a delivery's own page has of the request: its headers that can be stored, and its payload, or None.
 
-    Headers are text of one line: a value that is anything else is left out.
+    Headers are text of one line: a value that is anything else is left out. GitHub's log shows them as they were sent.
     """
     request = detail.get("request") if isinstance(detail, Mapping) else None
     if not isinstance(request, Mapping):

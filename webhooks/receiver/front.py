@@ -19,6 +19,7 @@ from granian._granian import RSGIHTTPProtocol as HTTPProtocol
 from granian._granian import RSGIProtocolClosed as ProtocolClosed
 from granian.rsgi import Scope
 
+from webhooks.inbox import encoded_secret
 from webhooks.parent import signal_at_parents_end
 from webhooks.paths import PROBES, WEBHOOKS
 from webhooks.receiver import measures, readiness
@@ -155,6 +156,9 @@ class Front:
             return await self._deliveries.reply(source, headers, body)
 
 
+_WITH_SECRET = encoded_secret.HEADER.lower()
+
+
 class _Headers(Mapping[str, str]):
     """Request headers by name in any case. A name that came twice has both values, which no rule here accepts."""
 
@@ -163,6 +167,8 @@ class _Headers(Mapping[str, str]):
         for name, value in items:
             key = name.lower()
             self._values[key] = f"{self._values[key]},{value}" if key in self._values else value
+        if _WITH_SECRET in self._values:
+            self._values[_WITH_SECRET] = encoded_secret.SCRUBBED
 
     def having(self, name: str, value: str) -> "_Headers":
         """Return these headers with another value of one."""

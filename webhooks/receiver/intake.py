@@ -16,6 +16,8 @@ from typing import Any, Protocol
 from webhooks.github.payload import FORM, FORM_GROWTH, JSON, PayloadError, PayloadTooLargeError, media_type, parse
 from webhooks.github.signature import matching_secret, secret_fingerprint
 from webhooks.inbox.committer import Committer, InboxUnavailableError
+from webhooks.inbox.encoded_secret import HEADER as HEADER_WITH_SECRET
+from webhooks.inbox.encoded_secret import alarm
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
 from webhooks.inbox.sent import Sent, delivery_of, fault_of
 from webhooks.inbox.store import store
@@ -82,6 +84,8 @@ def verified(source: str, headers: Mapping[str, str], body: bytes, rules: Rules)
         raise _unverified(rules)
     fingerprint = secret_fingerprint(secret, key=rules.fingerprint_key)
     rules.note_use(source, fingerprint)
+    if HEADER_WITH_SECRET in headers:
+        alarm(source)
     try:
         payload = parse(body, content_type=headers.get("Content-Type", ""), limit_bytes=rules.max_body_bytes)
         return delivery_of(

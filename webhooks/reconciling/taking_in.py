@@ -14,6 +14,8 @@ from django.utils.datastructures import CaseInsensitiveMapping
 from webhooks.github import json_text
 from webhooks.github.delivery_log import Entry, sent_by
 from webhooks.github.payload import JSON, PayloadError
+from webhooks.inbox import encoded_secret
+from webhooks.inbox.encoded_secret import alarm
 from webhooks.inbox.new_delivery import NewDelivery, Stored
 from webhooks.inbox.sent import Sent, delivery_of, fault_of
 from webhooks.inbox.store import store_if_new
@@ -36,6 +38,8 @@ def recovered_delivery(log: HookLog, entry: Entry, detail: Any) -> NewDelivery:
     given, payload = sent_by(detail)
     if payload is None:
         raise GoneError
+    if encoded_secret.HEADER.lower() in map(str.lower, given):
+        alarm(log.source)
     headers, body = _headers(CaseInsensitiveMapping(given), entry, log), _body_of(payload)
     if not isinstance(payload, dict) or fault_of(headers) or len(body) > settings.HOOKLINE_MAX_BODY_MB * 1024 * 1024:
         raise UnreadableError

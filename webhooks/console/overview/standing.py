@@ -11,12 +11,14 @@ from webhooks.inbox import workers as inbox
 from webhooks.inbox.counts import Capped
 from webhooks.inbox.secrets.standing import SourceStanding
 from webhooks.inbox.workers import Reporting
-from webhooks.models import Job, Pause
+from webhooks.models import Job, Pause, Source
 from webhooks.replay_queues import live_queue
 from webhooks.states import JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 
 RELAY_LATE_AFTER = timedelta(seconds=30)
+ALARM_SHOWN = timedelta(days=7)
+"""For so long after the last such delivery, Home says that a source has sent its secret."""
 OLD_SECONDS = 300.0
 """A job that is due for longer makes the sentence warn."""
 _STATES = ("ready", "starting", "draining", inbox.LOST)
@@ -109,6 +111,11 @@ def workers(reporting: Sequence[Reporting]) -> Workers:
         busy=sum(worker.busy for worker in reporting),
         slots=sum(worker.slots for worker in reporting),
     )
+
+
+def with_secret(now: datetime) -> list[Source]:
+    """Return the sources of which a delivery has lately carried a secret in a header."""
+    return list(Source.objects.filter(encoded_secret_at__gt=now - ALARM_SHOWN).order_by("name"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ def home(request: HttpRequest) -> HttpResponse:
         "range": chosen,
         "is_hourly": is_hourly,
         "charts": charts.charts(reading.span_of(now, hours=hours, is_hourly=is_hourly)),
+        "with_secret": standing.with_secret(now),
         **_jobs(request, now),
     }
     return render(request, "console/home.html", context)
