@@ -1,7 +1,7 @@
 """What it costs to encrypt and to redact a payload, by its size: `python -m tests.benchmarks.payloads`.
 
-Beside what each delivery costs anyway: to verify its signature and to parse it. Where both are off, none of this is run:
-a receiver asks two settings, and a worker's child compares three bytes.
+Beside what each delivery costs anyway: to verify its signature and to parse it. Where both are off, none of this is
+run: a receiver asks two settings, and a worker's child compares three bytes.
 """
 
 import copy
@@ -18,7 +18,7 @@ from django.conf import settings
 from webhooks.encryption import new_key
 from webhooks.github import json_text
 from webhooks.github.redaction import Redaction
-from webhooks.github.samples import sample
+from webhooks.github.samples import load
 from webhooks.github.signature import sign
 from webhooks.inbox.kept_bodies import opened, sealed
 
@@ -29,7 +29,7 @@ OF_THE_LIBRARY = ("$..[?@.type == 'User'].login",)
 
 def payload_of(size: int) -> dict[str, object]:
     """Return a payload of about this size, made of pull requests."""
-    one = sample("pull_request")
+    one = load("pull_request")
     text = len(json.dumps(one))
     return {"sender": one["sender"]} if size < text / 2 else {"pages": [one] * max(1, round(size / text)), **one}
 

@@ -248,7 +248,7 @@ def mixed(settings: Any, monkeypatch: pytest.MonkeyPatch) -> list[Delivery]:
     monkeypatch.setattr(payload_keys, "ROWS_AT_ONCE", 3)
     monkeypatch.setattr(payload_keys, "BYTES_AT_ONCE", 100)
     settings.HOOKLINE_PAYLOAD_KEYS = [KEYS[1], KEYS[0]]
-    return [made() for _ in range(2) for made in (in_clear, lambda: with_key(0), lambda: with_key(1), in_clear)]
+    return [made for _ in range(2) for made in (in_clear(), with_key(0), with_key(1), in_clear())]
 
 
 def test_every_payload_is_encrypted_with_the_first_key_and_says_the_same(mixed: list[Delivery], settings: Any) -> None:
