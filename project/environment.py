@@ -20,7 +20,7 @@ from project.addresses import email_pattern, host_names, listen_address, origins
 from project.connection_urls import broker_nodes, check_database_options, check_sqlite, whole_url
 from project.github_access import api_token, app_id, hook_paths, private_key
 from project.identity import group_roles, https_address
-from project.variables import Variables, is_quoted, items, unquoted_items
+from project.variables import Variables, is_quoted, items, unquoted, unquoted_items
 from webhooks.encryption import is_key
 from webhooks.github.redaction import PathError, Redaction, split_paths
 
@@ -140,7 +140,7 @@ def encryption_keys(value: str) -> list[str]:
 
 def json_paths(value: str) -> list[str]:
     """Split comma-separated JSON paths. Those are no secrets, and are shown on pages."""
-    paths = split_paths(value)
+    paths = list(map(unquoted, split_paths(value)))
     try:
         Redaction(paths)
     except PathError as error:

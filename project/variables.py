@@ -120,7 +120,7 @@ def cleaned(name: str, text: str) -> str:
             raise UnreadableValueError(
                 "begins and ends with quotes, as some env files leave them; take them off, or choose another secret."
             )
-        value = _unquoted(value)
+        value = unquoted(value)
     if listed_name(name) not in TEXTS and len(value.splitlines()) > 1:
         raise UnreadableValueError("must be a single line.")
     return value
@@ -136,7 +136,7 @@ def items(value: str) -> Iterator[str]:
 
 def unquoted_items(value: str) -> list[str]:
     """Return the items of a list, each without quotes around it: for lists whose items never contain quotes."""
-    return [_unquoted(item) for item in items(value)]
+    return [unquoted(item) for item in items(value)]
 
 
 def _refuse_invisible_characters(value: str) -> None:
@@ -154,7 +154,7 @@ def is_quoted(value: str) -> bool:
     return len(value) > 1 and value[0] + value[-1] in _QUOTES
 
 
-def _unquoted(value: str) -> str:
+def unquoted(value: str) -> str:
     """Take off one pair of quotes around the whole value. `"a", "b"` keeps its quotes: they are two pairs."""
     if is_quoted(value) and not {value[0], value[-1]} & set(value[1:-1]):
         return value[1:-1].strip()
