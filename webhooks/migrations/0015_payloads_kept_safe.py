@@ -8,7 +8,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ('webhooks', '0011_reconciling'),
+        ('webhooks', '0014_tokens'),
     ]
 
     operations = [
