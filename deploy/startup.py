@@ -18,9 +18,9 @@ from deploy.preparation import QuickstartError, shown
 from deploy.supervision import Exit, Supervisor
 from deploy.terminal import StopRequests
 from webhooks import local_run
+from webhooks.github_api.access import hooks_of
 from webhooks.listening import url_of
 from webhooks.local_run import LocalRun
-from webhooks.reconciling.access import hooks_of
 
 START_SECONDS = 60
 SAMPLE_SECONDS = 30

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from environs import ValidationError
 
+from project.roles import uses
 from project.variables import Variables, unquoted_items
 from webhooks.source_secrets import API_TOKEN, API_URL, APP_ID, APP_PRIVATE_KEY, HOOKS, variable_of
 
@@ -63,11 +64,17 @@ def read_access(env: Variables, sources: Sequence[str]) -> dict[str, dict[str, A
     }
 
 
-def check_access(access: dict[str, dict[str, Any]]) -> None:
-    """Raise ImproperlyConfigured if one half of a pair is missing. Not for roles from which secrets are withheld."""
+def check_access(access: dict[str, dict[str, Any]], role: str) -> None:
+    """Raise ImproperlyConfigured if one half of a pair is missing that the role uses.
+
+    A worker may be given an App's id, which is no secret, and not its key: then its handlers do not call the API.
+    """
     pairs = ((APP_PRIVATE_KEY, "private_key", APP_ID, "app_id"), (HOOKS, "hooks", API_TOKEN, "token"))
     for source, given in access.items():
         for first, first_key, second, second_key in pairs:
+            is_needless = not given["private_key"] if first == APP_PRIVATE_KEY else not uses(role, API_TOKEN)
+            if not uses(role, API_TOKEN) and is_needless:
+                continue
             if bool(given[first_key]) != bool(given[second_key]):
                 here, there = (first, second) if given[first_key] else (second, first)
                 raise ImproperlyConfigured(f"{variable_of(source, here)}: needs {variable_of(source, there)} too.")

@@ -1,8 +1,9 @@
 """The roles of processes, and which of the guarded variables each role uses. A process reads and keeps no others.
 
 A worker runs the team's code on payloads that strangers have sent. A secret that the process does not have cannot leak
-from a handler: with a webhook secret deliveries could be forged, with SECRET_KEY sessions of the admin, and the App's
-key opens every repository that the App may see.
+from a handler: with a webhook secret deliveries could be forged, with SECRET_KEY sessions of the admin. The App's key,
+which opens every repository that the App may see, is given to workers only if their handlers call GitHub's API
+(decision 0018).
 """
 
 import os
@@ -21,8 +22,10 @@ USED: Mapping[str, frozenset[str]] = {
     ),
     "relay": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_PAYLOAD_KEYS"}),
     "reconcile": frozenset({"DATABASE_URL", "GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_PAYLOAD_KEYS"}),
-    "worker": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_PAYLOAD_KEYS"}),
-    "pull": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_PAYLOAD_KEYS", "HOOKLINE_TOKEN"}),
+    "worker": frozenset({"BROKER_URL", "DATABASE_URL", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_PAYLOAD_KEYS"}),
+    "pull": frozenset(
+        {"BROKER_URL", "DATABASE_URL", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_PAYLOAD_KEYS", "HOOKLINE_TOKEN"}
+    ),
     "flower": frozenset({"BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OPERATOR_PASSWORD"}),
     "migrate": frozenset({"DATABASE_URL"}),
 }

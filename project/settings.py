@@ -99,7 +99,7 @@ HOOKLINE_ENCRYPT_PAYLOADS = env.bool("HOOKLINE_ENCRYPT_PAYLOADS", False)
 HOOKLINE_REDACT: list[str] = env.json_paths("HOOKLINE_REDACT", [])
 """The JSON paths of what is never stored of a payload."""
 HOOKLINE_GITHUB_ACCESS = read_access(env, HOOKLINE_SOURCES)
-"""What each source's GitHub is asked with. webhooks/reconciling/access.py reads it, and nothing else does."""
+"""What each source's GitHub is asked with. webhooks/github_api/access.py reads it, and nothing else does."""
 HOOKLINE_GITHUB_WRITES = env.str(
     "HOOKLINE_GITHUB_WRITES", "send" if PRODUCTION else "record", validate=one_of(("send", "record"))
 )
@@ -189,7 +189,7 @@ if not HOOKLINE_KEEP_PAYLOADS_DAYS <= HOOKLINE_KEEP_DAYS <= HOOKLINE_KEEP_DEAD_D
         "HOOKLINE_KEEP_DEAD_DAYS (90 unless set) or fewer."
     )
 if uses(HOOKLINE_ROLE, APP_PRIVATE_KEY):
-    check_access(HOOKLINE_GITHUB_ACCESS)
+    check_access(HOOKLINE_GITHUB_ACCESS, HOOKLINE_ROLE)
 if HOOKLINE_ENCRYPT_PAYLOADS and not HOOKLINE_PAYLOAD_KEYS and uses(HOOKLINE_ROLE, "HOOKLINE_PAYLOAD_KEYS"):
     raise ImproperlyConfigured("HOOKLINE_ENCRYPT_PAYLOADS: is on, but HOOKLINE_PAYLOAD_KEYS holds no key.")
 HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))

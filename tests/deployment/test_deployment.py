@@ -377,9 +377,9 @@ def reconciling(manifests: Manifests) -> None:
 
 def test_a_reconciler_is_a_role_of_its_own_with_its_probes_and_its_secrets() -> None:
     assert found(reconciling) == []
-    both_know = both(reconciling, with_own("worker", "GITHUB_APP_PRIVATE_KEY", ""))
+    both_know = both(reconciling, with_own("worker", "GITHUB_API_TOKEN", ""))
     [sentence] = found(both_know)
-    assert sentence.startswith(WORKER + "it is given GITHUB_APP_PRIVATE_KEY, which a worker does not use")
+    assert sentence.startswith(WORKER + "it is given GITHUB_API_TOKEN, which a worker does not use")
     [sentence] = found(both(reconciling, lambda manifests: container(manifests, "relay").pop("livenessProbe")))
     assert "its livenessProbe is missing" in sentence
 
@@ -390,6 +390,10 @@ def test_a_reconciler_reads_again_and_again_and_has_time_to_end_its_call() -> No
     assert found(both(reconciling, with_grace("relay", 25))) == []
     [sentence] = found(both(reconciling, lambda manifests: container(manifests, "relay").update(args=["reconcile"])))
     assert "it reads GitHub's log once and exits" in sentence
+
+
+def test_a_worker_may_be_given_the_app_s_key_for_its_handlers() -> None:
+    assert found(with_own("worker", "GITHUB_APP_PRIVATE_KEY", "")) == []
 
 
 def test_a_job_may_run_any_command_and_others_any_image_of_theirs() -> None:

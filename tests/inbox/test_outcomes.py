@@ -201,3 +201,15 @@ def test_a_fingerprint_groups_by_handler_error_and_place() -> None:
     ]
     assert len({*same, *others}) == 1 + len(others)
     assert all(len(one) == 16 for one in same)
+
+
+def test_a_rate_limit_of_githubs_puts_off_however_often_while_the_job_is_young() -> None:
+    put_off = Outcome(kind=AttemptOutcome.RETRY_LATER, after_seconds=60.0, is_put_off=True)
+
+    def after(used: Budget) -> Step:
+        return next_step(put_off, used, backoff=AT_ONCE, max_age_seconds=MAX_AGE)
+
+    again = after(budget(attempt=51, forgiven=50))
+    assert (again.state, again.delay_seconds, again.forgives) == (JobState.RETRYING, 60.0, True)
+    old = after(budget(attempt=51, forgiven=50, age=MAX_AGE))
+    assert (old.state, old.forgives) == (JobState.RETRYING, False), "It costs an attempt."

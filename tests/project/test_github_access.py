@@ -6,7 +6,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from tests.project.test_variables import environment, loaded, refused
-from webhooks.reconciling.access import hooks_of
+from webhooks.github_api.access import hooks_of
 from webhooks.source_secrets import OF_SOURCES, listed_name, variable_of
 
 KEY = "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA\nq83vEjRWeJA=\n-----END RSA PRIVATE KEY-----\n"
@@ -92,3 +92,12 @@ def test_a_variable_of_a_further_source_is_listed_under_the_first_one() -> None:
         assert variable_of("github", first) == listed_name(first) == first
         assert listed_name(variable_of("ghes-eu", first)) == first
     assert listed_name("GITHUB_APP_IDENTITY") == "GITHUB_APP_IDENTITY"
+
+
+def test_a_worker_may_know_the_app_s_id_and_hooks_without_the_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"GITHUB_APP_ID": "4711", "GITHUB_HOOKS": "orgs/acme/hooks/12"}
+    found = loaded(monkeypatch, HOOKLINE_ROLE="worker", **known)
+    assert found["HOOKLINE_GITHUB_ACCESS"]["github"]["private_key"] == ""
+    monkeypatch.delenv("GITHUB_APP_ID", raising=False)
+    with pytest.raises(ImproperlyConfigured, match="GITHUB_APP_PRIVATE_KEY: needs GITHUB_APP_ID too"):
+        loaded(monkeypatch, HOOKLINE_ROLE="worker", GITHUB_APP_PRIVATE_KEY=KEY)

@@ -61,6 +61,8 @@ def _nullable(schema: Any) -> Any:
     turned = {name: _nullable(part) for name, part in schema.items() if name != "nullable"}
     if schema.get("nullable") is True and isinstance(schema.get("type"), str):
         turned["type"] = [schema["type"], "null"]
+        if "enum" in schema:
+            turned["enum"] = [*schema["enum"], None]
     return turned
 
 
@@ -148,3 +150,30 @@ def test_every_call_is_counted_and_the_last_one_refused(github: GitHub) -> None:
     ]
     assert int(answers[2].headers["x-ratelimit-reset"]) > time.time()
     assert ask(github, f"app/hook/deliveries/{uuid.uuid4().int}").status == 403
+
+
+def test_what_an_installation_is_answered_has_the_form_that_github_describes(github: GitHub) -> None:
+    files = {"README.md": "Widgets"}
+    github.installation().add("acme/widgets", files=files, changed={1: ["docs/a.md"]})
+    mint = "app/installations/7/access_tokens"
+    token = http.request("POST", f"{github.url}/{mint}", headers={"Authorization": f"Bearer {token_of(github.app)}"})
+    signed = {"Authorization": f"token {token.json()['token']}"}
+    repository, issue = "/repos/{owner}/{repo}", "/issues/{issue_number}"
+    calls: list[tuple[str, str, str, Any]] = [
+        ("GET", "/installation/repositories", "/installation/repositories", None),
+        ("GET", "/repos/acme/widgets/contents/README.md", repository + "/contents/{path}", None),
+        ("GET", "/repos/acme/widgets/pulls/1/files", repository + "/pulls/{pull_number}/files", None),
+        ("POST", "/repos/acme/widgets/issues/1/comments", f"{repository}{issue}/comments", {"body": "Thanks!"}),
+        ("GET", "/repos/acme/widgets/issues/1/comments", f"{repository}{issue}/comments", None),
+        ("POST", "/repos/acme/widgets/issues/1/labels", f"{repository}{issue}/labels", {"labels": ["docs"]}),
+        ("POST", "/repos/acme/widgets/check-runs", f"{repository}/check-runs", {"name": "a", "head_sha": "c0"}),
+        ("GET", "/repos/acme/widgets/commits/c0/check-runs", repository + "/commits/{ref}/check-runs", None),
+    ]
+    answers = [(DESCRIBED["operations"]["POST /app/installations/{installation_id}/access_tokens"], token)]
+    for method, path, name, sent in calls:
+        answer = http.request(method, f"{github.url}{path}", headers=signed, json=sent)
+        answers.append((DESCRIBED["operations"][f"{method} {name}"], answer))
+    for said, answer in answers:
+        assert answer.status == said["status"]
+        assert answer.json()
+        jsonschema.validate(answer.json(), _nullable(DESCRIBED["schemas"][said["schema"]]))

@@ -292,6 +292,12 @@ def test_every_event_is_no_unknown_event() -> None:
             " given.",
             {"one_at_a_time_by": "repository", "latest_only_by": "pull_request"},
         ),
+        ("E014", "uses_api is 1; it must be True or False.", {"uses_api": 1}),
+        (
+            "E014",
+            "it declares uses_api, and its function takes no `run`, by which handlers call GitHub's API.",
+            {"uses_api": True},
+        ),
         ("E009", "where[''] must map", {"where": {"": "a"}}),
         ("E009", "where['a..b'] must map", {"where": {"a..b": "a"}}),
         ("E009", "where['a'] must map", {"where": {"a": []}}),

@@ -9,7 +9,7 @@ PAGE = (ROOT / "docs" / "testing-handlers.md").read_text()
 
 
 def test_the_examples_of_the_page_pass(tmp_path: Path) -> None:
-    _event, run, conftest, delivery = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+    _event, run, api, conftest, delivery = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     handlers, _, tests = run.partition("\n\ndef test_")
     app = tmp_path / "acme"
     app.mkdir()
@@ -19,7 +19,8 @@ def test_the_examples_of_the_page_pass(tmp_path: Path) -> None:
         "from acme.handlers import greet\nfrom webhooks.testing import event, is_subscribed, run_handler\n\n"
         f"def test_{tests}\n\n{delivery}"
     )
+    (app / "test_api.py").write_text(api)
     (tmp_path / "conftest.py").write_text(conftest)
     done = run_module("deploy.app_tests", "acme", tmp_path, "-q")
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "5 passed" in done.stdout
+    assert "6 passed" in done.stdout

@@ -10,7 +10,7 @@ from billiard.exceptions import SoftTimeLimitExceeded
 
 from webhooks.inbox.outcomes import Outcome, failure_fingerprint, one_line, storable
 from webhooks.states import AttemptOutcome
-from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
+from webhooks.subscriptions.event import Event, GiveUp, LimitReached, RetryLater, Run
 from webhooks.subscriptions.subscription import Subscription
 
 LONGEST_TRACEBACK = 20_000
@@ -30,7 +30,12 @@ def call(subscription: Subscription, event: Event, run: Run) -> Outcome:
 def outcome_of(subscription: Subscription, error: BaseException) -> Outcome:
     """Return the outcome of a run whose handler raised this error."""
     if isinstance(error, RetryLater):
-        return Outcome(kind=AttemptOutcome.RETRY_LATER, message=one_line(str(error)), after_seconds=error.after_seconds)
+        return Outcome(
+            kind=AttemptOutcome.RETRY_LATER,
+            message=one_line(str(error)),
+            after_seconds=error.after_seconds,
+            is_put_off=isinstance(error, LimitReached),
+        )
     if isinstance(error, SoftTimeLimitExceeded):
         limit = f"The soft time limit of {subscription.soft_time_limit:g} s was reached."
         return failure(subscription, error, AttemptOutcome.SOFT_LIMIT, limit)

@@ -23,6 +23,8 @@ class Wanted:
     job_id: int | None = None
     after: str | None = None
     """If the queue is shared fairly: the party after which the round begins. None if it is not."""
+    api_handlers: frozenset[str] = frozenset()
+    """The handlers that call GitHub's API, if a handler of the queue does. Their jobs wait while a limit is reached."""
 
 
 class ClaimedJob(NamedTuple):

@@ -1,10 +1,13 @@
 """Runs one job in this process, from the claim to the record. There is no worker, so no time limit is enforced."""
 
+import math
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from webhooks.github_api.runs import ApiOfRun
 from webhooks.inbox import transitions
 from webhooks.inbox.calls import call, outcome_of
 from webhooks.inbox.claimed_event import event_of
@@ -26,13 +29,21 @@ class Ran:
     state: JobState | None
 
 
-def run_job(job_id: int, subscription: Subscription, *, worker: str) -> Ran | None:
-    """Claim a job, run its handler and record the outcome; None if the job cannot be claimed."""
+def run_job(
+    job_id: int, subscription: Subscription, *, worker: str, open_github: Callable[[], Any] | None = None
+) -> Ran | None:
+    """Claim a job, run its handler and record the outcome; None if the job cannot be claimed.
+
+    `open_github` is what `run.github` opens: without it, GitHub's API for the event's installation.
+    """
     job = transitions.claim(job_id, worker=worker, handler=subscription.name, lease_seconds=LEASE_SECONDS)
     if job is None:
         return None
+    if open_github is None:
+        open_github = ApiOfRun(job.source, job.installation_id, is_replay=False, until=math.inf, may_lack_key=True).open
+    run = Run(attempt=job.attempt, stopping=lambda: False, open_github=open_github)
     began = time.monotonic()
-    outcome = ended(subscription, lambda: event_of(job), Run(attempt=job.attempt, stopping=lambda: False))
+    outcome = ended(subscription, lambda: event_of(job), run)
     seconds = time.monotonic() - began
     state = transitions.record(
         Ended(

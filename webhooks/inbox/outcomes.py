@@ -4,6 +4,8 @@ Attempts since the budget began count against `max_attempts` (`spent`), except t
 
 - a hand-back (a planned stop, `RetryLater`) is forgiven, at most ten times, and only while the job is younger than its
   total age, which begins with the budget's first claim;
+- a run that a rate limit of GitHub's has put off is forgiven however often, while the job is young enough: the handler
+  does not choose that, and each time the job waits until the limit begins anew, so that nothing loops;
 - a run that is lost with its worker is most likely not the cause, so lost runs have a larger limit of their own;
 - a run whose own process ended, while the other processes of its worker went on, counts like a run that raised.
 """
@@ -13,6 +15,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple, Protocol
 
+from webhooks.github_api.budget import Seen
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.subscription import Backoff
 
@@ -36,6 +39,10 @@ class Outcome(NamedTuple):
     fingerprint: str = ""
     after_seconds: float = 0.0
     """RetryLater's wait."""
+    is_put_off: bool = False
+    """Whether it is not the handler that asks to run later, but a rate limit of GitHub's."""
+    api: Seen | None = None
+    """What GitHub's answers said of the installation's rate limit; None if its API was not called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +105,7 @@ def next_step(outcome: Outcome, budget: Budget, *, backoff: Backoff, max_age_sec
 
 def _is_forgiven(outcome: Outcome, budget: Budget, *, max_age_seconds: float) -> bool:
     age_at_next_run = budget.age_seconds + outcome.after_seconds
-    return budget.forgiven < MOST_FORGIVEN and age_at_next_run < max_age_seconds
+    return (outcome.is_put_off or budget.forgiven < MOST_FORGIVEN) and age_at_next_run < max_age_seconds
 
 
 def _after_loss(budget: Budget) -> Step:

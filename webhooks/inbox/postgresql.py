@@ -4,16 +4,18 @@ They do not use the ORM: a child of a worker that runs less code needs less memo
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import orjson
 from django.db import connection
 
-from webhooks.inbox import postgresql_fair
+from webhooks.inbox import held_jobs, postgresql_claims, postgresql_fair
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.kept_bodies import kept
 from webhooks.inbox.new_delivery import JobToPublish, NewDelivery, Stored
-from webhooks.replay_queues import live_queue
+from webhooks.replay_queues import is_replay_queue, live_queue
 from webhooks.subscriptions.subscription import Subscription
 
 _INSERT = """
@@ -66,114 +68,6 @@ SELECT place, new.id, job.id, job.handler, job.queue FROM new LEFT JOIN job ON j
 """Two such statements may hold the same keys, and one then waits for the other. Both insert their deliveries in one
 order and after them, since a sort takes all of them first, their jobs in one order: so neither waits for the other.
 Jobs with an order key or a latest key are in the order in which they came; their once keys are locked (`store.py`)."""
-_CHANGED = """
-changed AS MATERIALIZED (
-    SELECT *, statement_timestamp() + delay * interval '1 second' AS next_at
-    FROM json_to_recordset(%(changes)s::json) AS changed (
-        job bigint, attempt integer, state text, is_final boolean, delay float8, forgives integer, loses integer,
-        result text, error text, fingerprint text, outcome text, message text, traceback text,
-        worker text, pid integer, began float8, ended float8
-    )
-), recorded AS (
-    UPDATE webhooks_job AS job
-    SET state = changed.state, lease_until = NULL,
-        due_at = CASE WHEN is_final THEN due_at ELSE next_at END,
-        publish_at = CASE WHEN is_final OR job.order_key IS NOT NULL THEN NULL ELSE next_at END,
-        finished_at = CASE WHEN is_final THEN statement_timestamp() END,
-        forgiven = forgiven + forgives, lost = lost + loses,
-        result = changed.result, error = changed.error, fingerprint = changed.fingerprint
-    FROM changed
-    WHERE job.id = changed.job AND job.attempt = changed.attempt AND (job.state = 'running') IS TRUE
-    RETURNING job.id, job.attempt, changed.worker, pid, began, ended, outcome, message, traceback
-), attempt AS (
-    INSERT INTO webhooks_attempt (
-        job_id, number, worker, pid, started_at, finished_at, outcome, message, traceback
-    )
-    SELECT id, attempt, worker, pid, statement_timestamp() - began * interval '1 second',
-           statement_timestamp() - ended * interval '1 second', outcome, message, traceback
-    FROM recorded
-    ON CONFLICT (job_id, number) DO UPDATE
-    SET finished_at = excluded.finished_at, outcome = excluded.outcome, message = excluded.message,
-        traceback = excluded.traceback
-)"""
-"""The state is compared in a way that the planner cannot use: it would read all running jobs by their index, for fewer
-than that were running as it took its statistics. An attempt may be there: the release before wrote it at the claim."""
-_KNOWN = """
-known AS MATERIALIZED (
-    SELECT * FROM unnest(%(handlers)s::text[], %(leases)s::float8[]) AS known (handler, lease)
-), """
-_DUE = """due AS MATERIALIZED (
-    SELECT id, handler, publish_at FROM webhooks_job
-    WHERE {condition} AND publish_at <= statement_timestamp() AND handler = ANY(ARRAY(
-        SELECT handler FROM known
-        WHERE handler <> ALL(ARRAY(SELECT pause.handler FROM webhooks_pause AS pause WHERE resumed_at IS NULL))
-    ))
-    ORDER BY publish_at, id
-    LIMIT %(limit)s
-    FOR NO KEY UPDATE SKIP LOCKED
-)"""
-_CLAIMED = """, claimed AS (
-    UPDATE webhooks_job AS job
-    SET state = 'running', attempt = job.attempt + 1, publish_at = NULL, worker = %(worker)s, started_at = NULL,
-        claimed_at = statement_timestamp(), lease_until = statement_timestamp() + known.lease * interval '1 second',
-        budget_from_at = CASE WHEN job.attempt = job.budget_from_attempt THEN statement_timestamp()
-                              ELSE job.budget_from_at END
-    FROM due JOIN known ON known.handler = due.handler
-    WHERE job.id = due.id
-    RETURNING job.*, due.{place} AS place
-)"""
-_CLAIMED_COLUMNS = """
-       claimed.id, claimed.handler, claimed.queue, claimed.attempt, claimed.max_attempts, claimed.forgiven,
-       claimed.lost, claimed.budget_from_attempt, claimed.budget_from_at, claimed.claimed_at, claimed.due_at,
-       delivery.id, delivery.event, delivery.action, delivery.guid, delivery.hook_id, delivery.repository,
-       delivery.installation_id, delivery.sender, delivery.received_at, source.name,
-       delivery.headers ->> 'Content-Type', delivery.headers ->> 'traceparent', claimed.once_key, delivery.body_bytes,
-       payload.body, claimed.order_key, claimed.latest_key, claimed.fair_key
-"""
-_WITH_DELIVERY = """claimed
-JOIN webhooks_delivery AS delivery ON delivery.id = claimed.delivery_id
-JOIN webhooks_source AS source ON source.id = delivery.source_id
-LEFT JOIN webhooks_payload AS payload
-    ON payload.delivery_id = delivery.id AND delivery.body_bytes <= %(small)s
-"""
-_OLDEST_FIRST = _CLAIMED.format(place="publish_at")
-_OF_QUEUE = (
-    _KNOWN
-    + _DUE.format(
-        condition="""queue = %(queue)s
-          AND NOT EXISTS (SELECT FROM webhooks_pause WHERE queue = %(live_queue)s AND resumed_at IS NULL)"""
-    )
-    + _OLDEST_FIRST
-)
-_OF_ID = (
-    _KNOWN
-    + _DUE.format(
-        condition="""id = %(job)s
-          AND replace(queue, '/replay', '') <> ALL(
-              ARRAY(SELECT pause.queue FROM webhooks_pause AS pause WHERE resumed_at IS NULL))"""
-    )
-    + _OLDEST_FIRST
-)
-"""What is paused is read once, before any job: of a paused queue, no job is read at all. A queue's
-replay queue (webhooks/replay_queues.py) is paused with it."""
-_OF_FAIR_QUEUE = _KNOWN + postgresql_fair.DUE + _CLAIMED.format(place="place")
-_IN_ORDER = "ORDER BY claimed.place, claimed.id"
-_RECORD = " ".join(("WITH", _CHANGED, "SELECT id, attempt FROM recorded"))
-_CLAIM_OF_QUEUE, _CLAIM_OF_ID, _CLAIM_OF_FAIR_QUEUE = (
-    " ".join((clause, claimed, "SELECT", _CLAIMED_COLUMNS, "FROM", _WITH_DELIVERY, _IN_ORDER))
-    for clause, claimed in (("WITH", _OF_QUEUE), ("WITH", _OF_ID), ("WITH RECURSIVE", _OF_FAIR_QUEUE))
-)
-_RECORD_AND_CLAIM, _RECORD_AND_CLAIM_FAIRLY = (
-    " ".join(
-        (
-            *(clause, _CHANGED, ",", claimed),
-            *("SELECT (SELECT array_agg(ARRAY[id, attempt]) FROM recorded),", _CLAIMED_COLUMNS),
-            *("FROM (VALUES (1)) AS one LEFT JOIN (", _WITH_DELIVERY, ") ON true", _IN_ORDER),
-        )
-    )
-    for clause, claimed in (("WITH", _OF_QUEUE), ("WITH RECURSIVE", _OF_FAIR_QUEUE))
-)
-"""What is recorded stands in each row, and in one that is otherwise empty if nothing is claimed."""
 _PLAN_ONCE = """
 SET plan_cache_mode = force_generic_plan;
 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_sort = off;
@@ -248,7 +142,8 @@ def exchange(
     if changes:
         values["changes"] = orjson.dumps(changes).decode()
     if wanted is None:
-        return ({(pk, attempt) for pk, attempt in _all_rows(_RECORD, values)} if changes else set()), []
+        recorded = _all_rows(postgresql_claims.RECORD, values) if changes else []
+        return {(pk, attempt) for pk, attempt in recorded}, []
     values |= {
         "handlers": list(wanted.leases),
         "leases": list(wanted.leases.values()),
@@ -257,22 +152,33 @@ def exchange(
         "small": SMALL_BODY_BYTES,
     }
     if wanted.queue is None:
-        return set(), _all_rows(_CLAIM_OF_ID, values | {"job": wanted.job_id})
-    values |= {"queue": wanted.queue, "live_queue": live_queue(wanted.queue)}
-    if wanted.after is not None:
-        values["after"] = wanted.after
-        with postgresql_fair.planned_by_index():
-            return _recorded_and_claimed(_RECORD_AND_CLAIM_FAIRLY if changes else _CLAIM_OF_FAIR_QUEUE, values)
-    return _recorded_and_claimed(_RECORD_AND_CLAIM if changes else _CLAIM_OF_QUEUE, values)
+        return set(), _all_rows(postgresql_claims.CLAIM_OF_ID, values | {"job": wanted.job_id})
+    values |= {"queue": wanted.queue, "live_queue": live_queue(wanted.queue), "after": wanted.after}
+    with postgresql_fair.planned_by_index() if wanted.after is not None else nullcontext():
+        return _recorded_and_claimed(values, wanted)
 
 
 def _recorded_and_claimed(
-    statement: str, values: Mapping[str, Any]
+    values: Mapping[str, Any], wanted: Wanted
 ) -> tuple[set[tuple[int, int]], list[tuple[Any, ...]]]:
-    rows = _all_rows(statement, values)
-    if "changes" not in values:
-        return set(), rows
-    return {(pk, attempt) for pk, attempt in rows[0][0] or ()}, [row[1:] for row in rows if row[1] is not None]
+    """Record and claim; put jobs off whose installation has no call left at GitHub, and claim those behind them."""
+    assert wanted.queue is not None
+    statement = partial(
+        postgresql_claims.of_queue, is_shared=wanted.after is not None, uses_api=bool(wanted.api_handlers)
+    )
+    if wanted.api_handlers:
+        is_replay = is_replay_queue(wanted.queue)
+        values = {**values, **held_jobs.values(handlers=wanted.api_handlers, is_replay=is_replay)}
+    rows = _all_rows(statement(records="changes" in values), values)
+    recorded = {(pk, attempt) for pk, attempt in rows[0][0] or ()}
+    claimed = [row[2:] for row in rows if row[2] is not None]
+    for _ in range(held_jobs.MOST_ROUNDS):
+        if not rows[0][1] or len(claimed) >= wanted.limit:
+            break
+        _all_rows(held_jobs.PUT_OFF, values)
+        rows = _all_rows(statement(records=False), {**values, "limit": wanted.limit - len(claimed)})
+        claimed += [row[2:] for row in rows if row[2] is not None]
+    return recorded, claimed
 
 
 def release(jobs: Sequence[tuple[int, int]]) -> int:

@@ -12,7 +12,7 @@ from django.db.models import Case, F, Q, When
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
-from webhooks.inbox import fair_due
+from webhooks.inbox import api_limits, fair_due
 from webhooks.inbox.claimed_job import SMALL_BODY_BYTES, Wanted
 from webhooks.inbox.database import skip_locked
 from webhooks.inbox.kept_bodies import kept
@@ -150,6 +150,8 @@ def _claim(wanted: Wanted) -> list[tuple[Any, ...]]:
     asked = Q(pk=wanted.job_id) & ~Q(queue__in=held_queues) if wanted.queue is None else Q(queue=wanted.queue)
     handlers = wanted.leases.keys() - held.handlers
     waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=handlers).order_by("publish_at", "id")
+    if wanted.api_handlers and not api_limits.put_off(waiting, wanted):
+        return []
     due = dict(
         skip_locked(waiting).values_list("pk", "handler")[: wanted.limit]
         if wanted.after is None

@@ -33,6 +33,7 @@ class Kind(StrEnum):
     NEXT = "next"
     IN_ORDER = "in order"
     PAUSED = "paused"
+    API_LIMIT = "api limit"
     NO_CONSUMER = "no consumer"
     NO_HANDLER = "no handler"
     MOVING = "moving"
@@ -68,6 +69,14 @@ class Held:
     who: str
     since: datetime
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """GitHub's rate limit of the job's installation, which is reached."""
+
+    installation_id: int
+    until: datetime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +142,7 @@ class Facts:
     held: Held | None = None
     turn: Turn | None = None
     """If it waits for another job's turn: whose."""
+    limit: Limit | None = None
     fleet: Fleet = Fleet()
     ahead: int = 0
     """How many due jobs of the queue are claimed before this one: MOST_AHEAD + 1 stands for more."""
@@ -147,7 +157,7 @@ def why(facts: Facts) -> Waiting | None:
         return _of_running(facts)
     if facts.state not in (JobState.QUEUED, JobState.RETRYING):
         return None
-    for answer in (_held, _not_due, _in_order, _stray, _unconsumed, _behind_others):
+    for answer in (_held, _limited, _not_due, _in_order, _stray, _unconsumed, _behind_others):
         if (found := answer(facts)) is not None:
             return found
     return _next(facts)
@@ -164,6 +174,16 @@ def _held(facts: Facts) -> Waiting | None:
     if _seconds_until_due(facts) > 0:
         return Waiting(kind=Kind.PAUSED, sentence=f"{sentence}; and this job is due {_when_due(facts)}.")
     return Waiting(kind=Kind.PAUSED, sentence=f"{sentence}; its jobs wait until somebody resumes it.")
+
+
+def _limited(facts: Facts) -> Waiting | None:
+    limit = facts.limit
+    if limit is None:
+        return None
+    until = _clock(limit.until, now=facts.now)
+    return Waiting(
+        kind=Kind.API_LIMIT, sentence=f"GitHub's rate limit of installation {limit.installation_id} until {until}."
+    )
 
 
 def _not_due(facts: Facts) -> Waiting | None:

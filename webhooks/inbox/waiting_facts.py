@@ -7,11 +7,11 @@ from typing import Any
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from webhooks.inbox import due, workers
+from webhooks.inbox import api_limits, due, workers
 from webhooks.inbox.outcomes import Budget, Outcome, next_step, spent
-from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Turn, Waiting, why
+from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Limit, Turn, Waiting, why
 from webhooks.models import Attempt, Job, Pause, WorkerReport
-from webhooks.replay_queues import live_queue
+from webhooks.replay_queues import is_replay_queue, live_queue
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Backoff
@@ -60,6 +60,7 @@ def _of_waiting(job: Job, *, now: datetime) -> dict[str, Any]:
         "last_outcome": _last_outcome(job),
         "held": _held(job, pauses),
         "turn": _turn(job) if job.publish_at is None else None,
+        "limit": _limit(job, now=now),
         "fleet": _fleet(job.queue) if is_due else Fleet(),
         "ahead": due.ahead_of(job, most=MOST_AHEAD + 1, passed_by=passed_by) if is_due else 0,
         "jobs_a_second": jobs_a_second(job.queue, now=now) if is_due else None,
@@ -92,6 +93,17 @@ def _held(job: Job, pauses: Iterable[Pause]) -> Held | None:
             what = f"queue {pause.queue}" if pause.queue else f"handler {pause.handler}"
             return Held(what=what, who=pause.paused_by, since=pause.paused_at, reason=pause.reason)
     return None
+
+
+def _limit(job: Job, *, now: datetime) -> Limit | None:
+    """Return the rate limit that holds the job: its handler says that it calls GitHub's API, or its last run has."""
+    subscription, of = installed_subscriptions().get(job.handler), job.delivery.installation_id
+    is_retrying = job.state == JobState.RETRYING
+    if subscription is None or of is None or not (subscription.uses_api or (is_retrying and subscription.takes_run)):
+        return None
+    until = api_limits.reached_until(job.delivery.source.name, of, is_replay=is_replay_queue(job.queue), now=now)
+    is_before = job.publish_at is not None and until is not None and job.publish_at < until
+    return None if until is None or (is_before and not subscription.uses_api) else Limit(of, until)
 
 
 def _last_outcome(job: Job) -> str:

@@ -4,6 +4,7 @@ from webhooks.models.audit import Change, ChangedJob
 from webhooks.models.figures import AnswerMinute, FigureHour, FigureMark, FigureMinute, QueueMinute, Release
 from webhooks.models.inbox import Attempt, Delivery, Job, Payload, Source
 from webhooks.models.issues import IssueMark
+from webhooks.models.limits import ApiLimit
 from webhooks.models.pauses import Pause
 from webhooks.models.reconciling import HookLog, LogPass, MissedDelivery, Recovery
 from webhooks.models.replays import Replay, ReplayItem
@@ -14,6 +15,7 @@ from webhooks.models.workers import WorkerReport, WorkerRequest
 
 __all__ = [
     "AnswerMinute",
+    "ApiLimit",
     "Attempt",
     "Change",
     "ChangedJob",

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from webhooks.github.delivery_log import Entry, UnreadableEntryError, entry_of, moment
-from webhooks.reconciling.access import APP, HookAccess
+from webhooks.github_api.access import APP, HookAccess
 from webhooks.reconciling.client import Client
 from webhooks.reconciling.errors import RefusedError
 

@@ -1,8 +1,7 @@
 """Calls GitHub's REST API as an App or with a token: waits, tries again, and counts the calls.
 
-githubkit signs in; the calls are made with the httpx client that it prepares. Its own retries may sleep for an hour,
-its HTTP cache would keep payloads in memory, and it fails at a Retry-After that is no number: they are not used. It is
-imported only here, and only when a log is read, since it takes 55 MB.
+githubkit signs in; the calls are made with the httpx client that it prepares (`webhooks/github_api/kit.py`). It is
+imported only when a log is read, since it takes some 40 MB.
 """
 
 import time
@@ -13,8 +12,8 @@ from datetime import datetime
 from typing import Any
 
 from webhooks.github import json_text
-from webhooks.reconciling.access import HookAccess
-from webhooks.reconciling.budget import Budget, date_of, is_limit, seconds_to_wait
+from webhooks.github_api.access import HookAccess
+from webhooks.github_api.budget import Budget, date_of, is_limit, seconds_to_wait
 from webhooks.reconciling.errors import LimitedError, RefusedError, StoppedError, UnavailableError
 from webhooks.subscriptions.subscription import Backoff
 
@@ -131,20 +130,12 @@ class _TooSlowError(Exception):
 
 def _github_for(access: HookAccess) -> Any:
     import httpx
-    from githubkit import AppAuthStrategy, GitHub, TokenAuthStrategy
-    from githubkit.cache import MemCacheStrategy
+    from githubkit import AppAuthStrategy, TokenAuthStrategy
+
+    from webhooks.github_api.kit import client
 
     auth = AppAuthStrategy(access.app_id, access.private_key) if access.private_key else TokenAuthStrategy(access.token)
-    return GitHub(
-        auth,
-        base_url=access.api_url,
-        user_agent="hookline",
-        timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS),
-        # Its own: in the library's common one, Apps of the same number on two GitHubs would share their tokens.
-        cache_strategy=MemCacheStrategy(),
-        http_cache=False,
-        auto_retry=False,
-    )
+    return client(auth, access.api_url, timeout=httpx.Timeout(SILENT_SECONDS, connect=CONNECT_SECONDS))
 
 
 def _read(answer: Any, *, until: float) -> bytes:

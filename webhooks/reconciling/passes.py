@@ -13,8 +13,8 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
 from webhooks.github.delivery_log import Entry
+from webhooks.github_api.access import HookAccess
 from webhooks.models import Delivery, HookLog, LogPass, MissedDelivery, Recovery
-from webhooks.reconciling.access import HookAccess
 from webhooks.reconciling.errors import StoppedError
 
 LEASE_SECONDS = 150

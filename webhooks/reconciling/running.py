@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
+from webhooks.github_api.access import HookAccess
 from webhooks.models import HookLog, LogPass
 from webhooks.reconciling import passes
-from webhooks.reconciling.access import HookAccess
 from webhooks.reconciling.api import LogApi
 from webhooks.reconciling.client import Client, Wait
 from webhooks.reconciling.errors import ApiError, StoppedError

@@ -14,6 +14,7 @@ from django.utils.datastructures import CaseInsensitiveMapping
 from webhooks.github import json_text
 from webhooks.github.delivery_log import Entry, sent_by
 from webhooks.github.payload import JSON, PayloadError
+from webhooks.github_api.access import APP
 from webhooks.inbox import encoded_secret
 from webhooks.inbox.encoded_secret import alarm
 from webhooks.inbox.new_delivery import NewDelivery, Stored
@@ -21,7 +22,6 @@ from webhooks.inbox.sent import Sent, delivery_of, fault_of
 from webhooks.inbox.store import store_if_new
 from webhooks.inbox.stored_log import log_stored
 from webhooks.models import HookLog, LogPass, Recovery
-from webhooks.reconciling.access import APP
 from webhooks.subscriptions.installed import installed_subscriptions
 
 

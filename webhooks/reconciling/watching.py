@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from django.conf import settings
 from django.db import Error, connection
 
+from webhooks.github_api.access import HookAccess
 from webhooks.inbox import database
 from webhooks.outage_log import OutageLog
-from webhooks.reconciling.access import HookAccess
 from webhooks.reconciling.health import ReconcilerHealth
 from webhooks.reconciling.running import BusyError, Options, reconcile
 

@@ -168,6 +168,14 @@ def _one_key(subscription: Subscription) -> str | None:
     return f"one_at_a_time_by ({order!r}) and latest_only_by ({latest!r}) must be the same where both are given."
 
 
+def _uses_api(subscription: Subscription) -> str | None:
+    if not isinstance(subscription.uses_api, bool):
+        return f"uses_api is {subscription.uses_api!r}; it must be True or False."
+    if subscription.uses_api and not subscription.takes_run:
+        return "it declares uses_api, and its function takes no `run`, by which handlers call GitHub's API."
+    return None
+
+
 _RULES: tuple[Callable[[Subscription], str | None], ...] = (
     _name,
     _queue,
@@ -181,6 +189,7 @@ _RULES: tuple[Callable[[Subscription], str | None], ...] = (
     _once_per_event,
     _keys,
     _one_key,
+    _uses_api,
 )
 """Each returns what is wrong, or None. A rule's number is its place here, so add a new rule at the end."""
 

@@ -1,9 +1,12 @@
 """A handler's arguments, the event and the run, and the exceptions that it may raise. No I/O."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from githubkit import GitHub
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +38,11 @@ class Event:
     """
 
 
+def no_client() -> Any:
+    """Refuse a client: the default of a run that nobody has given one."""
+    raise NoGitHubAccess("Nothing has given this run a client of GitHub's API.")
+
+
 @dataclass(frozen=True, slots=True)
 class Run:
     """One attempt, as its handler sees it. Declare a second parameter named `run` to get it."""
@@ -43,6 +51,16 @@ class Run:
     """1 for the first run of the job."""
     stopping: Callable[[], bool]
     """Returns True when the worker is to stop: a long handler may raise RetryLater, to run again elsewhere."""
+    open_github: Callable[[], Any] = field(default=no_client, repr=False)
+
+    @property
+    def github(self) -> "GitHub[Any]":
+        """The client of GitHub's REST API for the event's installation: https://yanyongyu.github.io/githubkit/.
+
+        Made at its first use. Raises NoGitHubAccess where the App's key or the installation is not known.
+        """
+        client: GitHub[Any] = self.open_github()
+        return client
 
 
 class RetryLater(Exception):  # noqa: N818  Handlers read better without "Error".
@@ -56,3 +74,14 @@ class RetryLater(Exception):  # noqa: N818  Handlers read better without "Error"
 
 class GiveUp(Exception):  # noqa: N818
     """Raised by a handler: this job can never succeed. It is dead at once, with this reason."""
+
+
+class LimitReached(RetryLater):
+    """Raised by a call of `run.github`: a rate limit of GitHub's leaves none. The job runs again after its reset.
+
+    However often that happens, it costs no attempt while the job is young enough (`HOOKLINE_MAX_AGE_HOURS`).
+    """
+
+
+class NoGitHubAccess(GiveUp):
+    """Raised by `run.github`: there is no App to call GitHub's API as, or the event is of no installation."""

@@ -62,6 +62,7 @@ class Declaration:
     fair_by: str | None
     one_at_a_time_by: str | None
     latest_only_by: str | None
+    uses_api: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +93,7 @@ class Subscription:
     fair_by: str | None = None
     one_at_a_time_by: str | None = None
     latest_only_by: str | None = None
+    uses_api: bool = False
 
     def matches(self, name: str, action: str, payload: Mapping[str, Any]) -> bool:
         return event_matches(name, action, events=self.events, actions=self.actions) and payload_matches(
@@ -132,6 +134,7 @@ def on(
     fair_by: str | None = None,
     one_at_a_time_by: str | None = None,
     latest_only_by: str | None = None,
+    uses_api: bool = False,
 ) -> Callable[[HandlerFunction], HandlerFunction]:
     """Subscribe a function to GitHub events; `"*"` is every event. The function itself is not changed.
 
@@ -140,6 +143,7 @@ def on(
     `once_per_event` makes one job for an event that several hooks send; it belongs to the first delivery.
     Each `…_by` is a key (`keys.py`): `fair_by` shares the queue among its values, `one_at_a_time_by` runs one job of a
     value at a time, and with `latest_only_by` only the newest job of a value waits.
+    `uses_api` lets the jobs of an installation wait while GitHub's rate limit leaves it no call.
     """
 
     def declare(function: HandlerFunction) -> HandlerFunction:
@@ -157,6 +161,7 @@ def on(
             fair_by=fair_by,
             one_at_a_time_by=one_at_a_time_by,
             latest_only_by=latest_only_by,
+            uses_api=uses_api,
         )
         remember(declaration, function, declared_in=sys._getframe(1))
         # Each of several `@on` on one function is a subscription. The checks report those that need their own `name`.
@@ -196,6 +201,11 @@ class Subscriptions:
         """
         keys = subscription.keys(source=source, payload=payload) if subscription.has_keys else JobKeys()
         return keys._replace(fair="") if keys.fair is None and subscription.queue in self.fair_queues else keys
+
+    def that_use_the_api(self, queue: str) -> frozenset[str]:
+        """Return the handlers that call GitHub's API; none if no handler of this queue does."""
+        using = [one for one in self.all if one.uses_api]
+        return frozenset(one.name for one in using) if any(one.queue == queue for one in using) else frozenset()
 
     @property
     def queues(self) -> list[str]:
@@ -281,6 +291,7 @@ def _subscription(held: _Held, declaration: Declaration, defaults: Defaults) -> 
         fair_by=declaration.fair_by,
         one_at_a_time_by=declaration.one_at_a_time_by,
         latest_only_by=declaration.latest_only_by,
+        uses_api=declaration.uses_api,
     )
 
 

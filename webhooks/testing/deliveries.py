@@ -7,7 +7,7 @@ recorded there. There are no threads, no broker and no worker processes, so no t
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.conf import settings
 from django.test import Client
@@ -21,9 +21,13 @@ from webhooks.models import Job
 from webhooks.paths import WEBHOOKS
 from webhooks.receiver import views
 from webhooks.source_secrets import variable_of
+from webhooks.subscriptions.event import no_client
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Subscription
 from webhooks.testing.events import payload_of
+
+if TYPE_CHECKING:
+    from webhooks.testing.github import FakeGitHub
 
 WORKER = "webhooks.testing"
 
@@ -31,11 +35,18 @@ T = TypeVar("T")
 
 
 def deliver(
-    name: str, /, *, guid: str | None = None, payload: Mapping[str, Any] | None = None, **overrides: Any
+    name: str,
+    /,
+    *,
+    guid: str | None = None,
+    payload: Mapping[str, Any] | None = None,
+    github: "FakeGitHub | None" = None,
+    **overrides: Any,
 ) -> dict[str, Outcome]:
     """Post a signed webhook, made as `event` makes one, and run its jobs; return each handler's outcome by its name.
 
-    A handler that the event does not match has no job, and so no outcome. The same `guid` again is a redelivery.
+    `github` is what `run.github` gives. A handler that the event does not match has no job, and so no outcome.
+    The same `guid` again is a redelivery.
     Raises AssertionError if the receiver answers anything but 2xx.
     """
     source = settings.HOOKLINE_SOURCES[0]
@@ -49,13 +60,15 @@ def deliver(
     if not 200 <= answer.status_code < 300:
         raise AssertionError(f"The receiver answered {answer.status_code}: {answer.content.decode()}")
     jobs = Job.objects.filter(delivery_id=answer.json()["delivery"]).order_by("id")
-    outcomes = {job.handler: _run(job.pk, job.handler) for job in jobs}
+    outcomes = {job.handler: _run(job.pk, job.handler, github) for job in jobs}
     return {handler: outcome for handler, outcome in outcomes.items() if outcome is not None}
 
 
-def _run(job_id: int, handler: str) -> Outcome | None:
+def _run(job_id: int, handler: str, github: "FakeGitHub | None") -> Outcome | None:
     """Claim a job, run its handler and record the outcome; None if the job cannot be claimed."""
-    ran = run_job(job_id, _subscription(handler), worker=WORKER)
+    ran = run_job(
+        job_id, _subscription(handler), worker=WORKER, open_github=(lambda: github.client) if github else no_client
+    )
     return ran.outcome if ran else None
 
 

@@ -133,6 +133,14 @@ def request_scans(event: Event) -> str | None:
     return f"{_count(len(found), 'manifest', 'manifests')} in {repository}" if found else None
 
 
+def keep_installed(event: Event, listed: list[Mapping[str, Any]]) -> int:
+    """Store the installation of an event, and repositories that it may see as GitHub's API lists them; return how many.
+
+    For other apps' handlers: the event itself may list fewer.
+    """
+    return _keep_repositories(event, _keep_installation(event), listed, removed_at=None)
+
+
 def _keep_installation(event: Event) -> Installation:
     installation = required(event.payload, "installation", dict)
     account = installation.get("account")

@@ -15,7 +15,7 @@ from datetime import timedelta
 from functools import partial
 from typing import TypeVar
 
-from webhooks.inbox import database, transitions
+from webhooks.inbox import api_limits, database, transitions
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.committer import Committer, InboxUnavailableError
 from webhooks.inbox.job_log import job_fields
@@ -27,6 +27,7 @@ from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.subscription import Backoff
 from webhooks.threads import place_of, start_thread
+from workers.dispatcher.api_use import Limits
 from workers.dispatcher.desk import EndedRun
 from workers.dispatcher.ended_children import CutOff
 from workers.runs.messages import RunEnded
@@ -93,6 +94,7 @@ class Exchange:
         """Whether a transaction of this request was tried on a second connection: the first may have been committed."""
         self._left: set[Claim] = set()
         """Runs that are left to their leases: they have begun, and are not to be given back."""
+        self._limits = Limits()
         self._outages = OutageLog(logger, "no jobs are claimed and no outcomes recorded")
         self._refusals = OutageLog(logger, "refused by the database", level=logging.ERROR)
         start_thread("exchange", self._run)
@@ -124,6 +126,8 @@ class Exchange:
             for run in request.cut_off:
                 if ended := self._run_in(partial(ended_of, run, self._worker)):
                     cut_off.append((run, ended.job, self._record(ended)))
+            if seen := self._limits.to_note(request.ended, now=time.monotonic()):
+                self._run_in(partial(api_limits.note, seen))  # First: the claim that follows keeps to it.
             states, claimed = self._exchange([_said(run, self._worker) for run in request.ended], request.wanted)
         except InboxUnavailableError:
             self._outages.failed(f"the database {self._committer.reason or 'refuses'}")

@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cache, partial
 
 from django.conf import settings
 from prometheus_client import CollectorRegistry
@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.committer import Committer
 from webhooks.probe_server import ProbeServer
+from webhooks.replay_queues import live_queue
 from webhooks.subscriptions.installed import installed_subscriptions
 from workers.dispatcher.desk import AHEAD_SECONDS, IDLE_SECONDS_WITH_WORD, Desk
 from workers.dispatcher.doubts import Doubts
@@ -72,6 +73,7 @@ class Dispatcher:
     ) -> None:
         self._worker, self._slots, self._pairs, self._control = worker, slots, pairs, control
         self._queues, self._leases, self._reports, self._beat = queues, leases, reports, beat
+        self._api_handlers = cache(installed_subscriptions().that_use_the_api)
         self._desk = Desk(len(pairs))
         self._rounds = Rounds(installed_subscriptions().fair_queues)
         self._ended_children = EndedChildren(len(pairs), is_stopping=is_stopping)
@@ -300,8 +302,14 @@ class Dispatcher:
             queue = self._queues.next_replay()
         if queue is None:
             return None
-        after = self._rounds.after(queue)
-        return Wanted(worker=self._worker, leases=self._leases, limit=limit, queue=queue, after=after)
+        return Wanted(
+            worker=self._worker,
+            leases=self._leases,
+            limit=limit,
+            queue=queue,
+            after=self._rounds.after(queue),
+            api_handlers=self._api_handlers(live_queue(queue)),
+        )
 
     def _take_answer(self, answer: Answer, now: float) -> None:
         self._is_asking = self._desk.is_claiming = False

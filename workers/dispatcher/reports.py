@@ -9,6 +9,7 @@ from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Outcome
 from webhooks.models import Job
 from webhooks.states import AttemptOutcome, JobState
+from workers.dispatcher.api_use import ApiMetrics
 from workers.dispatcher.desk import EndedRun
 from workers.dispatcher.ended_children import CutOff
 from workers.dispatcher.events import JobEvents
@@ -30,6 +31,7 @@ class Reports:
         self._look_at = 0.0
         ProcessCollector(namespace="hookline_worker_dispatcher", registry=registry)
         self._runs = RunMetrics(registry)
+        self._api = ApiMetrics(registry)
         self._claimed = Counter(
             "hookline_worker_jobs_claimed", "Jobs that it claimed, those given back included.", ["queue"],
             registry=registry,
@@ -81,6 +83,7 @@ class Reports:
         job, message, kind = run.job, run.message, run.message.outcome.kind
         self._runs.ended(job.handler, kind, state, seconds=message.ended_at - message.began_at)
         self._runs.waited(job, until=message.began_at)
+        self._api.ended(run)
         if self._events:
             self._events.ended(
                 (job.pk, job.attempt), job.handler, message.outcome, state,

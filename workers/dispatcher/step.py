@@ -26,6 +26,8 @@ from celery import bootsteps
 from django.conf import settings
 from kombu.asynchronous import set_event_loop
 
+from webhooks.github_api import sharing
+from webhooks.github_api.access import has_any_app
 from webhooks.listening import cannot_listen
 from webhooks.outage_log import OutageLog
 from webhooks.parent import signal_at_parents_end
@@ -103,6 +105,8 @@ class DispatcherStep(bootsteps.StartStopStep):
             end.setblocking(False)
         self._stacks = Stacks(count)
         turn.prepare(self._slots, self._pairs, self._stacks)
+        if has_any_app():
+            sharing.prepare()
         try:
             self._fork(is_first=True)
         except OSError as error:
@@ -141,6 +145,7 @@ class DispatcherStep(bootsteps.StartStopStep):
     def finish(self, seconds: float) -> None:
         """Have the dispatcher record what it still has, and wait so long for its end at most."""
         self._is_finishing = True
+        sharing.close()
         if self._has_ended():
             return
         os.kill(self._pid, signal.SIGTERM)

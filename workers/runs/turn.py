@@ -17,10 +17,12 @@ from django.db import connections
 from msgspec.structs import replace
 
 from webhooks import running_job
+from webhooks.github_api.runs import ApiOfRun
 from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.claimed_job import ClaimedJob
 from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Outcome
+from webhooks.replay_queues import is_replay_queue
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Run
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -97,7 +99,7 @@ class Child:
             soft_limit=subscription.soft_time_limit, hard_limit=subscription.time_limit,
         )  # fmt: skip
         with running_job.running(job_fields(job)):
-            outcome = self._traced(subscription, job, window.of(running))
+            outcome = self._traced(subscription, job, window.of(running), until=running.soft_limit_at)
             if has_had_enough() or outcome.kind in INTERRUPTED:
                 retire()
         self._number += 1
@@ -122,15 +124,16 @@ class Child:
             self._unrecorded = unrecorded
             self._slots.owe(self._place, [(job.pk, job.attempt) for _, job in unrecorded])
 
-    def _traced(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow) -> Outcome:
+    def _traced(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow, *, until: float) -> Outcome:
+        api = ApiOfRun(job.source, job.installation_id, is_replay=is_replay_queue(job.queue), until=until)
         with run_span(job) as span:
-            outcome = self._outcome(subscription, job, window)
+            outcome = self._outcome(subscription, job, window, api)
             is_error = outcome.kind not in WITHOUT_ERROR
             span.ended(outcome.kind.value, is_error=is_error, message=outcome.message, traceback=outcome.traceback)
-        return outcome
+        return outcome._replace(api=api.seen)
 
-    def _outcome(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow) -> Outcome:
-        run = Run(attempt=job.attempt, stopping=is_stopping)
+    def _outcome(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow, api: ApiOfRun) -> Outcome:
+        run = Run(attempt=job.attempt, stopping=is_stopping, open_github=api.open)
         outcome = run_handler(subscription, partial(event_of, job), run, window)
         if left := end_processes(at_once=outcome.kind in INTERRUPTED):
             logger.warning("processes killed that the handler had left; this child ends too", extra={"processes": left})

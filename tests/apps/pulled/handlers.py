@@ -1,6 +1,6 @@
 """Handlers of a developer: one that works, one that fails, and one whose call of GitHub is recorded."""
 
-from webhooks import Event, on, recorded_calls
+from webhooks import Event, Run, on
 
 
 @on("pull_request")
@@ -14,6 +14,7 @@ def fail(event: Event) -> None:
 
 
 @on("issue_comment")
-def answer(event: Event) -> str:
-    recorded_calls.note("POST", f"https://api.github.com/repos/{event.repository}/issues/7/comments", '{"body": "hi"}')
+def answer(event: Event, run: Run) -> str:
+    owner, _, name = event.repository.partition("/")
+    run.github.rest.issues.create_comment(owner, name, 7, body="hi")
     return "answered"

@@ -4,8 +4,8 @@ import threading
 from collections.abc import Callable
 from datetime import datetime
 
+from webhooks.github_api.access import HookAccess, hooks_of
 from webhooks.models import LogPass
-from webhooks.reconciling.access import HookAccess, hooks_of
 from webhooks.reconciling.running import Options, reconcile
 
 PUSH = {"ref": "refs/heads/main", "repository": {"full_name": "acme/widgets"}, "sender": {"login": "octo"}}

@@ -1,4 +1,4 @@
-"""GitHub's REST API on loopback, as much of it as the delivery logs need: one App, and hooks with a token."""
+"""GitHub's REST API on loopback, as much of it as tests need: one App with installations, and hooks with a token."""
 
 import json
 import re
@@ -12,6 +12,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
+from tests.support.github import installations
+from tests.support.github.installations import Answer, Call, Installation
 from tests.support.github.limits import App, Fault, Limit
 from tests.support.github.log import Entry, Hook
 
@@ -21,7 +23,6 @@ DEFAULT_PAGE, LARGEST_PAGE = 30, 100
 _CURSOR = re.compile(r"v1_([0-9]+)")
 _DELIVERIES = re.compile(r"/(?P<hook>app/hook|(?:orgs|repos)/.+/hooks/[0-9]+)/deliveries(?P<rest>.*)")
 _CONVERSION = re.compile(r"/app-manifests/(?P<code>[^/]+)/conversions")
-Answer = tuple[int, Any, Mapping[str, str]]
 
 
 class GitHub:
@@ -32,6 +33,7 @@ class GitHub:
         self.ahead = timedelta()
         """How far this GitHub's clock is ahead of the machine's."""
         self.hooks: dict[str, Hook] = {}
+        self.installations: dict[int, Installation] = {}
         self.limits = {"app": Limit(), TOKEN: Limit()}
         self.faults: list[Fault] = []
         self.calls: list[tuple[str, str]] = []
@@ -55,23 +57,41 @@ class GitHub:
         self.hooks[path] = Hook(path, now=self.now, hook_id=number, target=target, url=url)
         return self.hooks[path]
 
+    def installation(self, number: int = 7) -> Installation:
+        """Return an installation of the App, which is made if there is none of this number."""
+        return self.installations.setdefault(number, Installation(id=number))
+
     def asked(self, part: str = "", *, method: str = "") -> list[str]:
         """Return the paths of the calls that were made, with their queries, that have this part."""
         return [path for verb, path in self.calls if part in path and method in ("", verb)]
 
-    def answer(self, method: str, target: str, headers: Any) -> Answer:
+    def answer(self, method: str, target: str, headers: Any, body: bytes = b"") -> Answer:
         path = urlsplit(target).path.removeprefix(self.prefix)
         query = {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
         with self._lock:
             self.calls.append((method, target))
             if found := _CONVERSION.fullmatch(path):
                 made = self.codes.pop(found["code"], None) if method == "POST" else None
-                return (201, made, {}) if made else _missing()
-            refused, limit = self._check(path, headers.get("Authorization", ""))
+                return (201, made, {}) if made else installations.missing()
+            own = self._signed_by(headers.get("Authorization", ""))
+            refused, limit = (None, own.limit) if own else self._check(path, headers.get("Authorization", ""))
             if refused is None and not limit.take():
                 refused = 403, {"message": "API rate limit exceeded for this App or user."}, {}
-            status, body, more = refused or self._route(method, path, query)
-            return status, body, {"Date": format_datetime(self.now(), usegmt=True), **limit.headers(), **more}
+            if refused is None and own is not None:
+                call = Call(url=self.url, method=method, path=path, query=query, body=body)
+                given = installations.answer(own, call)
+                status, said, more = installations.with_etag(method, given, headers.get("If-None-Match"))
+                limit.used -= status == 304  # It costs no call.
+            else:
+                status, said, more = refused or self._route(method, path, query)
+            return status, said, {"Date": format_datetime(self.now(), usegmt=True), **limit.headers(), **more}
+
+    def _signed_by(self, authorization: str) -> Installation | None:
+        """Return the installation whose token signs a call, if it has not ended."""
+        token = authorization.partition(" ")[2]
+        return next(
+            (one for one in self.installations.values() if one.tokens.get(token, self.now()) > self.now()), None
+        )
 
     def fault(self, target: str) -> Fault | None:
         with self._lock:
@@ -91,14 +111,19 @@ class GitHub:
         return None, self.limits[token]
 
     def _route(self, method: str, path: str, query: Mapping[str, str]) -> Answer:
+        if (number := installations.minted(path)) is not None and method == "POST":
+            own_installation = self.installations.get(number)
+            return own_installation.mint(self.now()) if own_installation else installations.missing()
         if path == "/app":
             created = self.hooks[APP].created_at if APP in self.hooks else self.now()
             return 200, {"id": self.app.number, "created_at": created.isoformat()}, {}
         if found := _DELIVERIES.fullmatch(path):
             hook = self.hooks.get(found["hook"])
-            return self._of_log(method, hook, found["rest"], query) if hook else _missing()
+            return self._of_log(method, hook, found["rest"], query) if hook else installations.missing()
         own = self.hooks.get(path.strip("/"))
-        return (200, {"id": own.hook_id, "created_at": own.created_at.isoformat()}, {}) if own else _missing()
+        return (
+            (200, {"id": own.hook_id, "created_at": own.created_at.isoformat()}, {}) if own else installations.missing()
+        )
 
     def _of_log(self, method: str, hook: Hook, rest: str, query: Mapping[str, str]) -> Answer:
         if not rest and method == "GET":
@@ -106,11 +131,11 @@ class GitHub:
         number, _, attempts = rest.strip("/").partition("/")
         entry = hook.entry(int(number)) if number.isdecimal() else None
         if entry is None:
-            return _missing()
+            return installations.missing()
         if attempts == "attempts" and method == "POST":
             hook.send_again(entry)
             return 202, {}, {}
-        return (200, entry.in_full(), {}) if method == "GET" and not attempts else _missing()
+        return (200, entry.in_full(), {}) if method == "GET" and not attempts else installations.missing()
 
     def _page(self, hook: Hook, query: Mapping[str, str]) -> Answer:
         cursor, size = query.get("cursor", ""), min(LARGEST_PAGE, int(query.get("per_page", DEFAULT_PAGE)))
@@ -134,17 +159,13 @@ def _behind(entries: list[Entry], last_id: int) -> list[Entry]:
     return entries[places[0] + 1 :] if places else []
 
 
-def _missing() -> Answer:
-    return 404, {"message": "Not Found", "documentation_url": "https://docs.github.com/rest"}, {}
-
-
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     github: GitHub
 
     def do_GET(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        status, body, headers = self.github.answer(self.command, self.path, self.headers)
+        sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        status, body, headers = self.github.answer(self.command, self.path, self.headers, sent)
         fault = self.github.fault(self.path)
         if fault is not None and fault.silent_seconds:
             time.sleep(fault.silent_seconds)
@@ -157,11 +178,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response_only(status)
         for name, value in {"Content-Type": "application/json; charset=utf-8", **headers}.items():
             self.send_header(name, value)
-        self.send_header("Content-Length", str(len(text)))
+        self.send_header("Content-Length", "0" if status == 304 else str(len(text)))
         self.end_headers()
-        self.wfile.write(text)
+        if status != 304:
+            self.wfile.write(text)
 
-    do_POST = do_GET  # noqa: N815  The name is the library's.
+    do_POST = do_PUT = do_PATCH = do_DELETE = do_GET  # noqa: N815  The name is the library's.
 
     def log_message(self, *_arguments: Any) -> None:
         pass

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from webhooks.github_api.access import HookAccess, hooks_of
 from webhooks.management.migrated import on_migrated_database
 from webhooks.management.pass_progress import PassProgress
 from webhooks.management.probes import serve_probes
@@ -19,7 +20,6 @@ from webhooks.management.stop_signals import stop_at_signal
 from webhooks.management.tables import console_on, printable, table
 from webhooks.models import LogPass
 from webhooks.probe_server import Health
-from webhooks.reconciling.access import HookAccess, hooks_of
 from webhooks.reconciling.health import ReconcilerHealth
 from webhooks.reconciling.running import BusyError, Options, reconcile
 from webhooks.reconciling.watching import Watching

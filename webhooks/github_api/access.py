@@ -1,4 +1,4 @@
-"""What the logs of each source are read with. The only place that knows where credentials come from."""
+"""What each source's GitHub is called with. The only place that knows where credentials come from."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,3 +41,32 @@ def hooks_of(source: str) -> Iterator[HookAccess]:
         yield HookAccess(source=source, hook=APP, api_url=url, app_id=given["app_id"], private_key=key)
     for hook in given["hooks"]:
         yield HookAccess(source=source, hook=hook, api_url=url, token=given["token"])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppAccess:
+    """The App that handlers call a source's API as. Its key is never shown."""
+
+    source: str
+    api_url: str
+    app_id: str
+    private_key: str = field(repr=False)
+
+
+def app_of(source: str) -> AppAccess | None:
+    """Return the App of a source, or None if this process has no key of it."""
+    given = settings.HOOKLINE_GITHUB_ACCESS.get(source, {})
+    if not given.get("private_key") or not given.get("app_id"):
+        return None
+    return AppAccess(source=source, api_url=given["api_url"], app_id=given["app_id"], private_key=given["private_key"])
+
+
+def api_url_of(source: str) -> str:
+    """Return the address of a source's API."""
+    url: str = settings.HOOKLINE_GITHUB_ACCESS.get(source, {}).get("api_url") or "https://api.github.com"
+    return url
+
+
+def has_any_app() -> bool:
+    """Tell whether this process has the key of any App."""
+    return any(given.get("private_key") for given in settings.HOOKLINE_GITHUB_ACCESS.values())

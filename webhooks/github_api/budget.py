@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 
 RESERVE = 0.2
-"""The share of the limit that is not used: handlers call the API with the same credential."""
+"""The share of the limit that is left to more urgent calls: the reconciler leaves it to handlers, and replayed jobs to
+those of live webhooks."""
 UNNAMED_SECONDS = 60.0
 """GitHub asks to wait for a minute at least where its answer does not say how long."""
 
@@ -40,6 +42,29 @@ def seconds_to_wait(headers: Mapping[str, str]) -> float:
     if _number(headers, "x-ratelimit-remaining") == 0 and (until := _until_reset(headers)) is not None:
         return until
     return UNNAMED_SECONDS
+
+
+class Seen(NamedTuple):
+    """What the answers of one run said of its installation's limit. A tuple, since it goes from process to process."""
+
+    remaining: int | None = None
+    most: int | None = None
+    resets_in_seconds: float = 0.0
+    closed_seconds: float = 0.0
+    """For how long GitHub asks to call no more; 0 while the limit is not reached."""
+
+    @property
+    def is_below_reserve(self) -> bool:
+        """Tell whether only the share is left that is kept for live webhooks."""
+        return bool(self.most and self.remaining is not None and self.remaining <= self.most * RESERVE)
+
+
+def seen_in(headers: Mapping[str, str]) -> Seen | None:
+    """Return what an answer says of the common limit; None if it says nothing, or speaks of another resource's."""
+    remaining, most = _number(headers, "x-ratelimit-remaining"), _number(headers, "x-ratelimit-limit")
+    if remaining is None or most is None or headers.get("x-ratelimit-resource", "core") != "core":
+        return None
+    return Seen(int(remaining), int(most), _until_reset(headers) or 0.0)
 
 
 def _until_reset(headers: Mapping[str, str]) -> float | None:

@@ -1,0 +1,1 @@
+"""GitHub's REST API, as the reconciler and handlers use it: credentials, limits, tokens, clients."""
