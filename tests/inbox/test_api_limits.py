@@ -18,6 +18,7 @@ from webhooks.github_api.budget import Seen
 from webhooks.inbox import api_limits, held_jobs, postgresql, sqlite
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.engine import Engine
+from webhooks.inbox.late_turns import LateTurns
 from webhooks.inbox.waiting import Kind
 from webhooks.inbox.waiting_facts import explain
 from webhooks.models import ApiLimit, Job
@@ -46,10 +47,11 @@ def waiting(handler: str, installation_id: int | None, **values: Any) -> Job:
     return job
 
 
-def claimed(one: Engine, *, limit: int = 10, queue: str = "default", changes: Any = ()) -> list[int]:
-    wanted = Wanted(
-        worker="w", leases={API: 30.0, PLAIN: 30.0}, limit=limit, queue=queue, api_handlers=frozenset({API})
-    )
+def claimed(
+    one: Engine, *, limit: int = 10, queue: str = "default", after: str | None = None, changes: Any = ()
+) -> list[int]:
+    leases, using = {API: 30.0, PLAIN: 30.0}, frozenset({API})
+    wanted = Wanted(worker="w", leases=leases, limit=limit, queue=queue, after=after, api_handlers=using)
     return [ClaimedJob(*row).pk for row in one.exchange(list(changes), wanted)[1]]
 
 
@@ -103,6 +105,36 @@ def test_what_waits_behind_many_of_a_closed_installation_is_found_at_once(
     api_limits.note({("github", 7): CLOSED})
     assert claimed(each, limit=3) == [last.pk]
     assert Job.objects.filter(pk__in=[job.pk for job in many], publish_at__gt=Now()).count() == 50
+
+
+def test_in_a_shared_queue_the_other_parties_run_on(each: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (held_jobs, api_limits):
+        monkeypatch.setattr(module, "MOST", 20)
+    for _ in range(30):
+        waiting(API, 7, fair_key="a")
+    free = [waiting(API, 8, fair_key="b"), waiting(PLAIN, 9, fair_key="c"), waiting(API, 8, fair_key="b")]
+    api_limits.note({("github", 7): CLOSED})
+    found = claimed(each, limit=3, after="")
+    found += claimed(each, limit=3, after="") if len(found) < 3 else []
+    assert sorted(found) == [job.pk for job in free]
+    assert claimed(each, limit=3, after="") == []
+
+
+def test_a_job_that_is_put_off_gives_up_its_turn_and_comes_back_in_its_time(each: Engine) -> None:
+    held, other = waiting(API, 7, order_key="k"), waiting(API, 8, order_key="k", publish_at=None)
+    api_limits.note({("github", 7): CLOSED})
+    assert claimed(each) == []
+    held.refresh_from_db()
+    assert (held.state, held.attempt, held.publish_at) == (JobState.RETRYING, 0, None)
+    assert LateTurns().step() == 1
+    assert claimed(each) == [other.pk]
+    change: Mapping[str, Any] = CHANGE | {"job": other.pk, "attempt": 1, "is_final": True, "state": "succeeded"}
+    assert claimed(each, changes=[change]) == []
+    assert LateTurns().step() == 1
+    assert 895 < seconds_until_due(held) < 915
+    Job.objects.filter(pk=held.pk).update(publish_at=Now() - timedelta(seconds=1))
+    ApiLimit.objects.update(until=Now() - timedelta(seconds=1))
+    assert claimed(each) == [held.pk]
 
 
 def test_outcomes_are_recorded_beside_it(each: Engine) -> None:
