@@ -11,7 +11,8 @@ import pytest
 from tests.support.deliveries import PATH, headers_for
 from tests.support.github.installations import Installation
 from tests.support.github.server import GitHub, serving
-from tests.support.processes import wait_until
+from tests.support.probing import Probed
+from tests.support.processes import free_port, wait_until
 from tests.support.stack import Stack, http, running_stack
 from webhooks.github import samples
 
@@ -95,9 +96,16 @@ def test_a_limit_puts_the_run_off_without_an_attempt_and_others_run_on(
     stack: Stack, github: GitHub, installation: Installation
 ) -> None:
     installation.limit.limit, installation.limit.reset_at = 1, time.time() + 1_800
-    stack.start_all(concurrency=1)
+    stack.migrate()
+    stack.start("receiver")
+    stack.start("relay")
+    probed = Probed(free_port())
+    stack.start("worker", "--concurrency", "1", HOOKLINE_PROBE_PORT=str(probed.port))
+    stack.wait_until_ready()
     send(stack, "pull_request", installation, action="opened", number=7)
     wait_until(lambda: stack.states()["retrying"], what="the run to be put off")
+    assert probed.metric('hookline_worker_api_remaining{source="github"}') == 0
+    assert probed.metric('hookline_worker_runs_put_off_total{handler="assistant.label_by_paths"}') == 1
     calls = len(github.calls)
     send(stack, "pull_request", installation, action="synchronize", number=7)
     send(stack, "push", installation, deleted=False, commits=[], head_commit=PUSH, after="c0ffee")

@@ -1,5 +1,7 @@
 """An operator makes a token, copies it, takes a delivery by it, and revokes it."""
 
+import uuid
+
 import pytest
 import urllib3
 from playwright.sync_api import expect
@@ -12,7 +14,8 @@ pytestmark = pytest.mark.browser
 
 
 def test_a_new_token_is_copied_once_hands_out_a_delivery_and_is_revoked(visitor: Visitor, console: Stack) -> None:
-    [(guid,)] = console.rows("SELECT guid FROM webhooks_delivery ORDER BY id LIMIT 1")
+    [(key,)] = console.rows("SELECT guid FROM webhooks_delivery ORDER BY id LIMIT 1")
+    guid = uuid.UUID(key)
 
     def status(token: str) -> int:
         url = f"http://127.0.0.1:{console.port}/api/deliveries/{guid}"
@@ -25,7 +28,7 @@ def test_a_new_token_is_copied_once_hands_out_a_delivery_and_is_revoked(visitor:
     page.get_by_label("Name").fill("laptop")
     page.get_by_role("button", name="Make it").click()
     token = page.locator("#token").inner_text()
-    page.get_by_role("button", name="Copy").click()
+    page.get_by_role("button", name="Copy the token").click()
     expect(page.get_by_role("button", name="Copied")).to_be_visible()
     assert page.evaluate("navigator.clipboard.readText()") == token
     assert not findings(page)

@@ -17,6 +17,7 @@ from tests.support.job_actions import CHANGE, CONFIRM, REASON, act, ask, confirm
 from webhooks.console import narrowing, selection
 from webhooks.inbox import operations, transitions
 from webhooks.inbox.operations import BY_NAME, RUN_AGAIN
+from webhooks.inbox.turns import Keys
 from webhooks.models import Change, ChangedJob, Job, Payload
 from webhooks.states import JobState
 
@@ -226,9 +227,9 @@ def before_the_lock(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], objec
     """Let something happen after the jobs were read, and before the first batch locks its own."""
     lock = transitions.lock
 
-    def first(jobs: QuerySet[Job]) -> None:
+    def first(jobs: QuerySet[Job]) -> Keys:
         happens()
-        lock(jobs)
+        return lock(jobs)
 
     monkeypatch.setattr(transitions, "lock", first)
 

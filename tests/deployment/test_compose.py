@@ -82,6 +82,8 @@ def test_a_role_is_given_what_it_uses_and_nothing_else(services: dict[str, Any],
     given = {name.removesuffix("_FILE") for name in services[role]["environment"]}
     # The secrets of identity providers, tokens of hooks, and keys of payloads are for those who have one.
     optional = {"FLOWER_OAUTH2_SECRET", "GITHUB_API_TOKEN", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_PAYLOAD_KEYS"}
+    if role == "worker":  # See compose.github-api.yaml.
+        optional |= {"GITHUB_APP_PRIVATE_KEY"}
     assert given == USED[role] - {"ALLOWED_HOSTS", *optional}
     assert set(services[role]["secrets"]) == given
     assert services[role]["env_file"] == [".env"]
@@ -192,3 +194,12 @@ def test_the_variation_changes_the_broker_and_nothing_else() -> None:
     variation, plain = compose("compose.redis.yaml"), compose("compose.yaml")
     assert variation["services"].keys() == {"broker"}
     assert variation["secrets"].keys() == {"BROKER_URL", "broker.conf"} <= plain["secrets"].keys()
+
+
+def test_what_gives_workers_the_apps_key_gives_them_a_secret_that_is_described_and_that_they_use() -> None:
+    [(name, worker)] = compose("compose.github-api.yaml")["services"].items()
+    given = {one.removesuffix("_FILE") for one in worker["environment"]}
+    assert (name, given) == ("worker", {"GITHUB_APP_PRIVATE_KEY"})
+    assert given <= USED["worker"]
+    assert set(worker["secrets"]) == given <= compose("compose.yaml")["secrets"].keys()
+    assert list(worker["environment"].values()) == [f"/run/secrets/{one}" for one in worker["secrets"]]

@@ -41,10 +41,11 @@ from webhooks.console import urls as console_urls
 from webhooks.console.navigation import MENU
 from webhooks.inbox.due import waiting_in
 from webhooks.models import Job
-from webhooks.paths import PROBES, WEBHOOKS
+from webhooks.paths import API, PROBES, WEBHOOKS
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.stop_times import RECONCILER_STOP_SECONDS
 from workers.deployment import notes
+from workers.deployment.capacity import API_CHILD_MB, API_PARENT_MB
 from workers.deployment.deployed import Deployed
 from workers.deployment.manifests import Manifest, Workload, workloads
 
@@ -103,11 +104,12 @@ def test_there_is_one_who_says_how_many_workers_there_are() -> None:
 @pytest.mark.parametrize("name", compatibility())
 def test_what_stays_behind_of_a_component_is_in_the_table(name: str) -> None:
     base, rendered = ({key_of(one) for one in documents(*names).values()} for names in ((), (name,)))
-    # A changed pod of the migration is a Job more, which ends by itself.
-    stays = {key for key in rendered - base if not key.startswith("job/")}
+    # A changed pod of the migration is a Job more, which ends by itself; changed variables are a ConfigMap more.
+    generated = ("job/", "configmap/hookline-config-")
+    stays = {key for key in rendered - base if not key.startswith(generated)}
     assert leftovers().get(name, frozenset()) == stays
     removes = {"horizontalpodautoscaler/worker"} if name in ("keda", "single-flight") else set()
-    assert {key for key in base - rendered if not key.startswith("job/")} == removes
+    assert {key for key in base - rendered if not key.startswith(generated)} == removes
 
 
 @needs_kubectl
@@ -299,7 +301,9 @@ def test_the_console_has_a_host_a_controller_and_a_way_in_of_its_own() -> None:
 def console_paths() -> set[str]:
     """Return the beginnings of all paths that the console and the admin have."""
     firsts = {str(pattern.pattern).partition("/")[0] for pattern in console_urls.urlpatterns}
-    return {"/" if first == "" else f"/{first}/" for first in firsts} | {"/admin/", "/static/", "/oidc/", "/flower"}
+    return {"/" if first == "" else f"/{first}/" for first in firsts} | {
+        *("/admin/", "/static/", "/oidc/", "/flower", API)
+    }
 
 
 @pytest.mark.django_db
@@ -360,7 +364,40 @@ def test_a_reconciler_has_the_apps_key_alone_and_time_to_end_its_call() -> None:
     for name, rendered in renderings().items():
         for one in workloads(Manifest("rendered", document) for document in rendered):
             named = {volume.get("secret", {}).get("secretName") for volume in one.pod["volumes"]}
-            assert ("hookline-github" in named) is (one.role == "reconcile"), f"{name}: {one}"
+            has_it = {"reconcile", "worker"} if "github-api" in name else {"reconcile"}
+            assert ("hookline-github" in named) is (one.role in has_it), f"{name}: {one}"
+
+
+@needs_kubectl
+def test_workers_that_call_the_api_have_the_apps_key_and_memory_for_it_and_no_token_of_a_hook() -> None:
+    for name, children in (("worker", 70), ("worker-bulk", 8)):
+        plain, calling = program(name, "queue-pool"), program(name, "queue-pool", "github-api")
+        given = {one.removesuffix("_FILE") for one in calling.variables} - set(plain.variables)
+        assert {"GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY"} == {one for one in given if "GITHUB" in one}
+        [volume] = [one["secret"] for one in calling.pod["volumes"] if one["name"] == "github"]
+        assert [one["key"] for one in volume["items"]] == ["GITHUB_APP_ID", "GITHUB_APP_PRIVATE_KEY"]
+        for kind in ("requests", "limits"):
+            before, after = plain.memory_mb(kind), calling.memory_mb(kind)
+            assert before is not None
+            assert after is not None
+            assert after - before >= API_PARENT_MB + API_CHILD_MB * children - 64
+    assert program("worker", "github-api", "single-flight").memory_mb("limits") == 1216
+
+
+@needs_kubectl
+def test_who_handles_payloads_has_their_keys_and_nobody_else() -> None:
+    rendered = parsed(combination(("queue-pool", "reconcile", "payload-encryption")))
+    found = {}
+    for one in workloads(Manifest("rendered", document) for document in rendered):
+        secrets = [volume["secret"] for volume in one.pod["volumes"] if volume["name"] == "secrets"]
+        mounted = {
+            item["key"] for secret in secrets for item in secret.get("items", [{"key": "HOOKLINE_PAYLOAD_KEYS"}])
+        }
+        found[one.manifest.name] = "HOOKLINE_PAYLOAD_KEYS" in mounted
+        assert not found[one.manifest.name] or "HOOKLINE_PAYLOAD_KEYS_FILE" in one.variables
+    having = {"receiver", "relay", "worker", "worker-bulk", "reconcile"}
+    assert {name for name, has in found.items() if has} == having
+    assert {name for name, has in found.items() if not has} >= {"flower"}
 
 
 @needs_kubectl

@@ -107,11 +107,10 @@ def allowed_combinations() -> Iterator[tuple[str, ...]]:
 
 
 def tried_combinations() -> list[tuple[str, ...]]:
-    """Return the base, each component and the largest combinations, which hold every pair; with WHOLE=1, all."""
-    allowed = list(allowed_combinations())
-    if services.IS_WHOLE:
-        return allowed
-    return [one for one in allowed if len(one) <= 1 or not any(set(one) < set(other) for other in allowed)]
+    """Return the base, each component and the largest combinations, which hold every pair; with WHOLE=1, all of two
+    and three besides."""
+    allowed, most = list(allowed_combinations()), 3 if services.IS_WHOLE else 1
+    return [one for one in allowed if len(one) <= most or not any(set(one) < set(other) for other in allowed)]
 
 
 @cache

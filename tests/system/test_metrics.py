@@ -33,6 +33,10 @@ UNAVAILABLE = "unavailable"
 ROW = re.compile(r"^\| `(hookline_[a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\| \S.*\|$", re.MULTILINE)
 
 
+ONCE_CALLED = {"hookline_worker_runs_put_off_total", "hookline_worker_api_remaining"}
+"""Without a sample until a handler has called GitHub's API: tests/assistant/ reads them."""
+
+
 class Documented(NamedTuple):
     """A metric as docs/metrics.md has it."""
 
@@ -115,10 +119,12 @@ def ours(families: dict[str, Metric]) -> dict[str, Metric]:
 def test_the_page_on_metrics_lists_what_a_process_answers_with_its_type_and_labels(scrapes: Scrapes, role: str) -> None:
     found = set()
     for name, family in ours(scrapes.families[role]).items():
+        if name in ONCE_CALLED:
+            continue
         assert family.samples, f"{name} has no sample, so that its labels are not seen"
         labels = {label for sample in family.samples for label in sample.labels} - {"le"}
         found.add(Documented(role, name, family.type, frozenset(labels)))
-    assert found == {one for one in documented() if one.role == role}
+    assert found == {one for one in documented() if one.role == role and one.name not in ONCE_CALLED}
 
 
 def test_the_page_on_metrics_lists_each_result_of_a_delivery() -> None:

@@ -84,6 +84,10 @@ RETURNING id
 """Each is a lookup in an index that holds only jobs with keys, however many jobs a key has."""
 
 
+_SQLITE_NOW = "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now') || '000'"
+"""SQLite compares moments as texts, and those that are added to have six digits: what is due now would not be."""
+
+
 class HasKeys(Protocol):
     """A job, or values of one."""
 
@@ -176,7 +180,7 @@ def settle(keys: Keys) -> list[int]:
 
 
 def _run(statement: str, keys: Sequence[str]) -> list[int]:
-    now = "statement_timestamp()" if connection.vendor == "postgresql" else "strftime('%%Y-%%m-%%d %%H:%%M:%%f', 'now')"
+    now = "statement_timestamp()" if connection.vendor == "postgresql" else _SQLITE_NOW
     marks, rows = ", ".join(["%s"] * len(keys)), ", ".join(["(%s)"] * len(keys))
     with connection.cursor() as cursor:
         cursor.execute(statement.format(now=now, keys=marks, rows=rows, newest=_NEWEST), list(keys))

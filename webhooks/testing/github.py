@@ -1,6 +1,6 @@
 """A stand-in for `run.github` in tests of handlers: it answers by a table and records what it is asked. No network.
 
-github = FakeGitHub({"GET /repos/acme/widgets/pulls/7/files": [{"filename": "docs/a.md"}]})
+github = FakeGitHub({"GET /repos/acme/widgets/pulls/7/files": [{"filename": "README.md"}]})
 outcome = run_handler(label, event("pull_request", number=7), github=github)
 assert github.calls[-1].path == "/repos/acme/widgets/issues/7/labels"
 """

@@ -25,6 +25,11 @@ by tests/benchmarks/worker_memory.py with handlers that use the ORM, on the imag
 0008 has these figures and those of older Pythons."""
 
 
+API_PARENT_MB, API_CHILD_MB = 23.0, 18.0
+"""What a worker takes more that has an App's key, once each child has called GitHub's API; measured by
+tests/benchmarks/api_memory.py."""
+
+
 def connections(workload: Workload) -> int:
     """Return how many connections to the database one pod opens at most."""
     if (given := workload.pod_annotations.get(CONNECTIONS_ANNOTATION)) is not None:
@@ -109,7 +114,9 @@ def memory_request(deployed: Deployed) -> Iterator[str]:
 
 def working_mb(workload: Workload) -> float:
     """Return the memory of a worker's pod without what its handlers keep."""
-    return PARENT_MB + CHILD_MB * concurrency(workload)
+    calls_api = any(name.startswith("GITHUB_APP_PRIVATE_KEY") for name in workload.variables)
+    parent, child = (API_PARENT_MB, API_CHILD_MB) if calls_api else (0.0, 0.0)
+    return PARENT_MB + parent + (CHILD_MB + child) * concurrency(workload)
 
 
 def autoscaled_replicas(deployed: Deployed) -> Iterator[str]:

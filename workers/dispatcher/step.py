@@ -26,7 +26,7 @@ from celery import bootsteps
 from django.conf import settings
 from kombu.asynchronous import set_event_loop
 
-from webhooks.github_api import sharing
+from webhooks.github_api import loading, sharing
 from webhooks.github_api.access import has_any_app
 from webhooks.listening import cannot_listen
 from webhooks.outage_log import OutageLog
@@ -107,6 +107,7 @@ class DispatcherStep(bootsteps.StartStopStep):
         turn.prepare(self._slots, self._pairs, self._stacks)
         if has_any_app():
             sharing.prepare()
+            loading.load()
         try:
             self._fork(is_first=True)
         except OSError as error:
