@@ -3,13 +3,11 @@
 import os
 import secrets
 import sys
-from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 
 from project.broker_settings import CONNECT_SECONDS, broker_settings
@@ -28,6 +26,7 @@ from project.environment import (
 from project.github_access import check_access, read_access
 from project.identity import check_installed, provider_settings
 from project.logging import has_colours, logging_settings
+from project.page_settings import PAGE_SETTINGS
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
 from project.version import VERSION
 from webhooks.listening import EVERY_ADDRESS
@@ -216,67 +215,17 @@ INSTALLED_APPS = [
     "workers",
     *HOOKLINE_APPS,
 ]
-MIDDLEWARE = [
-    "webhooks.receiver.middleware.MachinePages",
-    "django.middleware.security.SecurityMiddleware",
-    "csp.middleware.CSPMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
-    "webhooks.receiver.middleware.NoNul",
-    "django.contrib.sessions.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
-    "django.middleware.csrf.CsrfViewMiddleware",
-    "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "django.contrib.messages.middleware.MessageMiddleware",
-    "django.middleware.clickjacking.XFrameOptionsMiddleware",
-    "axes.middleware.AxesMiddleware",
-]
+globals().update(PAGE_SETTINGS)
 ROOT_URLCONF = "project.urls"
 WSGI_APPLICATION = "project.wsgi.application"
 RSGI_APPLICATION = "project.rsgi:application"
-TEMPLATES = [
-    {
-        "BACKEND": "django.template.backends.django.DjangoTemplates",
-        "APP_DIRS": True,
-        "OPTIONS": {
-            "context_processors": [
-                "django.template.context_processors.request",
-                "django.contrib.auth.context_processors.auth",
-                "django.contrib.messages.context_processors.messages",
-                "webhooks.console.navigation.menu",
-            ]
-        },
-    }
-]
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 if HOOKLINE_OIDC:
     AUTHENTICATION_BACKENDS.append("webhooks.console.identity.Provider")
 LOGIN_URL = "console:sign-in"
 LOGIN_REDIRECT_URL = LOGOUT_REDIRECT_URL = "/"
-AXES_FAILURE_LIMIT = 5
-AXES_COOLOFF_TIME = timedelta(minutes=5)
-# By both: one who guesses locks himself out, not the operator whose name it is, who comes from another address.
-AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
-AXES_RESET_ON_SUCCESS = True
-AXES_VERBOSE = False
-AXES_LOCKOUT_TEMPLATE = "console/locked_out.html"
-AXES_CLIENT_IP_CALLABLE = "webhooks.console.sign_in.client_address"
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-]
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 APPEND_SLASH = True
-# Every style, script and picture of the pages is a file of ours. `data:` is for the pictures in Tabler's style sheet.
-CONTENT_SECURITY_POLICY = {
-    "DIRECTIVES": {
-        "default-src": [SELF],
-        "img-src": [SELF, "data:"],
-        "object-src": [NONE],
-        "base-uri": [NONE],
-        "form-action": [SELF],
-        "frame-ancestors": [NONE],
-    }
-}
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-us"

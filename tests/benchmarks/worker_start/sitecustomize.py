@@ -52,7 +52,7 @@ def _load_lean_apps() -> None:
     settings.INSTALLED_APPS = [
         app for app in settings.INSTALLED_APPS if app in NEEDED_APPS or not app.startswith(SPARED_APPS)
     ]
-    settings.MIDDLEWARE = []
+    vars(settings)["MIDDLEWARE"] = []
     urls: Any = ModuleType("no_urls")
     urls.urlpatterns = []
     sys.modules["no_urls"] = urls
