@@ -1,7 +1,7 @@
 """Parsers of host names, addresses and origins in variables. Values in, values out: nothing is looked up here."""
 
 import re
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address, ip_network
 from typing import NoReturn
 
 from environs import ValidationError
@@ -13,6 +13,7 @@ _ALLOWED = re.compile(r"\*|\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://((\*\.)?[a-z0-9_-]+(\.[a-z0-9_-]+)*|\[[0-9a-f:.]+\])(:(?P<port>[0-9]{1,5}))?"
 )
+META = "meta"
 _PORTS = {"http": "80", "https": "443"}
 _EMAIL = re.compile(r"(\.\*|[^\s|*@]+)@[^\s|*@]+")
 """An address, or `.*` in place of the name: Flower lets in whoever has one, so only names may be left open."""
@@ -61,6 +62,26 @@ def _origin(item: str) -> str:
     if found["port"] == _PORTS[found["scheme"]]:
         return item.rpartition(":")[0]
     return item
+
+
+def networks(value: str) -> list[str]:
+    """Return networks of IPv4 or IPv6, each as `ip_network` takes it; a single address is a network too."""
+    try:
+        found = [str(ip_network(item)) for item in unquoted_items(value)]
+    except ValueError:
+        found = []
+    if not found:
+        _fail("must be addresses or networks, such as 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32, without host bits.")
+    if any(item.endswith("/0") for item in found):
+        _fail("must not be all addresses.")
+    return found
+
+
+def hook_addresses(value: str) -> list[str]:
+    """Return networks, and `meta` first if it is among them: what GitHub's API names."""
+    given = unquoted_items(value)
+    others = [item for item in given if item != META]
+    return [META] * (META in given) + (networks(",".join(others)) if others or not given else [])
 
 
 def url_prefix(value: str) -> str:

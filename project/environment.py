@@ -16,7 +16,16 @@ import dj_database_url
 from django.core.exceptions import ImproperlyConfigured
 from environs import EnvValidationError, ValidationError, validate
 
-from project.addresses import email_pattern, host_names, listen_address, origins, redirect_uri, url_prefix
+from project.addresses import (
+    email_pattern,
+    hook_addresses,
+    host_names,
+    listen_address,
+    networks,
+    origins,
+    redirect_uri,
+    url_prefix,
+)
 from project.connection_urls import broker_nodes, check_database_options, check_sqlite, whole_url
 from project.github_access import api_token, app_id, hook_paths, private_key
 from project.identity import group_roles, https_address
@@ -42,9 +51,9 @@ def open_environment() -> Variables:
     """
     env = Variables(eager=False)
     parsers = (webhook_secrets, encryption_keys, source_names, broker_url, authorities, database, directory, app_names)
-    of_addresses = (email_pattern, host_names, https_address, listen_address, origins, redirect_uri, url_prefix)
-    of_github = (api_token, app_id, hook_paths, json_paths, private_key)
-    for parser in (*parsers, *of_addresses, *of_github, whole_number, number, group_roles):
+    of_addresses = (email_pattern, host_names, https_address, listen_address, networks, origins, redirect_uri)
+    of_github = (api_token, app_id, hook_addresses, hook_paths, json_paths, private_key)
+    for parser in (*parsers, *of_addresses, *of_github, url_prefix, whole_number, number, group_roles):
         env.add_parser(parser.__name__, _unless_parsed(parser))
     return env
 

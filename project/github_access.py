@@ -7,9 +7,10 @@ from typing import Any
 from django.core.exceptions import ImproperlyConfigured
 from environs import ValidationError
 
+from project.addresses import META
 from project.roles import uses
 from project.variables import Variables, unquoted_items
-from webhooks.source_secrets import API_TOKEN, API_URL, APP_ID, APP_PRIVATE_KEY, HOOKS, variable_of
+from webhooks.source_secrets import API_TOKEN, API_URL, APP_ID, APP_PRIVATE_KEY, HOOK_ADDRESSES, HOOKS, variable_of
 
 GITHUB_COM = "https://api.github.com"
 _APP_ID = re.compile(r"[A-Za-z0-9.]{1,100}")
@@ -61,6 +62,19 @@ def read_access(env: Variables, sources: Sequence[str]) -> dict[str, dict[str, A
             "hooks": env.hook_paths(variable_of(source, HOOKS), None) or [],
         }
         for source in sources
+    }
+
+
+def read_hook_addresses(env: Variables, access: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Read from where each source's deliveries may come; no entry for those that may come from anywhere."""
+    given = {source: env.hook_addresses(variable_of(source, HOOK_ADDRESSES), None) for source in access}
+    return {
+        source: {
+            "meta_url": f"{str(access[source]['api_url']).rstrip('/')}/meta" if META in found else "",
+            "networks": [item for item in found if item != META],
+        }
+        for source, found in given.items()
+        if found
     }
 
 

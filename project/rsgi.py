@@ -8,7 +8,7 @@ from project.wsgi import application as wsgi_application
 from webhooks.receiver.answer_counts import AnswerCounts
 from webhooks.receiver.connections import Connections
 from webhooks.receiver.front import Front
-from webhooks.receiver.views import deliveries, rules, secrets
+from webhooks.receiver.views import deliveries, hook_addresses, rules, secrets
 from webhooks.traces.spans import start as start_spans
 
 application = Front(
@@ -19,5 +19,5 @@ application = Front(
     connections=Connections(settings.HOOKLINE_PORT),
     started=partial(start_spans, "receiver") if settings.HOOKLINE_TRACES else lambda: None,
     answers=AnswerCounts(),
-    beside=(secrets(),),
+    beside=(secrets(), hook_addresses()),
 )

@@ -23,7 +23,7 @@ from project.environment import (
     stop_on_errors,
     value_or_default,
 )
-from project.github_access import check_access, read_access
+from project.github_access import check_access, read_access, read_hook_addresses
 from project.identity import check_installed, provider_settings
 from project.logging import has_colours, logging_settings
 from project.page_settings import PAGE_SETTINGS
@@ -105,6 +105,8 @@ HOOKLINE_GITHUB_WRITES = env.str(
 """What becomes of a handler's calls that change something on GitHub. A developer's machine sends none by itself."""
 HOOKLINE_TOKEN = env.str("HOOKLINE_TOKEN", "")
 """A person's token for another installation. Only `manage.py pull` has it."""
+HOOKLINE_HOOK_ADDRESSES = read_hook_addresses(env, HOOKLINE_GITHUB_ACCESS)
+"""From where deliveries are taken in, of the sources of which that is limited."""
 HOOKLINE_RECONCILE_SECONDS = env.number("HOOKLINE_RECONCILE_SECONDS", 300.0, lowest=10, highest=86_400)
 
 # A pod's address varies, and may be IPv6 only.
@@ -125,6 +127,8 @@ HOOKLINE_FLOWER_OAUTH: dict[str, str] = {
 }
 CSRF_TRUSTED_ORIGINS = env.origins("HOOKLINE_TRUSTED_ORIGINS", [])
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
+HOOKLINE_TRUSTED_PROXIES: list[str] = env.networks("HOOKLINE_TRUSTED_PROXIES", [])
+"""Whose X-Forwarded-For is believed where the sender's address matters."""
 
 HOOKLINE_RECEIVER_THREADS = env.whole_number("HOOKLINE_RECEIVER_THREADS", 8, lowest=1, highest=1_000)
 HOOKLINE_MAX_BODY_MB = env.whole_number("HOOKLINE_MAX_BODY_MB", 25, lowest=1, highest=256)
@@ -191,6 +195,11 @@ if uses(HOOKLINE_ROLE, APP_PRIVATE_KEY):
     check_access(HOOKLINE_GITHUB_ACCESS, HOOKLINE_ROLE)
 if HOOKLINE_ENCRYPT_PAYLOADS and not HOOKLINE_PAYLOAD_KEYS and uses(HOOKLINE_ROLE, "HOOKLINE_PAYLOAD_KEYS"):
     raise ImproperlyConfigured("HOOKLINE_ENCRYPT_PAYLOADS: is on, but HOOKLINE_PAYLOAD_KEYS holds no key.")
+if HOOKLINE_HOOK_ADDRESSES and HOOKLINE_BEHIND_PROXY and not HOOKLINE_TRUSTED_PROXIES:
+    raise ImproperlyConfigured(
+        "GITHUB_HOOK_ADDRESSES: needs HOOKLINE_TRUSTED_PROXIES, since all comes from the proxy's address; or "
+        "HOOKLINE_BEHIND_PROXY=false."
+    )
 HOOKLINE_BROKER_HAS_TLS = BROKER_URL.startswith(("amqps://", "rediss://"))
 if HOOKLINE_BROKER_CA_FILE and not HOOKLINE_BROKER_HAS_TLS and uses(HOOKLINE_ROLE, "BROKER_URL"):
     raise ImproperlyConfigured("HOOKLINE_BROKER_CA_FILE: BROKER_URL is without TLS; use amqps:// or rediss://.")

@@ -17,6 +17,7 @@ from webhooks.source_secrets import listed_name
 LISTS = (
     "ALLOWED_HOSTS",
     "GITHUB_HOOKS",
+    "GITHUB_HOOK_ADDRESSES",
     "GITHUB_WEBHOOK_SECRETS",
     "HOOKLINE_APPS",
     "HOOKLINE_ENCRYPTION_KEYS",
@@ -25,6 +26,7 @@ LISTS = (
     "HOOKLINE_REDACT",
     "HOOKLINE_SOURCES",
     "HOOKLINE_TRUSTED_ORIGINS",
+    "HOOKLINE_TRUSTED_PROXIES",
 )
 """Lists: their items may be on lines of their own."""
 TEXTS = (*LISTS, "GITHUB_APP_PRIVATE_KEY")

@@ -38,6 +38,12 @@ def test_a_key_is_understood_however_it_was_pasted(monkeypatch: pytest.MonkeyPat
         {"GITHUB_HOOKS": "orgs/acme/hooks/12, orgs/acme/hooks/12"},
         {"GITHUB_HOOKS": "repos/acme/../hooks/12"},
         {"GITHUB_HOOKS": "orgs/acme/hooks/12?per_page=1"},
+        {"GITHUB_HOOK_ADDRESSES": "meta, hooks.example.com"},
+        {"GITHUB_HOOK_ADDRESSES": "192.0.2.7/24"},
+        {"GITHUB_HOOK_ADDRESSES": "meta, 0.0.0.0/0"},
+        {"GITHUB_HOOK_ADDRESSES": ",,,"},
+        {"HOOKLINE_TRUSTED_PROXIES": "::/0"},
+        {"HOOKLINE_TRUSTED_PROXIES": "meta"},
     ],
 )
 def test_what_is_none_of_these_stops_the_start_and_is_not_shown(
@@ -72,6 +78,30 @@ def test_one_half_of_a_pair_asks_for_the_other(
 def test_a_role_without_the_key_does_not_miss_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = loaded(monkeypatch, GITHUB_APP_ID="4711", GITHUB_HOOKS="orgs/acme/hooks/12", HOOKLINE_ROLE="relay")
     assert found["HOOKLINE_GITHUB_ACCESS"]["github"]["private_key"] == ""
+
+
+def test_a_source_s_deliveries_may_come_from_anywhere_unless_that_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loaded(monkeypatch)["HOOKLINE_HOOK_ADDRESSES"] == {}
+    given = {
+        "HOOKLINE_SOURCES": "github,ghes,other",
+        "GITHUB_WEBHOOK_SECRETS_GHES": "a-secret-of-the-server",
+        "GITHUB_WEBHOOK_SECRETS_OTHER": "a-secret-of-the-other",
+        "GITHUB_HOOK_ADDRESSES": "192.0.2.7, meta",
+        "GITHUB_HOOK_ADDRESSES_GHES": "2001:db8::/32",
+        "GITHUB_API_URL_GHES": "https://ghes.example.com/api/v3/",
+    }
+    found = loaded(monkeypatch, **given, HOOKLINE_TRUSTED_PROXIES="10.0.0.0/8")
+    assert found["HOOKLINE_HOOK_ADDRESSES"] == {
+        "github": {"meta_url": "https://api.github.com/meta", "networks": ["192.0.2.7/32"]},
+        "ghes": {"meta_url": "", "networks": ["2001:db8::/32"]},
+    }
+    server = loaded(monkeypatch, **given | {"GITHUB_HOOK_ADDRESSES_GHES": "meta"}, HOOKLINE_BEHIND_PROXY="false")
+    assert server["HOOKLINE_HOOK_ADDRESSES"]["ghes"]["meta_url"] == "https://ghes.example.com/api/v3/meta"
+
+
+def test_addresses_are_not_limited_behind_a_proxy_that_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ImproperlyConfigured, match="GITHUB_HOOK_ADDRESSES: needs HOOKLINE_TRUSTED_PROXIES"):
+        loaded(monkeypatch, GITHUB_HOOK_ADDRESSES="meta")
 
 
 def test_the_hooks_of_a_source_are_its_app_s_and_those_that_are_named(settings: Any) -> None:

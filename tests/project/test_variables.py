@@ -32,6 +32,7 @@ GOOD = {
     "GITHUB_API_URL": "https://ghes.example.com/api/v3",
     "GITHUB_APP_ID": "Iv23li0a1b2c",
     "GITHUB_APP_PRIVATE_KEY": "-----BEGIN PRIVATE KEY-----\\nMIIBVQ==\\n-----END PRIVATE KEY-----",
+    "GITHUB_HOOK_ADDRESSES": "meta, 192.0.2.0/24",
     "GITHUB_HOOKS": "orgs/acme/hooks/123, repos/acme/widgets/hooks/456",
     "GITHUB_WEBHOOK_SECRETS": "a secret of the app,another secret of it",
     "HOOKLINE_APPS": "tests.apps.trial, tests.apps.probed",
@@ -90,6 +91,7 @@ GOOD = {
     "HOOKLINE_TIME_LIMIT": "70",
     "HOOKLINE_TOKEN": "hookline_a-token-of-a-test",
     "HOOKLINE_TRUSTED_ORIGINS": "https://hooks.example.com:8443, https://*.example.org",
+    "HOOKLINE_TRUSTED_PROXIES": "10.0.0.0/8, 2001:db8::7",
     "HOOKLINE_VIEWERS_SEE_PAYLOADS": "on",
     "HOOKLINE_WORKER_CONCURRENCY": "7",
     "HOOKLINE_WORKER_MAX_SECONDS": "7000",
@@ -110,6 +112,7 @@ LISTS = (
     "ALLOWED_HOSTS",
     "HOOKLINE_ENCRYPTION_KEYS",
     "GITHUB_HOOKS",
+    "GITHUB_HOOK_ADDRESSES",
     "GITHUB_WEBHOOK_SECRETS",
     "HOOKLINE_APPS",
     "HOOKLINE_OIDC_ROLES",
@@ -117,6 +120,7 @@ LISTS = (
     "HOOKLINE_REDACT",
     "HOOKLINE_SOURCES",
     "HOOKLINE_TRUSTED_ORIGINS",
+    "HOOKLINE_TRUSTED_PROXIES",
 )
 SAME_AS_DEFAULT = {
     *("DEBUG", "HOOKLINE_BEHIND_PROXY", "HOOKLINE_ENVIRONMENT", "HOOKLINE_ROLE", "HOOKLINE_SOURCES", "SECRET_KEY")

@@ -31,7 +31,7 @@ def fresh_receiver() -> Iterator[None]:
             cached.cache_clear()
 
 
-_CACHED = (views.rules, views.secrets, views.committer, views.publisher)
+_CACHED = (views.rules, views.secrets, views.hook_addresses, views.committer, views.publisher)
 
 
 def finish(publisher: Publisher) -> None:

@@ -116,7 +116,7 @@ class Front:
         headers = _Headers(scope.headers.items())
         path = machine_path(scope.path)
         if path.startswith(WEBHOOKS):
-            return _encoded(await self._measured(scope.method, path.removeprefix(WEBHOOKS), headers, proto))
+            return _encoded(await self._measured(scope, path.removeprefix(WEBHOOKS), headers, proto))
         announced = announced_body(headers, limit=LARGEST_PAGE_BODY)
         async with self._held.share() as held:
             body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
@@ -124,11 +124,11 @@ class Front:
             environ = environ_of(scope, headers, body)
             return await asyncio.get_running_loop().run_in_executor(lane, call_wsgi, self._wsgi, environ)
 
-    async def _measured(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+    async def _measured(self, scope: Scope, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
         """Return the reply to a webhook, and count it."""
         began, status = time.monotonic(), measures.HUNG_UP
         try:
-            reply = await self._traced(method, source, headers, proto)
+            reply = await self._traced(scope, source, headers, proto)
             status = reply.status
         finally:
             seconds = time.monotonic() - began
@@ -137,20 +137,20 @@ class Front:
                 self._answers.note(result, seconds)
         return reply
 
-    async def _traced(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+    async def _traced(self, scope: Scope, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
         """Take in a delivery, in a span where spans are written."""
-        with spans().receiving(method, headers.get(HEADER)) as receipt:
+        with spans().receiving(scope.method, headers.get(HEADER)) as receipt:
             if receipt.traceparent:
                 headers = headers.having(HEADER, receipt.traceparent)
             try:
-                reply = await self._receive(method, source, headers, proto)
+                reply = await self._receive(scope, source, headers, proto)
             except RefusedError as refused:
                 reply = refused.reply
             receipt.answered(reply.status, reply.body)
             return reply
 
-    async def _receive(self, method: str, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
-        announced = check_head(method, source, headers, self._rules())
+    async def _receive(self, scope: Scope, source: str, headers: "_Headers", proto: HTTPProtocol) -> Reply:
+        announced = check_head(scope.method, source, headers, self._rules(), peer=scope.client.rpartition(":")[0])
         async with self._held.share() as held:
             body = await read_body(aiter(proto), announced, seconds=self._body_seconds, held=held)
             return await self._deliveries.reply(source, headers, body)

@@ -48,17 +48,21 @@ class Rules:
     """Tells whether `secrets` has all of them. After a start without the database it has not."""
     note_use: Callable[[str, str], None] = lambda _source, _fingerprint: None
     """Called with the source and the fingerprint of each secret that matched."""
+    refuses_sender: Callable[[str, str, str], bool] = lambda _source, _peer, _forwarded: False
+    """Tells whether a source's delivery is refused for its peer's address and its X-Forwarded-For."""
 
 
-def check_head(method: str, source: str, headers: Mapping[str, str], rules: Rules) -> Announced:
+def check_head(method: str, source: str, headers: Mapping[str, str], rules: Rules, *, peer: str = "") -> Announced:
     """Return the announced body, or raise RefusedError if the request can be refused before its body is read.
 
-    `headers` finds names in any case.
+    `headers` finds names in any case; `peer` is the address at the other end of the connection.
     """
     if source not in rules.secrets:
         raise RefusedError(404, "No such source.")
     if method != "POST":
         raise RefusedError(405, "Only POST is answered here.", Allow="POST")
+    if rules.refuses_sender(source, peer, headers.get("X-Forwarded-For", "")):
+        raise RefusedError(403, "Deliveries are taken only from the addresses of this source's GitHub.")
     if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
         raise RefusedError(411, "A Content-Length header is required, or a chunked body.")
     content_type = media_type(headers.get("Content-Type", ""))

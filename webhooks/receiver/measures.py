@@ -17,6 +17,7 @@ RESULTS = {
     200: DUPLICATE,
     202: STORED,
     401: "unsigned",
+    403: "foreign",
     408: "too_slow",
     413: "too_large",
     500: "failed",

@@ -17,6 +17,7 @@ from webhooks.publishing.publisher import Publisher
 from webhooks.receiver import readiness
 from webhooks.receiver.current_secrets import CurrentSecrets, SecretGauges
 from webhooks.receiver.deliveries import Deliveries
+from webhooks.receiver.hook_addresses import HookAddresses
 from webhooks.receiver.intake import Rules, check_head, receive
 from webhooks.receiver.replies import RefusedError, Reply
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -41,11 +42,17 @@ REGISTRY.register(SecretGauges(secrets))
 
 
 @cache
+def hook_addresses() -> HookAddresses:
+    return HookAddresses(settings.HOOKLINE_HOOK_ADDRESSES, proxies=settings.HOOKLINE_TRUSTED_PROXIES)
+
+
+@cache
 def rules() -> Rules:
     return Rules(
         secrets=secrets(),
         are_secrets_known=lambda: secrets().are_known,
         note_use=secrets().note_use,
+        refuses_sender=hook_addresses().refuses,
         fingerprint_key=settings.SECRET_KEY,
         subscriptions=installed_subscriptions(),
         max_body_bytes=settings.HOOKLINE_MAX_BODY_MB * 1024 * 1024,
@@ -84,7 +91,8 @@ def webhook(request: HttpRequest, source: str) -> HttpResponse:
 
 def _reply(request: HttpRequest, source: str) -> Reply:
     # The front has checked this too, before it read the body. But this view may also be called without the front.
-    check_head(request.method or "", source, request.headers, rules())
+    peer = request.META.get("REMOTE_ADDR", "")
+    check_head(request.method or "", source, request.headers, rules(), peer=peer)
     return receive(source, request.headers, request.body, rules=rules(), committer=committer(), publisher=publisher())
 
 

@@ -12,6 +12,7 @@ LABELS = {
     "stored": "stored",
     "duplicate": "duplicate",
     "unsigned": "wrong signature",
+    "foreign": "not GitHub's address",
     "refused": "refused",
     "too_large": "too large",
     "too_slow": "too slow",
