@@ -267,7 +267,7 @@ def test_what_was_refused_is_counted_and_logged_without_what_it_brought(served: 
 
 
 def test_a_receiver_that_starts_while_github_is_away_takes_in_what_is_signed(tmp_path: Path) -> None:
-    given = {"GITHUB_API_URL": f"http://127.0.0.1:{free_port()}", "GITHUB_HOOK_ADDRESSES": "meta"}
+    given: dict[str, Any] = {"GITHUB_API_URL": f"http://127.0.0.1:{free_port()}", "GITHUB_HOOK_ADDRESSES": "meta"}
     with receiver_in(tmp_path, **given) as receiver:
         wait_until(lambda: "not known: any is taken" in receiver.log.read_text(), what="it says so")
         assert receiver.ask(request()).status == 202
