@@ -128,7 +128,7 @@ HOOKLINE_FLOWER_OAUTH: dict[str, str] = {
 CSRF_TRUSTED_ORIGINS = env.origins("HOOKLINE_TRUSTED_ORIGINS", [])
 HOOKLINE_BEHIND_PROXY = env.bool("HOOKLINE_BEHIND_PROXY", PRODUCTION)
 HOOKLINE_TRUSTED_PROXIES: list[str] = env.networks("HOOKLINE_TRUSTED_PROXIES", [])
-"""Whose X-Forwarded-For is believed where the sender's address matters."""
+"""Whose X-Forwarded-For is believed where senders are limited by their address."""
 
 HOOKLINE_RECEIVER_THREADS = env.whole_number("HOOKLINE_RECEIVER_THREADS", 8, lowest=1, highest=1_000)
 HOOKLINE_MAX_BODY_MB = env.whole_number("HOOKLINE_MAX_BODY_MB", 25, lowest=1, highest=256)

@@ -1,6 +1,7 @@
 """Deliveries from GitHub's addresses alone: the list, whose address counts, and what a receiver answers."""
 
 import logging
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
@@ -127,6 +128,16 @@ def test_what_is_no_list_is_an_error_with_a_reason(
 def test_a_github_that_is_not_there_is_an_error_with_a_reason(url: str) -> None:
     with pytest.raises(MetaError, match=r"^cannot be reached \(\w+\)$"):
         read(url.format(port=free_port(), label="a" * 70))
+
+
+def test_a_github_that_is_silent_or_slow_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(github_meta, "SILENT_SECONDS", 0.2)
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, pytest.raises(MetaError, match=r"^does not answer in time$"):
+        read(f"http://127.0.0.1:{silent.getsockname()[1]}/meta")
+    monkeypatch.setattr(github_meta, "ANSWER_SECONDS", -1.0)  # It is over with the first part of the answer.
+    with meta_of(FOUR) as meta, pytest.raises(MetaError, match=r"^does not answer in time$"):
+        read(f"{meta.url}/meta")
 
 
 def test_without_a_limit_nobody_is_refused_and_no_thread_runs() -> None:
