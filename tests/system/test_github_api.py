@@ -13,7 +13,7 @@ from tests.support.github.installations import Installation
 from tests.support.github.limits import Fault, secondary_limit
 from tests.support.github.server import GitHub, serving
 from tests.support.processes import wait_until
-from tests.support.stack import Stack, fresh_broker, http, running_stack
+from tests.support.stack import Stack, fresh_broker, fresh_postgres, http
 from webhooks.github import samples
 
 pytestmark = [pytest.mark.postgres, pytest.mark.rabbitmq]
@@ -39,13 +39,14 @@ def stack(tmp_path: Path, github: GitHub) -> Iterator[Stack]:
         "HOOKLINE_GITHUB_WRITES": "send",
         "TMPDIR": str(tmp_path),
     }
-    with (
-        fresh_broker("rabbitmq") as broker_url,
-        running_stack(tmp_path, database="postgres", broker="rabbitmq", **variables) as stack,
-    ):
-        stack.broker_url = broker_url
-        stack.start_all(concurrency=CHILDREN)
-        yield stack
+    with fresh_postgres() as database_url, fresh_broker("rabbitmq") as broker_url:
+        stack = Stack(tmp_path, database_url, broker_url, variables)
+        try:
+            stack.start_all(concurrency=CHILDREN)
+            yield stack
+        finally:
+            print(stack.logs())
+            stack.stop_all()
 
 
 def open_pull_requests(stack: Stack, installation: int, numbers: range) -> None:
