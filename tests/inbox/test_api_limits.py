@@ -19,8 +19,8 @@ from webhooks.inbox import api_limits, held_jobs, postgresql, sqlite
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.engine import Engine
 from webhooks.inbox.late_turns import LateTurns
-from webhooks.inbox.waiting import Kind
 from webhooks.inbox.waiting_facts import explain
+from webhooks.inbox.waiting_values import Kind
 from webhooks.models import ApiLimit, Job
 from webhooks.states import JobState
 from webhooks.subscriptions import installed

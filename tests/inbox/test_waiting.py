@@ -14,8 +14,9 @@ from django.utils import timezone
 from tests.support.inbox_rows import make_delivery, make_job
 from webhooks.inbox import due, transitions, waiting_facts, workers
 from webhooks.inbox.outcomes import LOST_ALLOWANCE
-from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Kind, why
+from webhooks.inbox.waiting import why
 from webhooks.inbox.waiting_facts import explain
+from webhooks.inbox.waiting_values import MOST_AHEAD, Claim, Facts, Fleet, Held, Kind
 from webhooks.models import Attempt, Job, Pause, WorkerReport
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.installed import installed_subscriptions

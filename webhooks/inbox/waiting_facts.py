@@ -9,7 +9,8 @@ from django.db.models.functions import Now
 
 from webhooks.inbox import api_limits, due, workers
 from webhooks.inbox.outcomes import Budget, Outcome, next_step, spent
-from webhooks.inbox.waiting import MOST_AHEAD, Claim, Facts, Fleet, Held, Limit, Turn, Waiting, why
+from webhooks.inbox.waiting import why
+from webhooks.inbox.waiting_values import MOST_AHEAD, Claim, Facts, Fleet, Held, Limit, Turn, Waiting
 from webhooks.models import Attempt, Job, Pause, WorkerReport
 from webhooks.replay_queues import is_replay_queue, live_queue
 from webhooks.states import AttemptOutcome, JobState

@@ -10,8 +10,8 @@ from django.utils.safestring import SafeString
 
 from webhooks.durations import relative, took
 from webhooks.inbox.outcomes import spent
-from webhooks.inbox.waiting import Waiting
 from webhooks.inbox.waiting_facts import explain
+from webhooks.inbox.waiting_values import Waiting
 from webhooks.models import Job
 from webhooks.states import AttemptOutcome, JobState
 

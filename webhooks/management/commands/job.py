@@ -11,8 +11,8 @@ from django.utils import timezone
 
 from webhooks.console.timeline import JobStory, story_of_job
 from webhooks.durations import took
-from webhooks.inbox.waiting import Waiting
 from webhooks.inbox.waiting_facts import explain
+from webhooks.inbox.waiting_values import Waiting
 from webhooks.management.migrated import on_migrated_database
 from webhooks.management.tables import console_on, moment, printable, table
 from webhooks.models import Job
