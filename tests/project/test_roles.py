@@ -112,7 +112,7 @@ def test_any_other_command_uses_everything_unless_it_is_told_its_role(command: s
 
 
 @pytest.mark.parametrize("broker", ["filesystem"])
-def test_a_handler_finds_no_secret_that_the_worker_was_given(tmp_path: Path, broker: str) -> None:
+def test_a_handler_finds_no_secret_that_its_worker_does_not_use(tmp_path: Path, broker: str) -> None:
     given = {name: value for name, value in GUARDED.items() if name not in USED["worker"]}
     variables = {"HOOKLINE_APPS": "nosy_bot", "PYTHONPATH": str(OUTSIDE), **given}
     with running_stack(tmp_path, database="sqlite", broker=broker, **variables) as stack:
