@@ -24,7 +24,7 @@ from webhooks.models import Source
 from webhooks.states import AttemptOutcome, JobState
 from webhooks.subscriptions.event import Event, GiveUp, RetryLater, Run
 from webhooks.subscriptions.subscription import Defaults, Subscription, Subscriptions, discover, on
-from workers.processes import recycling
+from workers.processes import descendants, recycling
 from workers.runs import channels, turn
 from workers.runs.channels import Pair
 from workers.runs.messages import Declined, Entered, Give, Hello, Leave, RunEnded
@@ -63,6 +63,13 @@ class Turn:
 
     def close(self) -> None:
         self.pair.close()
+
+
+@pytest.fixture(autouse=True)
+def _as_just_forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Be a child that has gained no memory: this process may hold more than one may, of all tests that it has run."""
+    monkeypatch.setattr(recycling, "_start_bytes", recycling.held_bytes())
+    monkeypatch.setattr(descendants, "_is_retired", False)
 
 
 @pytest.fixture
