@@ -130,7 +130,7 @@ class Child:
             outcome = self._outcome(subscription, job, window, api)
             is_error = outcome.kind not in WITHOUT_ERROR
             span.ended(outcome.kind.value, is_error=is_error, message=outcome.message, traceback=outcome.traceback)
-        return outcome._replace(api=api.seen)
+        return outcome if api.seen is None else outcome._replace(api=api.seen)
 
     def _outcome(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow, api: ApiOfRun) -> Outcome:
         run = Run(attempt=job.attempt, stopping=is_stopping, open_github=api.open)
