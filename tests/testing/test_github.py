@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from githubkit.exception import RequestFailed
 
 from tests.support.github.server import GitHub, serving
 from webhooks import Event, Run, on
@@ -98,8 +99,33 @@ def test_a_recording_client_reads_and_does_not_write(github: GitHub, settings: A
     assert {verb for verb, path in github.calls if "access_tokens" not in path} == {"GET"}
 
 
-def test_a_query_passes_and_a_mutation_is_recorded(github: GitHub) -> None:
+@pytest.mark.parametrize(
+    "query",
+    [
+        "mutation { a }",
+        "# why\nmutation A { a }",
+        "fragment F on Issue { id } mutation A { a }",
+        "query A { a } mutation B { b }",
+        ["mutation { a }"],
+    ],
+)
+def test_a_mutation_is_recorded_wherever_it_stands(github: GitHub, query: Any) -> None:
     recording = recording_client("ghes", None, api_url=github.url, token="ghp_of_a_person")
-    recording.client.request("POST", "/graphql", json={"query": "mutation { a }"})
+    recording.client.request("POST", "/graphql", json={"query": query})
     assert [call.path for call in recording.calls] == ["/graphql"]
+    assert github.calls == []
+
+
+def test_a_query_passes(github: GitHub) -> None:
+    recording = recording_client("ghes", None, api_url=github.url, token="ghp_of_a_person")
+    with pytest.raises(RequestFailed):  # The stand-in has no GraphQL.
+        recording.client.request("POST", "/graphql", json={"query": "query { viewer { login } }"})
+    assert github.calls == [("POST", "/graphql")]
+    assert recording.calls == []
+
+
+def test_only_a_call_for_the_apps_own_token_is_no_write(github: GitHub) -> None:
+    recording = recording_client("ghes", None, api_url=github.url, token="ghp_of_a_person")
+    recording.client.request("POST", "/repos/acme/widgets/access_tokens", json={})
+    assert [call.path for call in recording.calls] == ["/repos/acme/widgets/access_tokens"]
     assert github.calls == []

@@ -6,6 +6,7 @@ token, or with nothing. `client` is for `Run(open_github=…)`.
 
 import itertools
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,6 +21,9 @@ from webhooks.github_api.sharing import shared
 from webhooks.github_api.tokens import AsInstallation, Tokens
 
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_TOKEN = re.compile(r"/app/installations/[0-9]+/access_tokens$")
+_WRITES = re.compile(r"\bmutation\b")
+"""Anywhere: comments, fragments and other operations may stand before it. Who only mentions it is recorded too."""
 _ids = itertools.count(1)
 
 
@@ -58,8 +62,9 @@ class RecordingTransport(httpx.BaseTransport):
     @staticmethod
     def _is_read(request: httpx.Request) -> bool:
         if request.url.path.endswith("/graphql"):
-            return not str(_content(request, key="query")).lstrip().startswith("mutation")
-        return request.method in _READS or request.url.path.endswith("/access_tokens")
+            query = _content(request, key="query")
+            return isinstance(query, str) and _WRITES.search(query) is None
+        return request.method in _READS or _TOKEN.search(request.url.path) is not None
 
 
 def recording_client(
