@@ -41,10 +41,8 @@ def installation(github: GitHub) -> Installation:
 def stack(tmp_path: Path, github: GitHub) -> Iterator[Stack]:
     variables = {
         "HOOKLINE_APPS": "workers.catalog,workers.assistant",
-        "GITHUB_API_URL": github.url,
-        "GITHUB_APP_ID": str(github.app.number),
+        **github.variables(),
         "HOOKLINE_GITHUB_WRITES": "send",
-        "GITHUB_APP_PRIVATE_KEY": github.app.private_key.replace("\n", "\\n"),
         "TMPDIR": str(tmp_path),
     }
     with running_stack(tmp_path, database="sqlite", broker="filesystem", **variables) as stack:

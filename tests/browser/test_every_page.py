@@ -34,6 +34,16 @@ def overflow(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
 
 
+def copied(page: Page, name: str) -> str:
+    """Press a button that copies, which says so; return what is on the clipboard. The page has no fault after that."""
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_role("button", name=name).click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert not findings(page)
+    assert overflow(page) <= 0
+    return str(page.evaluate("navigator.clipboard.readText()"))
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 @pytest.mark.parametrize("path", [*PATHS, *BESIDE_THE_MENU])
 def test_a_page_has_no_fault_and_no_serious_finding(visitor: Visitor, path: str, theme: str) -> None:

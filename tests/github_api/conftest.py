@@ -18,9 +18,8 @@ def github() -> Iterator[GitHub]:
 @pytest.fixture
 def installation(github: GitHub, settings: Any) -> Installation:
     """An installation whose API a run can call."""
-    app = {"api_url": github.url, "app_id": str(github.app.number), "private_key": github.app.private_key}
     settings.HOOKLINE_GITHUB_WRITES = "send"
-    settings.HOOKLINE_GITHUB_ACCESS = {"github": {**app, "token": "", "hooks": []}}
+    settings.HOOKLINE_GITHUB_ACCESS = {"github": github.access()}
     return github.installation()
 
 

@@ -10,12 +10,12 @@ import pytest
 from django.db import connection
 from django.db.models.functions import Now
 
-from tests.inbox.test_engine import CHANGE, engines
-from tests.inbox.test_plans import nodes, plans
+from tests.inbox.test_engine import CHANGE
+from tests.inbox.test_plans import nodes, noted_statements, plans
 from tests.publishing.test_relay import SUBSCRIPTION
 from tests.support.inbox_rows import make_job
 from webhooks.github_api.budget import Seen
-from webhooks.inbox import api_limits, held_jobs, postgresql, sqlite
+from webhooks.inbox import api_limits, held_jobs, postgresql
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.engine import Engine
 from webhooks.inbox.late_turns import LateTurns
@@ -30,15 +30,6 @@ pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 API, PLAIN = "shop.label", "shop.count"
 CLOSED = Seen(remaining=0, most=5_000, resets_in_seconds=900.0, closed_seconds=900.0)
-
-
-@pytest.fixture(params=[postgresql, sqlite], ids=["postgresql", "sqlite"])
-def each(request: pytest.FixtureRequest) -> Engine:
-    """Every engine that this database can run."""
-    one: Engine = request.param
-    if one not in engines():
-        pytest.skip("only on PostgreSQL")
-    return one
 
 
 def waiting(handler: str, installation_id: int | None, **values: Any) -> Job:
@@ -166,14 +157,7 @@ def test_the_statements_read_by_index_and_the_claim_of_other_queues_knows_nothin
 ) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("PostgreSQL's planner")
-    seen: list[tuple[str, Mapping[str, Any]]] = []
-    rows_of = postgresql._all_rows
-
-    def noted(statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        seen.append((statement, values))
-        return rows_of(statement, values)
-
-    monkeypatch.setattr(postgresql, "_all_rows", noted)
+    seen = noted_statements(monkeypatch)
     postgresql.prepare_connection(wait_seconds=1.0)
     waiting(API, 7)
     api_limits.note({("github", 7): CLOSED})

@@ -101,15 +101,6 @@ def test_each_database_has_its_own_engine() -> None:
     assert engine() is (postgresql if connection.vendor == "postgresql" else sqlite)
 
 
-@pytest.fixture(params=[postgresql, sqlite], ids=["postgresql", "sqlite"])
-def each(request: pytest.FixtureRequest) -> Engine:
-    """Every engine that this database can run."""
-    one: Engine = request.param
-    if one not in engines():
-        pytest.skip("only on PostgreSQL")
-    return one
-
-
 def wanted(**values: Any) -> Wanted:
     usual: dict[str, Any] = {"worker": "w", "leases": {"shop.count": 30}, "limit": 10, "queue": "default"}
     return Wanted(**usual | values)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from tests.fuzz.job_steps import side_by_side
-from tests.inbox.test_engine import change, claims, engines, waiting, wanted
+from tests.inbox.test_engine import change, claims, waiting, wanted
 from tests.publishing.test_relay import SUBSCRIPTION
 from tests.support.inbox_rows import make_job
-from webhooks.inbox import due, pauses, postgresql, sqlite
+from webhooks.inbox import due, pauses
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.engine import Engine, engine
 from webhooks.models import Job
@@ -23,15 +23,6 @@ from webhooks.subscriptions.subscription import Subscriptions
 from workers.dispatcher.rounds import Rounds
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
-
-
-@pytest.fixture(params=[postgresql, sqlite], ids=["postgresql", "sqlite"])
-def each(request: pytest.FixtureRequest) -> Engine:
-    """Every engine that this database can run."""
-    one: Engine = request.param
-    if one not in engines():
-        pytest.skip("only on PostgreSQL")
-    return one
 
 
 def of(party: str | None, count: int = 1, seconds: float = 5, **values: Any) -> list[int]:

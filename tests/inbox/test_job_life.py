@@ -8,11 +8,10 @@ repeated.
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.db import connection
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
@@ -426,15 +425,15 @@ def unkept(taken: tuple[Step, ...], answers: list[int | None], promised: list[in
     ]
 
 
-@pytest.fixture
-def quick_commits(transactional_db: None) -> Iterator[None]:
-    """Do without the wait for the disk, which is not what is tried here."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SET synchronous_commit = off" if connection.vendor == "postgresql" else "PRAGMA synchronous = OFF"
-        )
-    yield
-    connection.close()
+def of_lives(*, steps: int) -> settings:
+    """Return how a life is tried: so many times, with so many steps."""
+    return settings(
+        max_examples=LIVES,
+        stateful_step_count=steps,
+        deadline=None,
+        phases=set(Phase) - {Phase.explain},
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
 
 
 @pytest.mark.timeout(900)  # What fails is made small for up to five minutes.
@@ -443,13 +442,4 @@ def quick_commits(transactional_db: None) -> Iterator[None]:
 @pytest.mark.usefixtures("quick_commits")
 def test_a_job_keeps_every_promise_whatever_happens_and_in_whatever_order(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR, logger="webhooks.inbox.transitions")  # A run lost is a warning each time.
-    run_state_machine_as_test(
-        JobLife,
-        settings=settings(
-            max_examples=LIVES,
-            stateful_step_count=40,
-            deadline=None,
-            phases=set(Phase) - {Phase.explain},
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        ),
-    )
+    run_state_machine_as_test(JobLife, settings=of_lives(steps=40))

@@ -10,10 +10,10 @@ from django.db import IntegrityError, connection
 from django.db.models import F
 from django.db.models.functions import Now
 
-from tests.inbox.test_engine import claims, engines, ids, waiting
+from tests.inbox.test_engine import claims, ids, waiting
 from tests.support.inbox_rows import make_job
 from tests.support.processes import wait_until
-from webhooks.inbox import due, pauses, postgresql, sqlite, transitions
+from webhooks.inbox import due, pauses, transitions
 from webhooks.inbox.claimed_job import Wanted
 from webhooks.inbox.engine import Engine
 from webhooks.models import Change, Job, Pause
@@ -22,15 +22,6 @@ from webhooks.states import JobState
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
 LEASES = {"shop.count": 30.0, "shop.bill": 30.0}
-
-
-@pytest.fixture(params=[postgresql, sqlite], ids=["postgresql", "sqlite"])
-def each(request: pytest.FixtureRequest) -> Engine:
-    """Every engine that this database can run."""
-    one: Engine = request.param
-    if one not in engines():
-        pytest.skip("only on PostgreSQL")
-    return one
 
 
 def pause(**values: Any) -> Pause:

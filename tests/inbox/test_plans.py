@@ -77,7 +77,11 @@ def statistics(request: pytest.FixtureRequest, emptied: None) -> None:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Mapping[str, Any]]]:
-    """The statements that the engine runs from now on, with their values."""
+    return noted_statements(monkeypatch)
+
+
+def noted_statements(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return the statements that the engine runs from now on, with their values."""
     seen: list[tuple[str, Mapping[str, Any]]] = []
     rows_of = postgresql._all_rows
 

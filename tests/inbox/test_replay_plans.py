@@ -112,3 +112,19 @@ def whole_reads(statement: str, *, large: Sequence[str] = LARGE) -> Iterator[str
         for *_, detail in cursor.fetchall():
             if detail.startswith("SCAN") and "INDEX" not in detail and any(name in detail for name in large):
                 yield detail
+
+
+def check(work: Callable[[], Any], *, large: Sequence[str], least: int) -> None:
+    """Let something ask the database at least so often, and never so that a large table is read as a whole."""
+    seen = statements(work)
+    assert len(seen) >= least, seen
+    for statement in seen:
+        assert not list(whole_reads(statement, large=large)), statement[:600]
+
+
+def look_at_rows() -> None:
+    """Let the planner know how many rows there are, and plan as for a database that fits into memory."""
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE")
+        if connection.vendor == "postgresql":  # These few rows always do.
+            cursor.execute("SET random_page_cost = 1.1")

@@ -4,19 +4,17 @@
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.db.models.functions import Now
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from tests.fuzz import job_steps
 from tests.fuzz.job_steps import side_by_side
-from tests.inbox.test_job_life import LIVES
+from tests.inbox.test_job_life import of_lives
 from tests.inbox.test_turns import COUNT, ended
 from tests.support.inbox_rows import new_delivery
 from webhooks.inbox import store, transitions
@@ -203,30 +201,10 @@ class TurnsLife(RuleBasedStateMachine):
         return decide[change]
 
 
-@pytest.fixture
-def quick_commits(transactional_db: None) -> Iterator[None]:
-    """Do without the wait for the disk, which is not what is tried here."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SET synchronous_commit = off" if connection.vendor == "postgresql" else "PRAGMA synchronous = OFF"
-        )
-    store.store(new_delivery())  # So that there is a source.
-    yield
-    connection.close()
-
-
 @pytest.mark.timeout(900)  # What fails is made small for up to five minutes.
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.both_databases
 @pytest.mark.usefixtures("quick_commits")
 def test_turns_are_kept_and_passed_on_whatever_happens_and_in_whatever_order() -> None:
-    run_state_machine_as_test(
-        TurnsLife,
-        settings=settings(
-            max_examples=LIVES,
-            stateful_step_count=30,
-            deadline=None,
-            phases=set(Phase) - {Phase.explain},
-            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-        ),
-    )
+    store.store(new_delivery())  # So that there is a source.
+    run_state_machine_as_test(TurnsLife, settings=of_lives(steps=30))

@@ -22,8 +22,7 @@ def github() -> Iterator[GitHub]:
 @pytest.fixture
 def hook(github: GitHub, settings: Any) -> Hook:
     """The App's hook, whose log can be read."""
-    access = {"api_url": github.url, "app_id": str(github.app.number), "private_key": github.app.private_key}
-    settings.HOOKLINE_GITHUB_ACCESS = {"github": {**access, "token": "", "hooks": []}}
+    settings.HOOKLINE_GITHUB_ACCESS = {"github": github.access()}
     return github.hook()
 
 

@@ -82,8 +82,7 @@ def test_without_a_stand_in_there_is_no_client(comment: Handler) -> None:
 
 
 def test_a_recording_client_reads_and_does_not_write(github: GitHub, settings: Any, comment: Handler) -> None:
-    app = {"api_url": github.url, "app_id": str(github.app.number), "private_key": github.app.private_key}
-    settings.HOOKLINE_GITHUB_ACCESS = {"github": app}
+    settings.HOOKLINE_GITHUB_ACCESS = {"github": github.access()}
     repository = github.installation().add("acme/widgets", files={"README.md": "Widgets"})
     recording = recording_client("github", 7)
     assert recording.client.request("GET", "/repos/acme/widgets/contents/README.md").json()["size"] == 7

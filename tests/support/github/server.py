@@ -49,6 +49,11 @@ class GitHub:
         key = self.app.private_key.replace("\n", "\\n")
         return {"GITHUB_API_URL": self.url, "GITHUB_APP_ID": str(self.app.number), "GITHUB_APP_PRIVATE_KEY": key}
 
+    def access(self) -> dict[str, Any]:
+        """Return what the settings have of a source whose App is this one's."""
+        given = {"api_url": self.url, "app_id": str(self.app.number), "private_key": self.app.private_key}
+        return {**given, "token": "", "hooks": []}
+
     def hook(self, path: str = APP, *, hook_id: int = 0, url: str = "") -> Hook:
         """Make a hook: of the App, or `orgs/acme/hooks/12`, or `repos/acme/widgets/hooks/34`."""
         kind = {"orgs": "organization", "repos": "repository"}.get(path.split("/", maxsplit=1)[0], "integration")
