@@ -14,7 +14,9 @@ from django.utils import timezone
 from tests.support.inbox_rows import make_delivery
 from tests.support.tokens import asked, token_of
 from webhooks.api import handed_out, views, walk
-from webhooks.models import Change, Delivery, Source
+from webhooks.encryption import new_key
+from webhooks.inbox.kept_bodies import sealed
+from webhooks.models import Change, Delivery, Payload, Source
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
@@ -148,6 +150,31 @@ def test_what_the_walk_could_not_read_is_counted(monkeypatch: pytest.MonkeyPatch
     assert said["keep_payloads_days"] == 2
     since = timezone.now() - datetime.fromisoformat(said["since"])
     assert timedelta(days=2) <= since < timedelta(days=2, minutes=5)
+
+
+def test_encrypted_payloads_are_handed_out_in_clear_and_found_by_their_pull_request(settings: Any) -> None:
+    settings.HOOKLINE_PAYLOAD_KEYS, token = [new_key()], token_of("operator")
+    wanted = of_pull_request(7)
+    payload = Payload.objects.get(pk=wanted.pk)
+    clear = bytes(payload.body)
+    Payload.objects.filter(pk=wanted.pk).update(body=sealed(clear))
+    for path in (f"/api/deliveries/{wanted.guid}", SEVEN):
+        [one] = answered(path, token)["deliveries"]
+        assert (one["encoding"], one["body"].encode(), one["gone"]) == ("text", clear, None)
+
+
+def test_a_payload_whose_key_is_gone_is_said_to_be_unreadable(settings: Any) -> None:
+    settings.HOOKLINE_PAYLOAD_KEYS, token = [new_key()], token_of("operator")
+    lost = of_pull_request(7)
+    Payload.objects.filter(pk=lost.pk).update(body=sealed(b'{"pull_request": {"number": 7}}'))
+    settings.HOOKLINE_PAYLOAD_KEYS = [new_key()]
+    kept = of_pull_request(7)
+    said = answered(SEVEN, token)
+    assert ([one["id"] for one in said["deliveries"]], said["unreadable"], said["pruned"]) == ([kept.pk], 1, 0)
+    [one] = answered(f"/api/deliveries/{lost.guid}", token)["deliveries"]
+    assert one["body"] is None
+    assert "HOOKLINE_PAYLOAD_KEYS" in one["gone"]
+    assert Change.objects.filter(action="take_payload", scope__contains=str(lost.guid)).count() == 0
 
 
 def test_deliveries_of_one_millisecond_are_not_lost_between_two_parts(monkeypatch: pytest.MonkeyPatch) -> None:

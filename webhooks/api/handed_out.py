@@ -6,6 +6,7 @@ from typing import Any
 from django.conf import settings
 
 from webhooks.inbox.engine import payload_of
+from webhooks.inbox.kept_bodies import UnreadableBodyError
 from webhooks.models import Delivery
 
 MOST_BYTES = 4 * 1024 * 1024
@@ -30,7 +31,10 @@ class Room:
 
 def as_json(delivery: Delivery) -> dict[str, Any]:
     """Return a delivery with its body, or why the body is gone."""
-    body = payload_of(delivery.pk)
+    try:
+        body, gone = payload_of(delivery.pk), _why_pruned()
+    except UnreadableBodyError as error:
+        body, gone = None, str(error)
     encoding, text = (TEXT, None) if body is None else _encoded(body)
     return {
         "id": delivery.pk,
@@ -44,7 +48,7 @@ def as_json(delivery: Delivery) -> dict[str, Any]:
         "headers": delivery.headers,
         "encoding": encoding,
         "body": text,
-        "gone": None if body is not None else _why_gone(),
+        "gone": None if body is not None else gone,
     }
 
 
@@ -56,6 +60,6 @@ def _encoded(body: bytes) -> tuple[str, str]:
         return BASE64, base64.b64encode(body).decode()
 
 
-def _why_gone() -> str:
+def _why_pruned() -> str:
     days = settings.HOOKLINE_KEEP_PAYLOADS_DAYS
     return f"The payload was pruned: HOOKLINE_KEEP_PAYLOADS_DAYS is {days} there."

@@ -60,6 +60,7 @@ def _said(step: Step, *, oldest: str) -> Mapping[str, Any]:
         "since": oldest,
         "keep_payloads_days": settings.HOOKLINE_KEEP_PAYLOADS_DAYS,
         "pruned": step.pruned,
+        "unreadable": step.unreadable,
         "too_large": step.too_large,
     }
 

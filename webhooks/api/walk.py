@@ -15,6 +15,7 @@ from webhooks.console.keyset import Order, earliest, mark_of, page_of
 from webhooks.github.payload import PayloadError, parse
 from webhooks.github.pull_requests import EVENTS, numbers_of
 from webhooks.inbox.engine import payload_of
+from webhooks.inbox.kept_bodies import UnreadableBodyError
 from webhooks.models import Delivery
 
 ORDER = Order("received_at", is_newest_first=False)
@@ -35,6 +36,8 @@ class Step:
     found: list[Delivery] = field(default_factory=list)
     pruned: int = 0
     """Deliveries without a payload: they may be the pull request's."""
+    unreadable: int = 0
+    """Deliveries whose payload is encrypted with a key that is not here: the same."""
     too_large: int = 0
     following: str = ""
     read: int = 0
@@ -70,7 +73,11 @@ def _is_wanted(row: Delivery, number: int, step: Step) -> bool:
         step.too_large += 1
         return False
     step.read += 1
-    body = payload_of(row.pk)
+    try:
+        body = payload_of(row.pk)
+    except UnreadableBodyError:
+        step.unreadable += 1
+        return False
     if body is None:
         step.pruned += 1
         return False

@@ -19,7 +19,7 @@ def event_of(job: ClaimedJob) -> Event:
     return Event(
         name=job.event,
         action=job.action,
-        payload=parse(_clear(_body_of(job)), content_type=job.content_type or ""),
+        payload=parse(_body_of(job), content_type=job.content_type or ""),
         delivery=str(job.guid),
         source=job.source,
         hook_id=job.hook_id,
@@ -31,17 +31,15 @@ def event_of(job: ClaimedJob) -> Event:
     )
 
 
-def _clear(stored: bytes) -> bytes:
+def _body_of(job: ClaimedJob) -> bytes:
     try:
-        return opened(stored)
+        return _read(job) if job.body is None else opened(job.body)
     except UnreadableBodyError as error:
         # A further attempt would find the same keys. Once they are right, an operator runs the dead jobs again.
         raise GiveUp(str(error)) from None
 
 
-def _body_of(job: ClaimedJob) -> bytes:
-    if job.body is not None:
-        return job.body
+def _read(job: ClaimedJob) -> bytes:
     is_in_use = connection.connection is not None
     try:
         body = database.run(partial(payload_of, job.delivery_id))

@@ -11,6 +11,7 @@ from django.db import connection
 
 from webhooks.inbox import postgresql, sqlite
 from webhooks.inbox.claimed_job import Wanted
+from webhooks.inbox.kept_bodies import opened
 from webhooks.inbox.new_delivery import NewDelivery, Stored
 
 Change = Mapping[str, Any]
@@ -55,8 +56,11 @@ def engine() -> Engine:
 
 
 def payload_of(delivery_id: int) -> bytes | None:
-    """Return a delivery's body as it is stored, or None if it has been pruned. Without the ORM: every run needs it."""
+    """Return a delivery's body, or None if it has been pruned. Without the ORM: every run needs it.
+
+    Raises UnreadableBodyError.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SELECT body FROM webhooks_payload WHERE delivery_id = %s", [delivery_id])
         row: tuple[Any, ...] | None = cursor.fetchone()
-    return bytes(row[0]) if row else None
+    return opened(bytes(row[0])) if row else None

@@ -57,7 +57,13 @@ def is_faulty(found: Sequence[Pulled], unseen: Unseen) -> bool:
     """Tell whether a handler failed, or something was not handed out."""
     runs = [run.ran for one in found for run in one.runs]
     failed = any(ran is None or ran.outcome.kind not in GOOD for ran in runs)
-    return failed or any(one.number is None for one in found) or unseen.is_cut or unseen.too_large > 0 or not found
+    return (
+        failed
+        or any(one.number is None for one in found)
+        or unseen.is_cut
+        or unseen.too_large + unseen.unreadable > 0
+        or not found
+    )
 
 
 def conclusion(
@@ -77,6 +83,8 @@ def _unseen_lines(unseen: Unseen, wanted: Wanted) -> Iterator[str]:
         yield f"There are more: only the first {wanted.most:,} were pulled. --most pulls more."
     if unseen.pruned:
         yield f"{_count(unseen.pruned, 'delivery', 'deliveries')} of the repository without a payload: pruned there."
+    if unseen.unreadable:
+        yield f"{_count(unseen.unreadable, 'payload')} of the repository encrypted there with a key that is not there."
     if unseen.too_large:
         yield f"{_count(unseen.too_large, 'payload')} of the repository too large to be looked into; pull by GUID."
     if unseen.since:
@@ -108,6 +116,7 @@ def as_json(found: Sequence[Pulled], unseen: Unseen, calls: Calls) -> dict[str, 
     return {
         "deliveries": [_as_json(one) for one in found],
         "pruned": unseen.pruned,
+        "unreadable": unseen.unreadable,
         "too_large": unseen.too_large,
         "since": unseen.since or None,
         "is_cut": unseen.is_cut,

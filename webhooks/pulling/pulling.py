@@ -40,6 +40,7 @@ class Unseen:
     """What may belong to a pull request, and was not handed out."""
 
     pruned: int = 0
+    unreadable: int = 0
     too_large: int = 0
     since: str = ""
     is_cut: bool = False
@@ -63,6 +64,7 @@ def pull(parts: Iterable[Part], wanted: Wanted, unseen: Unseen) -> Iterator[Pull
     count = 0
     for part in parts:
         unseen.pruned += part.pruned
+        unseen.unreadable += part.unreadable
         unseen.too_large += part.too_large
         unseen.since = unseen.since or part.since
         for handed in part.deliveries:

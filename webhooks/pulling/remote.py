@@ -51,6 +51,7 @@ class Part:
 
     deliveries: Sequence[Handed]
     pruned: int = 0
+    unreadable: int = 0
     too_large: int = 0
     since: str = ""
     """The walk has looked at nothing older."""
@@ -169,6 +170,7 @@ def _part(said: Mapping[str, Any]) -> Part:
     return Part(
         [_handed(one) for one in said["deliveries"]],
         pruned=int(said.get("pruned", 0)),
+        unreadable=int(said.get("unreadable", 0)),
         too_large=int(said.get("too_large", 0)),
         since=str(said.get("since", "")),
     )
