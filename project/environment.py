@@ -31,7 +31,8 @@ from project.github_access import api_token, app_id, hook_paths, private_key
 from project.identity import group_roles, https_address
 from project.variables import Variables, is_quoted, items, unquoted, unquoted_items
 from webhooks.encryption import is_key
-from webhooks.github.redaction import PathError, Redaction, split_paths
+from webhooks.github.json_paths import PathError
+from webhooks.github.redaction import Redaction, split_paths
 
 ENVIRONMENTS = ("embedded", "production")
 BROKER_SCHEMES = ("amqp", "amqps", "redis", "rediss", "filesystem")

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonpath import JSONPathEnvironment
 
-from webhooks.github import redaction
+from webhooks.github import json_paths
+from webhooks.github.json_paths import PathError
 from webhooks.github.payload import PayloadError
-from webhooks.github.redaction import REDACTED, PathError, Redaction, split_paths
+from webhooks.github.redaction import REDACTED, Redaction, split_paths
 
 PAYLOAD: dict[str, Any] = {
     "sender": {"login": "octo", "email": "octo@example.com", "type": "User"},
@@ -137,5 +138,5 @@ def test_paths_are_split_at_commas_outside_of_brackets_and_quotes(text: str, pat
 
 
 def test_without_paths_the_library_is_not_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(redaction, "_compiled", lambda *_: pytest.fail("It is loaded here alone."))
+    monkeypatch.setattr(json_paths, "_compiled", lambda *_: pytest.fail("It is loaded here alone."))
     assert Redaction([]).redact({"a": 1}) == {}

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
+from webhooks.github.json_paths import PathError, json_path
 from webhooks.github.names import is_in_any_case
 
 Scalar = str | int | bool | None
@@ -19,11 +20,37 @@ def event_matches(name: str, action: str, *, events: frozenset[str], actions: fr
 
 
 def payload_matches(payload: Mapping[str, Any], where: Mapping[str, Expected]) -> bool:
-    """Tell whether the payload meets every condition. If the payload lacks a path, that condition is not met."""
-    return all(
-        any(_equals(value, expected, in_any_case=is_in_any_case(path)) for value in values_at(payload, path.split(".")))
-        for path, expected in where.items()
-    )
+    """Tell whether the payload meets every condition. If the payload lacks a path, that condition is not met.
+
+    A path is dotted, or a JSON path (RFC 9535), which begins with `$`.
+    """
+    return all(_meets(payload, path, expected) for path, expected in where.items())
+
+
+def path_fault(path: str) -> str:
+    """Return what is wrong with a path of a condition; empty if nothing is."""
+    if not is_json_path(path):
+        return "" if all(path.split(".")) else "has an empty key."
+    try:
+        json_path(path)
+    except PathError as error:
+        return str(error)
+    return ""
+
+
+def is_json_path(path: str) -> bool:
+    """Tell whether a path of a condition is a JSON path, and not a dotted one."""
+    return path == "$" or path.startswith(("$.", "$["))
+
+
+def _meets(payload: Mapping[str, Any], path: str, expected: Expected) -> bool:
+    if is_json_path(path):
+        compiled = json_path(path)
+        keys, values = compiled.keys, _elements(place[key] for place, key in compiled.places(dict(payload)))
+    else:
+        keys, values = path, values_at(payload, path.split("."))
+    in_any_case = is_in_any_case(keys)
+    return any(_equals(value, expected, in_any_case=in_any_case) for value in values)
 
 
 def values_at(value: Any, path: list[str]) -> Iterator[Any]:
