@@ -21,6 +21,7 @@ GENERATED: Mapping[str, Callable[[], str]] = {
     "GITHUB_WEBHOOK_SECRETS": partial(secrets.token_urlsafe, 32),
     "HOOKLINE_OPERATOR_PASSWORD": partial(secrets.token_urlsafe, 15),
     "HOOKLINE_ENCRYPTION_KEYS": new_key,
+    "HOOKLINE_DESTINATION_KEYS": new_key,
 }
 """The variables that are generated if they are not given, and how."""
 

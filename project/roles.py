@@ -17,12 +17,18 @@ USED: Mapping[str, frozenset[str]] = {
     "receiver": frozenset(
         {
             *("ALLOWED_HOSTS", "BROKER_URL", "DATABASE_URL", "GITHUB_WEBHOOK_SECRETS"),
-            *("HOOKLINE_ENCRYPTION_KEYS", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_PAYLOAD_KEYS", "SECRET_KEY"),
+            *("HOOKLINE_DESTINATION_KEYS", "HOOKLINE_ENCRYPTION_KEYS", "HOOKLINE_OIDC_CLIENT_SECRET"),
+            *("HOOKLINE_PAYLOAD_KEYS", "SECRET_KEY"),
         }
     ),
     "relay": frozenset({"BROKER_URL", "DATABASE_URL", "HOOKLINE_PAYLOAD_KEYS"}),
     "reconcile": frozenset({"DATABASE_URL", "GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_PAYLOAD_KEYS"}),
-    "worker": frozenset({"BROKER_URL", "DATABASE_URL", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_PAYLOAD_KEYS"}),
+    "worker": frozenset(
+        {
+            *("BROKER_URL", "DATABASE_URL", "GITHUB_APP_PRIVATE_KEY"),
+            *("HOOKLINE_DESTINATION_KEYS", "HOOKLINE_PAYLOAD_KEYS"),
+        }
+    ),
     "pull": frozenset(
         {"BROKER_URL", "DATABASE_URL", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_PAYLOAD_KEYS", "HOOKLINE_TOKEN"}
     ),

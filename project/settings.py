@@ -29,6 +29,8 @@ from project.logging import has_colours, logging_settings
 from project.page_settings import PAGE_SETTINGS
 from project.roles import EVERYTHING, GUARDED, ROLES, USED, uses, withhold
 from project.version import VERSION
+from webhooks.encryption import HiddenKeys
+from webhooks.handing_over import forget
 from webhooks.listening import EVERY_ADDRESS
 from webhooks.source_secrets import APP_PRIVATE_KEY, variable_of
 
@@ -84,6 +86,12 @@ HOOKLINE_ENCRYPTION_KEYS: list[str] = env.encryption_keys(
     "HOOKLINE_ENCRYPTION_KEYS", _generated.get("HOOKLINE_ENCRYPTION_KEYS", [])
 )
 """What is stored encrypted is written with the first, and read with any of them."""
+HOOKLINE_DESTINATION_KEYS = HiddenKeys(
+    env.encryption_keys("HOOKLINE_DESTINATION_KEYS", _generated.get("HOOKLINE_DESTINATION_KEYS", [])) or ()
+)
+"""The same for the secrets of destinations, which workers send with: they are given no other key."""
+if HOOKLINE_ROLE == "worker":
+    forget("HOOKLINE_DESTINATION_KEYS")
 HOOKLINE_SECRETS: dict[str, list[str]] = {}
 """Each source's secrets that the environment gives. With encryption keys, all of them may be in the database."""
 for _source in HOOKLINE_SOURCES:

@@ -9,9 +9,20 @@ from functools import lru_cache
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+VARIABLE = "HOOKLINE_ENCRYPTION_KEYS"
+
 
 class EncryptionError(Exception):
     """What is stored cannot be read with the keys that are given. The message shows neither."""
+
+
+class HiddenKeys(tuple[str, ...]):
+    """Keys that are not shown where settings are: in a report of an error, or by a handler that prints them."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} hidden>"
 
 
 def new_key() -> str:
@@ -27,17 +38,17 @@ def is_key(text: str) -> bool:
     return True
 
 
-def encrypted(plain: bytes, keys: Sequence[str]) -> bytes:
-    """Encrypt with the first key. Raises EncryptionError if there is none."""
-    return _fernet(tuple(keys)).encrypt(plain)
+def encrypted(plain: bytes, keys: Sequence[str], *, variable: str = VARIABLE) -> bytes:
+    """Encrypt with the first key. Raises EncryptionError if there is none; it names the variable of the keys."""
+    return _fernet(tuple(keys), variable).encrypt(plain)
 
 
-def decrypted(token: bytes, keys: Sequence[str]) -> bytes:
+def decrypted(token: bytes, keys: Sequence[str], *, variable: str = VARIABLE) -> bytes:
     """Decrypt with whichever key it was encrypted with. Raises EncryptionError if that is none of these."""
     try:
-        return _fernet(tuple(keys)).decrypt(token)
+        return _fernet(tuple(keys), variable).decrypt(token)
     except InvalidToken:
-        raise EncryptionError("It was encrypted with a key that is none of HOOKLINE_ENCRYPTION_KEYS.") from None
+        raise EncryptionError(f"It was encrypted with a key that is none of {variable}.") from None
 
 
 def encrypted_anew(token: bytes, keys: Sequence[str]) -> bytes:
@@ -46,7 +57,7 @@ def encrypted_anew(token: bytes, keys: Sequence[str]) -> bytes:
 
 
 @lru_cache
-def _fernet(keys: tuple[str, ...]) -> MultiFernet:
+def _fernet(keys: tuple[str, ...], variable: str) -> MultiFernet:
     if not keys:
-        raise EncryptionError("HOOKLINE_ENCRYPTION_KEYS holds no key.")
+        raise EncryptionError(f"{variable} holds no key.")
     return MultiFernet([Fernet(key) for key in keys])

@@ -21,6 +21,7 @@ GUARDED = {
     "GITHUB_APP_PRIVATE_KEY": "-----BEGIN PRIVATE KEY-----\\nthekeyoftheapp\\n-----END PRIVATE KEY-----",
     "GITHUB_WEBHOOK_SECRETS": "the-secret-of-the-app",
     "GITHUB_WEBHOOK_SECRETS_GHES": "the-secret-of-the-server",
+    "HOOKLINE_DESTINATION_KEYS": "dGhlLWtleS10aGF0LWVuY3J5cHRzLXRhcmdldHM3ODk=",
     "HOOKLINE_ENCRYPTION_KEYS": "dGhlLWtleS10aGF0LWVuY3J5cHRzLW90aGVyLXNlY3I=",
     "HOOKLINE_OIDC_CLIENT_SECRET": "the-secret-of-the-provider",
     "HOOKLINE_OPERATOR_PASSWORD": "the-password-of-the-operator",
@@ -30,8 +31,8 @@ GUARDED = {
 }
 OPTIONAL = {
     *("BROKER_URL", "FLOWER_OAUTH2_SECRET", "HOOKLINE_OIDC_CLIENT_SECRET", "HOOKLINE_OPERATOR_PASSWORD"),
-    *("GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_ENCRYPTION_KEYS", "HOOKLINE_PAYLOAD_KEYS"),
-    "HOOKLINE_TOKEN",
+    *("GITHUB_API_TOKEN", "GITHUB_APP_PRIVATE_KEY", "HOOKLINE_DESTINATION_KEYS", "HOOKLINE_ENCRYPTION_KEYS"),
+    *("HOOKLINE_PAYLOAD_KEYS", "HOOKLINE_TOKEN"),
 }
 """They have a default, are needed only with another variable, or `manage.py flower` says what it wants."""
 WORDS = {name: value.partition("hookline:")[2].partition("@")[0] or value for name, value in GUARDED.items()}
@@ -82,9 +83,11 @@ def test_a_role_holds_nothing_of_what_it_does_not_use(
         GITHUB_HOOKS="orgs/acme/hooks/12",
         GITHUB_HOOKS_GHES="orgs/acme/hooks/12",
     )
-    held = repr(found)
+    assert WORDS["HOOKLINE_DESTINATION_KEYS"] not in repr(found)
+    held = repr({**found, "HOOKLINE_DESTINATION_KEYS": list(found["HOOKLINE_DESTINATION_KEYS"])})
     assert {name for name, word in WORDS.items() if word in held} == used_by(role)
-    assert {name for name in GUARDED if {name, f"{name}_FILE"} & os.environ.keys()} == used_by(role)
+    left = used_by(role) - ({"HOOKLINE_DESTINATION_KEYS"} if role == "worker" else set())
+    assert {name for name in GUARDED if {name, f"{name}_FILE"} & os.environ.keys()} == left
 
 
 def test_two_workers_without_a_key_have_each_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

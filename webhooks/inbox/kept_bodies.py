@@ -21,6 +21,7 @@ from django.conf import settings
 
 from webhooks.encryption import EncryptionError, decrypted, encrypted
 
+VARIABLE = "HOOKLINE_PAYLOAD_KEYS"
 MARK = b"\xffHK"
 _VERSION = b"\x01"
 _KEY_ID_BYTES = 4
@@ -42,7 +43,7 @@ def kept(body: bytes) -> bytes:
 def sealed(body: bytes) -> bytes:
     """Return a body compressed and encrypted with the first key."""
     keys = settings.HOOKLINE_PAYLOAD_KEYS
-    token = encrypted(zlib.compress(body, _LEVEL), keys)
+    token = encrypted(zlib.compress(body, _LEVEL), keys, variable=VARIABLE)
     return MARK + _VERSION + key_id(keys[0]) + urlsafe_b64decode(token)  # A third shorter than the token's text.
 
 
@@ -53,10 +54,10 @@ def opened(stored: bytes, *, longest: int = 0) -> bytes:
     if not stored.startswith(MARK + _VERSION):
         raise UnreadableBodyError("The payload was encrypted by a later release of Hookline.")
     try:
-        plain = decrypted(urlsafe_b64encode(stored[HEAD_BYTES:]), settings.HOOKLINE_PAYLOAD_KEYS)
+        plain = decrypted(urlsafe_b64encode(stored[HEAD_BYTES:]), settings.HOOKLINE_PAYLOAD_KEYS, variable=VARIABLE)
     except EncryptionError:
         raise UnreadableBodyError(
-            "The payload is encrypted, and HOOKLINE_PAYLOAD_KEYS of this process holds no key for it."
+            f"The payload is encrypted, and {VARIABLE} of this process holds no key for it."
         ) from None
     return zlib.decompressobj().decompress(plain, longest)
 
