@@ -82,7 +82,7 @@ def body(work: float) -> bytes:
 
 
 def party_of(number: int) -> str:
-    return fair_key("installation", source="github", payload={"installation": {"id": number}})
+    return fair_key("installation", handler="trial", source="github", payload={"installation": {"id": number}})
 
 
 def measure(stack: Stack, told: argparse.Namespace, *, handler: str, is_fair: bool) -> Reading:
@@ -143,7 +143,7 @@ def claims_of(stack: Stack, parties: int) -> Reading:
             connection.execute(DIVIDE.encode(), {"parties": parties})
         connection.execute("VACUUM ANALYZE webhooks_job")
     engine().prepare_connection(wait_seconds=1.0)
-    rounds = Rounds({"trial"} if parties else ())
+    rounds = Rounds(lambda: {"trial"} if parties else ())
     taken: list[float] = []
     for _ in range(CLAIMS):
         wanted = Wanted(

@@ -120,10 +120,10 @@ def claimed(*parties: str | None) -> list[Any]:
 
 
 def test_a_worker_begins_its_round_anywhere_and_goes_on_where_it_was() -> None:
-    rounds = Rounds({"shared"})
+    rounds = Rounds(lambda: {"shared"})
     assert rounds.after("default") is None
     begin = rounds.after("shared")
-    assert begin == rounds.after("shared") != Rounds({"shared"}).after("shared")
+    assert begin == rounds.after("shared") != Rounds(lambda: {"shared"}).after("shared")
     asked = Wanted(worker="w", leases={}, limit=2, queue="shared", after=begin)
     rounds.claimed(asked, claimed("b", "c"))
     assert rounds.after("shared") == "c"
@@ -134,7 +134,7 @@ def test_a_worker_begins_its_round_anywhere_and_goes_on_where_it_was() -> None:
 
 def test_over_many_claims_nobody_gets_more_than_their_share_while_others_wait(each: Engine) -> None:
     of("noisy", 60, seconds=3600), of("loud", 30, seconds=3600), of("quiet", 6)
-    rounds = Rounds({"default"})
+    rounds = Rounds(lambda: {"default"})
     seen: Counter[str] = Counter()
     for _ in range(9):
         asked = wanted(limit=2, after=rounds.after("default"))

@@ -73,7 +73,7 @@ def test_no_value_makes_a_key_that_the_inbox_cannot_hold(key: str, value: Any) -
 
 
 def _fair(key: str, payload: dict[str, Any]) -> str:
-    return fair_key(key, source="github", payload=payload)
+    return fair_key(key, handler="shop.count", source="github", payload=payload)
 
 
 def test_a_party_is_one_over_all_handlers_and_begins_with_a_piece_of_its_hash() -> None:

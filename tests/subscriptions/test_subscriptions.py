@@ -276,8 +276,8 @@ def test_every_event_is_no_unknown_event() -> None:
         ("E011", "once_per_event is 1; it must be True or False.", {"once_per_event": 1}),
         (
             "E012",
-            "fair_by is 'team'; it must be one of installation, repository, sender, pull_request, or a path with a dot,"
-            " such as 'deployment.environment'.",
+            "fair_by is 'team'; it must be one of installation, repository, sender, pull_request, handler, or a path"
+            " with a dot, such as 'deployment.environment'.",
             {"fair_by": "team"},
         ),
         (
@@ -298,13 +298,15 @@ def test_every_event_is_no_unknown_event() -> None:
             "it declares uses_api, and its function takes no `run`, by which handlers call GitHub's API.",
             {"uses_api": True},
         ),
-        ("E009", "where[''] must map", {"where": {"": "a"}}),
-        ("E009", "where['a..b'] must map", {"where": {"a..b": "a"}}),
-        ("E009", "where['a'] must map", {"where": {"a": []}}),
-        ("E009", "where['a'] must map", {"where": {"a": 1.5}}),
-        ("E009", "where['a'] must map", {"where": {"a": [["b"]]}}),
-        ("E009", "where['a'] must map", {"where": {"a": {"b": "c"}}}),
-        ("E009", "where['b'] must map", {"where": {"a": "a", "b": object()}}),
+        ("E009", "where['']: the path has an empty key", {"where": {"": "a"}}),
+        ("E009", "where['a..b']: the path has an empty key", {"where": {"a..b": "a"}}),
+        ("E009", "where['$.a[']: the path is no JSON path of RFC 9535", {"where": {"$.a[": "a"}}),
+        ("E009", "where['$']: the path names the whole payload", {"where": {"$": "a"}}),
+        ("E009", "where['a'] must be a value", {"where": {"a": []}}),
+        ("E009", "where['a'] must be a value", {"where": {"a": 1.5}}),
+        ("E009", "where['a'] must be a value", {"where": {"a": [["b"]]}}),
+        ("E009", "where['a'] must be a value", {"where": {"a": {"b": "c"}}}),
+        ("E009", "where['b'] must be a value", {"where": {"a": "a", "b": object()}}),
     ],
 )
 def test_a_declaration_that_makes_no_sense_is_one_error(code: str, fault: str, declared: dict[str, Any]) -> None:
@@ -450,8 +452,8 @@ def test_the_system_check_says_each_fault_in_one_sentence(tmp_path: Path) -> Non
         "(webhooks.E006) Subscription 'faulty_bot.soft_as_hard': soft_time_limit (10) must be above 0",
         "(webhooks.E007) Subscription 'faulty_bot.never_tried': max_attempts is 0; it must be between 1 and 1,000.",
         "(webhooks.E008) Subscription 'faulty_bot.back_in_time': backoff must have 0 <= first <= longest, in seconds.",
-        "(webhooks.E009) Subscription 'faulty_bot.nowhere': where['repository..full_name'] must map",
-        "(webhooks.E009) Subscription 'faulty_bot.matched_by_nothing': where['repository.full_name'] must map",
+        "(webhooks.E009) Subscription 'faulty_bot.nowhere': where['repository..full_name']: the path has",
+        "(webhooks.E009) Subscription 'faulty_bot.matched_by_nothing': where['repository.full_name'] must be",
         "(webhooks.E010) Subscription 'faulty_bot.asynchronous': its function must be synchronous",
         "(webhooks.E010) Subscription 'faulty_bot.generating': its function must be synchronous",
         "(webhooks.E010) Subscription 'faulty_bot.without_parameters': its function must be synchronous",

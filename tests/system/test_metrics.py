@@ -33,6 +33,10 @@ UNAVAILABLE = "unavailable"
 ROW = re.compile(r"^\| `(hookline_[a-z_]+)` \| (counter|gauge|histogram) \|([^|]*)\| \S.*\|$", re.MULTILINE)
 
 
+MAKE_A_DESTINATION = """
+from webhooks.inbox.destinations.changing import Secrets, create
+create("calm", {"events": ["release"], "url": "https://calm.example.com"}, Secrets(), who="ana")
+"""
 ONCE_CALLED = {"hookline_worker_runs_put_off_total", "hookline_worker_api_remaining"}
 """Without a sample until a handler has called GitHub's API: tests/assistant/ reads them."""
 
@@ -71,6 +75,7 @@ def scrapes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrapes]:
     with scraped_stack(tmp_path_factory.mktemp("scrapes"), HOOKLINE_SOURCES="github,ghes") as scraped:
         scraped.stack.rows(READ_A_LOG)
         scraped.stack.manage("pause", "handler", "trial.hoard", "--reason", "so that it is in the metrics")
+        scraped.stack.manage("shell", "-c", MAKE_A_DESTINATION)
         scraped.send(OF_EACH_KIND)
         wait_until_all_is_counted(scraped, jobs=3)
         few = {role: scraped.series(role) for role in ROLES}
@@ -172,7 +177,8 @@ def test_every_value_of_a_label_is_one_of_a_known_set(scrapes: Scrapes) -> None:
         "queue": {"default", "trial"},
         "outcome": set(AttemptOutcome.values),
         "state": {"succeeded", "dead"},
-        "handler": {"trial.work", "trial.fail_once", "trial.give_up", "trial.hoard"},
+        "handler": {"trial.work", "trial.fail_once", "trial.give_up", "trial.hoard", "forward.calm"},
+        "destination": {"calm"},
     }
     found: dict[str, set[str]] = {}
     for role in ROLES:

@@ -110,7 +110,7 @@ def benches(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Bench]]:
             pairs=pairs,
             control=control.dispatcher,
             queues=Queues(lambda: ("default",)),
-            leases={"shop.count": 60.0},
+            leases=lambda: {"shop.count": 60.0},
             reports=Reports(CollectorRegistry(), None),
             beat=lambda: None,
             is_first=after is None,

@@ -19,6 +19,7 @@ from tests.support.celery_app import celery_on
 from tests.support.claimed_jobs import claimed_job
 from tests.support.forwarding import forwarding
 from tests.support.processes import free_port, wait_until
+from webhooks.inbox.destinations import known
 from webhooks.inbox.outcomes import Outcome
 from webhooks.states import AttemptOutcome, JobState
 from workers.dispatcher import event_sender, process
@@ -315,6 +316,7 @@ def test_events_that_are_off_cost_neither_a_thread_nor_a_connection(
             """Do nothing."""
 
     monkeypatch.setattr(process, "Dispatcher", Served)
+    monkeypatch.setattr(known, "start_watching", lambda _run: None)
     control = Pair()
     before = {thread.name for thread in threading.enumerate()}
     process.serve(

@@ -258,7 +258,7 @@ def test_a_worker_for_a_queue_that_no_handler_uses_is_refused(stack: Stack) -> N
     command = [sys.executable, "manage.py", "worker", "--queues", "trail"]
     refused = subprocess.run(command, env=stack.settings(), cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert refused.returncode == 1
-    assert "No handler uses the queue 'trail'; there are default, trial." in refused.stderr
+    assert "No handler uses the queue 'trail'; there are default, forwarding, trial." in refused.stderr
 
 
 @pytest.mark.parametrize("given", ["0", *map(repeated, ["-1", "1.5", "1e2", "many", "", " "])])

@@ -5,18 +5,23 @@ Both the worker and `webhooks.testing` use this, so that a test sees the outcome
 
 import inspect
 import traceback
+from typing import TYPE_CHECKING
 
 from billiard.exceptions import SoftTimeLimitExceeded
 
+from webhooks.destination_handlers import NotForwardedError
 from webhooks.inbox.outcomes import Outcome, failure_fingerprint, one_line, storable
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, GiveUp, LimitReached, RetryLater, Run
 from webhooks.subscriptions.subscription import Subscription
 
+if TYPE_CHECKING:
+    from webhooks.inbox.destinations.running import Forwarded
+
 LONGEST_TRACEBACK = 20_000
 
 
-def call(subscription: Subscription, event: Event, run: Run) -> Outcome:
+def call(subscription: Subscription, event: "Event | Forwarded", run: Run) -> Outcome:
     """Call the handler; return the outcome `succeeded` with its result. Raises whatever the handler raises."""
     given = (event, run) if subscription.takes_run else (event,)
     result = subscription.handler(*given)
@@ -36,6 +41,8 @@ def outcome_of(subscription: Subscription, error: BaseException) -> Outcome:
             after_seconds=error.after_seconds,
             is_put_off=isinstance(error, LimitReached),
         )
+    if isinstance(error, NotForwardedError):
+        return _not_forwarded(subscription, error)
     if isinstance(error, SoftTimeLimitExceeded):
         limit = f"The soft time limit of {subscription.soft_time_limit:g} s was reached."
         return failure(subscription, error, AttemptOutcome.SOFT_LIMIT, limit)
@@ -52,6 +59,16 @@ def failure(subscription: Subscription, error: BaseException, kind: AttemptOutco
         message=one_line(message),
         traceback=_formatted(error),
         fingerprint=failure_fingerprint(subscription.name, type(error).__name__, _place(subscription, error)),
+    )
+
+
+def _not_forwarded(subscription: Subscription, error: NotForwardedError) -> Outcome:
+    """Return the outcome with how the target's answer began, where other handlers have their traceback."""
+    return Outcome(
+        kind=AttemptOutcome.GAVE_UP if error.is_final else AttemptOutcome.FAILED,
+        message=one_line(str(error)),
+        traceback=storable(f"{error}\n\nThe answer began:\n{error.answer}" if error.answer else ""),
+        fingerprint=failure_fingerprint(subscription.name, "NotForwarded", error.kind),
     )
 
 

@@ -19,7 +19,7 @@ def event_of(job: ClaimedJob) -> Event:
     return Event(
         name=job.event,
         action=job.action,
-        payload=parse(_body_of(job), content_type=job.content_type or ""),
+        payload=parse(body_of(job), content_type=job.content_type or ""),
         delivery=str(job.guid),
         source=job.source,
         hook_id=job.hook_id,
@@ -27,11 +27,17 @@ def event_of(job: ClaimedJob) -> Event:
         installation_id=job.installation_id,
         sender=job.sender,
         received_at=job.received_at,
-        idempotency_key=job.once_key or f"{job.source}:{job.hook_id}:{job.guid}:{job.handler}",
+        idempotency_key=idempotency_key(job),
     )
 
 
-def _body_of(job: ClaimedJob) -> bytes:
+def idempotency_key(job: ClaimedJob) -> str:
+    """Return what is the same in every run of this handler for this delivery."""
+    return job.once_key or f"{job.source}:{job.hook_id}:{job.guid}:{job.handler}"
+
+
+def body_of(job: ClaimedJob) -> bytes:
+    """Return the raw body of a claimed job's delivery. If it cannot be read, raise what ends the run."""
     try:
         return _read(job) if job.body is None else opened(job.body)
     except UnreadableBodyError as error:

@@ -78,7 +78,7 @@ def _unpaused(queue: str, held: Paused) -> QuerySet[Job]:
     if held.has_queue(queue):
         return Job.objects.none()
     jobs = Job.objects.filter(queue=queue)
-    return jobs.exclude(handler__in=held.handlers) if held.handlers else jobs
+    return jobs.filter(~Q(handler__in=held.handlers) | Q(pk__in=held.admitted)) if held.handlers else jobs
 
 
 class DueJob(NamedTuple):
@@ -90,10 +90,22 @@ class DueJob(NamedTuple):
     publish_at: datetime
 
 
-def due_jobs(queue: str, *, handlers: Iterable[str], limit: int) -> list[DueJob]:
-    """Return jobs of a queue that a worker with these handlers may claim, the longest due first; paused ones too."""
-    due = Job.objects.filter(CLAIMABLE, queue=queue, handler__in=handlers).order_by("publish_at", "id")
+def due_jobs(queue: str, *, handlers: Iterable[str], limit: int, admitted: Iterable[int] = ()) -> list[DueJob]:
+    """Return jobs of a queue that a worker with these handlers may claim, the longest due first; paused ones too.
+
+    Those that are admitted are jobs of other handlers.
+    """
+    of_these = Q(handler__in=handlers) | Q(pk__in=admitted)
+    due = Job.objects.filter(CLAIMABLE, of_these, queue=queue).order_by("publish_at", "id")
     return list(map(DueJob._make, due.values_list("pk", "handler", "queue", "publish_at")[:limit]))
+
+
+def first_of(handler: str, *, queue: str) -> int | None:
+    """Return the job of a handler that is due for longest, paused or not, among the first SAMPLE of its queue."""
+    first = Job.objects.filter(CLAIMABLE, queue=queue).order_by("publish_at", "id")[:SAMPLE]
+    # By a subquery: else the database would read all of the queue's jobs to find the handler's.
+    own = Job.objects.filter(pk__in=first.values("pk"), handler=handler).order_by("publish_at", "id")
+    return own.values_list("pk", flat=True).first()
 
 
 class Place(NamedTuple):

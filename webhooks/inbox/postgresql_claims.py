@@ -44,10 +44,12 @@ known AS MATERIALIZED (
 ), """
 _DUE = """due AS MATERIALIZED (
     SELECT id, handler, publish_at FROM webhooks_job
-    WHERE {condition} AND publish_at <= statement_timestamp() AND handler = ANY(ARRAY(
-        SELECT handler FROM known
-        WHERE handler <> ALL(ARRAY(SELECT pause.handler FROM webhooks_pause AS pause WHERE resumed_at IS NULL))
-    ))
+    WHERE {condition} AND publish_at <= statement_timestamp() AND handler = ANY(ARRAY(SELECT handler FROM known)) AND (
+        handler <> ALL(ARRAY(SELECT pause.handler FROM webhooks_pause AS pause WHERE resumed_at IS NULL))
+        OR id = ANY(ARRAY(
+            SELECT admitted_job FROM webhooks_pause WHERE resumed_at IS NULL AND admitted_job IS NOT NULL
+        ))
+    )
     ORDER BY publish_at, id
     LIMIT %(limit)s
     FOR NO KEY UPDATE SKIP LOCKED

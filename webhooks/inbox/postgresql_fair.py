@@ -19,7 +19,7 @@ _PARTIES = f"""
     (
         SELECT fair_key, {{first}} AS place FROM webhooks_job
         WHERE queue = %(queue)s AND publish_at IS NOT NULL AND {{bounds}}
-              AND (SELECT handlers IS NOT NULL FROM allowed)
+              AND (SELECT NOT handlers <@ paused OR cardinality(admitted) > 0 FROM allowed)
         ORDER BY fair_key LIMIT 1
     )
     UNION ALL
@@ -31,13 +31,17 @@ _PARTIES = f"""
     ) AS following
     WHERE {{name}}.place < {{first}} + {MOST_PARTIES}
 )"""  # noqa: S608
-_NEXT_OF_PARTY = """LATERAL (
+_MAY_RUN = """handler = ANY((SELECT handlers FROM allowed)::text[]) AND (
+              handler <> ALL((SELECT paused FROM allowed)::text[])
+              OR id = ANY((SELECT admitted FROM allowed)::bigint[])
+          )"""
+_NEXT_OF_PARTY = f"""LATERAL (
     SELECT id, publish_at FROM webhooks_job
     WHERE queue = %(queue)s AND fair_key IS NOT NULL AND publish_at IS NOT NULL
-          AND {after} AND (fair_key, publish_at) <= ({party}.fair_key, statement_timestamp())
-          AND handler = ANY((SELECT handlers FROM allowed)::text[])
+          AND {{after}} AND (fair_key, publish_at) <= ({{party}}.fair_key, statement_timestamp())
+          AND {_MAY_RUN}
     ORDER BY fair_key, publish_at, id LIMIT 1
-) AS following"""
+) AS following"""  # noqa: S608
 """So written, no other index than `job_fair` has the order that is asked for, and sorting is ruled out: whatever the
 statistics say, which may be of a time when nothing waited."""
 _FIRST = _NEXT_OF_PARTY.format(party="party", after="(fair_key, publish_at) >= (party.fair_key, '-infinity')")
@@ -46,9 +50,13 @@ _NEXT = _NEXT_OF_PARTY.format(
 )
 DUE = f"""
 allowed AS MATERIALIZED (
-    SELECT array_agg(handler) AS handlers FROM known
-    WHERE handler <> ALL(ARRAY(SELECT pause.handler FROM webhooks_pause AS pause WHERE resumed_at IS NULL))
-          AND NOT EXISTS (SELECT FROM webhooks_pause WHERE queue = %(live_queue)s AND resumed_at IS NULL)
+    SELECT array_agg(handler) AS handlers,
+           ARRAY(SELECT pause.handler FROM webhooks_pause AS pause WHERE resumed_at IS NULL)::text[] AS paused,
+           ARRAY(
+               SELECT admitted_job FROM webhooks_pause WHERE resumed_at IS NULL AND admitted_job IS NOT NULL
+           ) AS admitted
+    FROM known
+    WHERE NOT EXISTS (SELECT FROM webhooks_pause WHERE queue = %(live_queue)s AND resumed_at IS NULL)
 ), {_PARTIES.format(name="ahead", first=1, bounds="fair_key > %(after)s").strip()},
 {_PARTIES.format(name="around", first=MOST_PARTIES + 2, bounds="fair_key <= %(after)s").strip()},
 turn AS (
@@ -69,7 +77,7 @@ turn AS (
 ), of_nobody AS MATERIALIZED (
     SELECT id, handler, publish_at, {2**62} AS place FROM webhooks_job
     WHERE queue = %(queue)s AND publish_at <= statement_timestamp() AND fair_key IS NULL
-          AND handler = ANY((SELECT handlers FROM allowed)::text[])
+          AND {_MAY_RUN}
     ORDER BY publish_at, id
     LIMIT %(limit)s - (SELECT count(*) FROM of_parties)
     FOR NO KEY UPDATE SKIP LOCKED

@@ -148,8 +148,9 @@ def _claim(wanted: Wanted) -> list[tuple[Any, ...]]:
         return []
     held_queues = [*held.queues, *map(replay_queue, held.queues)]
     asked = Q(pk=wanted.job_id) & ~Q(queue__in=held_queues) if wanted.queue is None else Q(queue=wanted.queue)
-    handlers = wanted.leases.keys() - held.handlers
-    waiting = Job.objects.filter(asked, publish_at__lte=Now(), handler__in=handlers).order_by("publish_at", "id")
+    not_held = Q(handler__in=wanted.leases.keys() - held.handlers)
+    admitted = Q(pk__in=held.admitted, handler__in=wanted.leases.keys())
+    waiting = Job.objects.filter(asked, not_held | admitted, publish_at__lte=Now()).order_by("publish_at", "id")
     if wanted.api_handlers and not api_limits.put_off(waiting, wanted):
         return []
     due = dict(

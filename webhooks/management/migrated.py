@@ -7,6 +7,7 @@ from django.core.management.base import CommandError
 from django.db import Error, connection
 
 from webhooks.inbox import database
+from webhooks.inbox.destinations import known
 
 Result = TypeVar("Result")
 
@@ -15,6 +16,7 @@ def on_migrated_database(work: Callable[[], Result], *, app: str | None = None) 
     """Return what `work` returns. It needs the tables of `app`, or of all apps. Raises CommandError."""
     try:
         if database.is_migrated(app):
+            known.refresh()
             return work()
     except Error as error:
         raise CommandError(f"The database {database.reason(error)}; {_which()}.") from None

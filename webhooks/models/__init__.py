@@ -1,6 +1,7 @@
 """The tables. Rows only: what may change, and how, is in `webhooks/inbox/`."""
 
 from webhooks.models.audit import Change, ChangedJob
+from webhooks.models.destinations import Destination
 from webhooks.models.figures import AnswerMinute, FigureHour, FigureMark, FigureMinute, QueueMinute, Release
 from webhooks.models.inbox import Attempt, Delivery, Job, Payload, Source
 from webhooks.models.issues import IssueMark
@@ -20,6 +21,7 @@ __all__ = [
     "Change",
     "ChangedJob",
     "Delivery",
+    "Destination",
     "FigureHour",
     "FigureMark",
     "FigureMinute",

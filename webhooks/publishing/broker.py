@@ -1,7 +1,8 @@
 """The broker, as the receiver's publisher and the relay use it: at most a window of messages a queue.
 
 A message says that there is work in its queue, and no more: a worker that takes it asks the inbox for jobs. It names a
-job that waits, and its handler as the task, so that workers of the release before this one can read it.
+job that waits, and its handler as the task, so that workers of the release before this one can read it. For the jobs of
+destinations, whose handlers are not known as a worker starts, it names a task of the queue.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ from django.conf import settings
 from kombu import Connection, Exchange, Producer, Queue
 from kombu.exceptions import BatchPublishError, OperationalError  # type: ignore[attr-defined]  # The stubs lack one.
 
+from webhooks.destination_handlers import destination_of, task_of
 from webhooks.inbox.new_delivery import JobToPublish
 from webhooks.publishing import reasons
 from webhooks.publishing.confirms import Confirms
@@ -201,9 +203,8 @@ class Broker:
             self._confirms.wait(seconds=timeout_seconds())
 
     def _send(self, job: JobToPublish) -> None:
-        message = current_app.amqp.as_task_v2(
-            f"{job.id}-{uuid.uuid4()}", job.handler, args=(job.id,), ignore_result=True
-        )
+        task = task_of(live_queue(job.queue)) if destination_of(job.handler) else job.handler
+        message = current_app.amqp.as_task_v2(f"{job.id}-{uuid.uuid4()}", task, args=(job.id,), ignore_result=True)
         headers: dict[str, Any] = {"hookline": MESSAGE_VERSION}
         if is_replay_queue(job.queue):
             headers[REPLAY_HEADER] = True

@@ -13,6 +13,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from webhooks.inbox import dead, due, hook_logs, pauses
+from webhooks.inbox.destinations import breaker
 from webhooks.inbox.due import Waiting
 from webhooks.inbox.pauses import Paused
 
@@ -31,6 +32,7 @@ class InboxGauges(Collector):
         self._dead = 0
         self._paused = Paused()
         self._incomplete_seconds: dict[str, float] = {}
+        self._breakers: dict[str, bool] = {}
 
     def step(self) -> None:
         """Read, at most every READ_SECONDS. Raises Django's database errors."""
@@ -46,6 +48,7 @@ class InboxGauges(Collector):
         }
         self._dead = dead.count_dead()
         self._incomplete_seconds = hook_logs.incomplete_seconds()
+        self._breakers = breaker.are_open()
         self._read_at = time.monotonic()
 
     def collect(self) -> Iterator[Metric]:
@@ -73,7 +76,16 @@ class InboxGauges(Collector):
                 oldest.add_metric([queue], waiting.oldest_seconds)
                 paused_jobs.add_metric([queue], waiting.paused_jobs)
                 paused.add_metric([queue], self._paused.has_queue(queue))
-        yield from (jobs, oldest, dead_jobs, paused_jobs, paused, self._log_ages(), self._paused_handlers())
+        yield from (
+            jobs,
+            oldest,
+            dead_jobs,
+            paused_jobs,
+            paused,
+            self._log_ages(),
+            self._paused_handlers(),
+            self._open_breakers(),
+        )
 
     @property
     def _is_fresh(self) -> bool:
@@ -92,11 +104,21 @@ class InboxGauges(Collector):
 
     def _paused_handlers(self) -> GaugeMetricFamily:
         handlers = GaugeMetricFamily(
-            "hookline_handler_paused", "1 for each handler that an operator has paused.", labels=["handler"]
+            "hookline_handler_paused", "1 for each handler that is paused.", labels=["handler"]
         )
         for handler in sorted(self._paused.handlers):
             handlers.add_metric([handler], 1)
         return handlers
+
+    def _open_breakers(self) -> GaugeMetricFamily:
+        breakers = GaugeMetricFamily(
+            "hookline_destination_breaker_open",
+            "1 while the breaker of a destination is open, else 0. Of the whole fleet: aggregate with max.",
+            labels=["destination"],
+        )
+        for name, is_open in self._breakers.items() if self._is_fresh else ():
+            breakers.add_metric([name], is_open)
+        return breakers
 
 
 def _gauge(name: str, text: str) -> GaugeMetricFamily:

@@ -148,7 +148,8 @@ class Relay:
         own = [subscription.name for subscription in self._subscriptions if subscription.queue == live_queue(queue)]
         handlers = [name for name in own if name not in held.handlers]
         most = MOST_REPLAYED if is_replay_queue(queue) else MOST_JOBS
-        return due.due_jobs(queue, handlers=handlers, limit=min(most, settings.HOOKLINE_QUEUE_WINDOW))
+        limit = min(most, settings.HOOKLINE_QUEUE_WINDOW)
+        return due.due_jobs(queue, handlers=handlers, admitted=held.admitted, limit=limit)
 
     def _wait_out(self, error: Exception) -> None:
         """Wait with exponential backoff and jitter, so that not all relays try again at the same moment."""

@@ -9,7 +9,9 @@ import logging
 import time
 from collections.abc import Sequence
 
+from webhooks.destination_handlers import destination_of
 from webhooks.inbox import due, pauses, transitions
+from webhooks.inbox.destinations import known
 from webhooks.inbox.due import Place
 from webhooks.publishing.health import RelayHealth
 from webhooks.replay_queues import is_replay_queue, live_queue, replay_queue
@@ -79,13 +81,18 @@ class Strays:
         logger.info("jobs moved to their handler's queue", extra={"queue": queue, "count": moved})
 
     def _end_if_gone(self, job_ids: Sequence[int], handler: str) -> None:
+        if name := destination_of(handler):
+            if known.is_deleted(handler):
+                self._end(job_ids, handler, reason=f"The destination {name} was deleted.")
+            return
         first_missed = self._missed.setdefault(handler, time.monotonic())
         if time.monotonic() - first_missed < self._gone_seconds:
             return
-        ended = transitions.end_without_run(job_ids, reason=f"No installed app has a handler named {handler}.")
+        self._end(job_ids, handler, reason=f"No installed app has a handler named {handler}.")
+
+    def _end(self, job_ids: Sequence[int], handler: str, *, reason: str) -> None:
+        ended = transitions.end_without_run(job_ids, reason=reason)
         if not ended:
             return
         self._health.buried(ended)
-        logger.warning(
-            "jobs ended since no installed app has their handler", extra={"handler": handler, "count": ended}
-        )
+        logger.warning("jobs ended since their handler is gone", extra={"handler": handler, "count": ended})

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import Error, connection
 
 from webhooks.inbox import database, releases, retention, transitions
+from webhooks.inbox.destinations import breaker, known
 from webhooks.inbox.figures.making import Making
 from webhooks.inbox.late_turns import LateTurns
 from webhooks.inbox.replays import running as replaying
@@ -56,6 +57,7 @@ class Upkeep:
 
     def step(self) -> bool:
         """Do what is due, in bounded batches; tell whether more leases may have ended. Raises the database's errors."""
+        known.refresh()
         if self._gauges is not None:
             self._gauges.step()
         expired = transitions.expire_leases(limit=LEASE_BATCH)
@@ -67,6 +69,8 @@ class Upkeep:
         releases.seen(settings.HOOKLINE_RELEASE)
         self._retention.step()
         replaying.step()
+        if known.is_any():
+            breaker.step()
         return expired == LEASE_BATCH
 
     def _turn(self) -> float:

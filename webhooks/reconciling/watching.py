@@ -10,6 +10,7 @@ from django.db import Error, connection
 
 from webhooks.github_api.access import HookAccess
 from webhooks.inbox import database
+from webhooks.inbox.destinations import known
 from webhooks.outage_log import OutageLog
 from webhooks.reconciling.health import ReconcilerHealth
 from webhooks.reconciling.running import BusyError, Options, reconcile
@@ -46,6 +47,7 @@ class Watching:
     def _read(self, access: HookAccess) -> bool:
         """Read one hook's log; return whether the database took what was found."""
         try:
+            known.refresh()
             for done in reconcile(
                 access, self._options, wait=self._stop.wait, watch=lambda _: self._health.heartbeat()
             ):

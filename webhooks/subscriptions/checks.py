@@ -9,11 +9,12 @@ from typing import Any
 
 from django.core.checks import CheckMessage, Error, Info, Warning, register
 
+from webhooks.destination_handlers import PREFIX
 from webhooks.github.event_names import EVENT_NAMES
 from webhooks.subscriptions.declared import Declared
 from webhooks.subscriptions.installed import apps_without_handlers, installed_subscriptions, lost_declarations
-from webhooks.subscriptions.keys import NAMES, is_key
-from webhooks.subscriptions.matching import EVERY_EVENT
+from webhooks.subscriptions.keys import HANDLER, NAMES, is_key
+from webhooks.subscriptions.matching import EVERY_EVENT, path_fault
 from webhooks.subscriptions.subscription import Subscription, Subscriptions
 
 LONGEST_SECONDS = 86_400
@@ -26,7 +27,8 @@ _QUEUE = re.compile(r"[A-Za-z0-9._-]{1,90}")
 
 @register("webhooks")
 def check_subscriptions(app_configs: Any = None, **_options: Any) -> list[CheckMessage]:
-    return [*faults_of(installed_subscriptions()), *map(_never_run, lost_declarations())]
+    declared = Subscriptions(installed_subscriptions().declared)
+    return [*faults_of(declared), *map(_never_run, lost_declarations())]
 
 
 @register("webhooks")
@@ -88,6 +90,8 @@ def _faults(subscription: Subscription) -> Iterator[CheckMessage]:
 
 
 def _name(subscription: Subscription) -> str | None:
+    if subscription.name.startswith(PREFIX):
+        return f"its name must not begin with {PREFIX!r}: so do the handlers of destinations."
     if _WORD.fullmatch(subscription.name):
         return None
     return "its name must be 1 to 100 letters, digits, dots, hyphens and underscores."
@@ -133,8 +137,10 @@ def _backoff(subscription: Subscription) -> str | None:
 
 def _where(subscription: Subscription) -> str | None:
     for path, expected in subscription.where.items():
-        if not all(path.split(".")) or not _is_expected(expected):
-            return f"where[{path!r}] must map a dotted path to a value, a glob or a list of them."
+        if fault := path_fault(path):
+            return f"where[{path!r}]: the path {fault}"
+        if not _is_expected(expected):
+            return f"where[{path!r}] must be a value, a glob or a list of them."
     return None
 
 
@@ -153,8 +159,8 @@ def _once_per_event(subscription: Subscription) -> str | None:
 def _keys(subscription: Subscription) -> str | None:
     for name in ("fair_by", "one_at_a_time_by", "latest_only_by"):
         key = getattr(subscription, name)
-        if key is not None and not is_key(key):
-            known = ", ".join(NAMES)
+        if key is not None and not is_key(key) and (name, key) != ("fair_by", HANDLER):
+            known = ", ".join([*NAMES, *([HANDLER] if name == "fair_by" else [])])
             return (
                 f"{name} is {key!r}; it must be one of {known}, or a path with a dot, such as 'deployment.environment'."
             )

@@ -1,7 +1,7 @@
 """Keys: by which value of its payload a job counts to the same party as others, or is in order with them. No I/O.
 
-A key is one of the names in NAMES, or a dotted path of the payload. Installations, repositories and users are told
-apart by GitHub's numbers, which outlast a change of name.
+A key is one of the names in NAMES, or a dotted path of the payload; a party may be a handler, too. Installations,
+repositories and users are told apart by GitHub's numbers, which outlast a change of name.
 """
 
 import hashlib
@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 from webhooks.github.names import is_in_any_case
 from webhooks.subscriptions.matching import values_at
 
+HANDLER = "handler"
+"""The key of a party by which each handler of a queue is one."""
 LONGEST_VALUE = 100
 """In characters. Instead of a longer value its hash is kept: only whether two are equal matters."""
 
@@ -34,15 +36,17 @@ def is_key(text: object) -> bool:
     return isinstance(text, str) and (text in NAMES or _PATH.fullmatch(text) is not None)
 
 
-def fair_key(key: str, *, source: str, payload: Mapping[str, Any]) -> str:
+def fair_key(key: str, *, handler: str, source: str, payload: Mapping[str, Any]) -> str:
     """Return whose job it is; empty if the payload does not say.
 
     It begins with a piece of its hash: so a text drawn at random comes before each party with the same probability.
     """
-    value = _value_of(key, payload)
-    if value is None:
+    if key == HANDLER:
+        text = f":{HANDLER}:{handler}"  # Whatever the source.
+    elif (value := _value_of(key, payload)) is not None:
+        text = f"{source}:{_bounded(f'{key}:{value}')}"
+    else:
         return ""
-    text = f"{source}:{_bounded(f'{key}:{value}')}"
     return f"{hashlib.sha256(text.encode()).hexdigest()[:6]}:{text}"
 
 

@@ -94,6 +94,8 @@ class Subscription:
     one_at_a_time_by: str | None = None
     latest_only_by: str | None = None
     uses_api: bool = False
+    takes_events: bool = True
+    """Whether what arrives makes jobs of it: not while a destination is switched off."""
 
     def matches(self, name: str, action: str, payload: Mapping[str, Any]) -> bool:
         return event_matches(name, action, events=self.events, actions=self.actions) and payload_matches(
@@ -111,12 +113,11 @@ class Subscription:
 
     def keys(self, *, source: str, payload: Mapping[str, Any]) -> JobKeys:
         """Return the keys of its job for an event."""
-        of_source: dict[str, Any] = {"source": source, "payload": payload}
+        of: dict[str, Any] = {"handler": self.name, "source": source, "payload": payload}
         order, latest = (
-            handler_key(key, handler=self.name, **of_source) if key else None
-            for key in (self.one_at_a_time_by, self.latest_only_by)
+            handler_key(key, **of) if key else None for key in (self.one_at_a_time_by, self.latest_only_by)
         )
-        return JobKeys(fair_key(self.fair_by, **of_source) if self.fair_by else None, order, latest)
+        return JobKeys(fair_key(self.fair_by, **of) if self.fair_by else None, order, latest)
 
 
 def on(
@@ -138,11 +139,11 @@ def on(
 ) -> Callable[[HandlerFunction], HandlerFunction]:
     """Subscribe a function to GitHub events; `"*"` is every event. The function itself is not changed.
 
-    `where` maps dotted paths of the payload to a value, a glob or a list of them, all of which must match.
+    `where` maps paths of the payload, dotted or by RFC 9535, to a value, a glob or a list of them. All must match.
     `time_limit` and `soft_time_limit` are seconds; `backoff` is a Backoff, or its first wait in seconds.
     `once_per_event` makes one job for an event that several hooks send; it belongs to the first delivery.
-    Each `…_by` is a key (`keys.py`): `fair_by` shares the queue among its values, `one_at_a_time_by` runs one job of a
-    value at a time, and with `latest_only_by` only the newest job of a value waits.
+    Each `…_by` is a key (`keys.py`): `fair_by` shares the queue among its values (or among the handlers, by "handler"),
+    `one_at_a_time_by` runs one job of a value at a time, and by `latest_only_by` only the newest job of a value waits.
     `uses_api` lets the jobs of an installation wait while GitHub's rate limit leaves it no call.
     """
 
@@ -173,13 +174,24 @@ def on(
 
 
 class Subscriptions:
-    """All subscriptions of this installation. If two have the same name, a system check reports it."""
+    """All subscriptions of this installation: those of apps, and those of destinations, which may change.
+
+    If two of apps have the same name, a system check reports it.
+    """
 
     def __init__(self, subscriptions: Iterable[Subscription] = ()) -> None:
-        self.all: tuple[Subscription, ...] = tuple(subscriptions)
-        self._by_name = {subscription.name: subscription for subscription in self.all}
-        self.fair_queues = frozenset(subscription.queue for subscription in self.all if subscription.fair_by)
+        self.declared: tuple[Subscription, ...] = tuple(subscriptions)
+        self._hold(self.declared)
+
+    def _hold(self, subscriptions: tuple[Subscription, ...]) -> None:
+        self.all = subscriptions
+        self._by_name = {subscription.name: subscription for subscription in subscriptions}
+        self.fair_queues = frozenset(subscription.queue for subscription in subscriptions if subscription.fair_by)
         """The queues that are shared fairly."""
+
+    def replace_destinations(self, subscriptions: Iterable[Subscription]) -> None:
+        """Let these be those of the destinations, beside what apps declare. Other threads may read meanwhile."""
+        self._hold((*self.declared, *subscriptions))
 
     def __iter__(self) -> Iterator[Subscription]:
         return iter(self.all)
@@ -188,11 +200,13 @@ class Subscriptions:
         return self._by_name.get(name)
 
     def matching(self, name: str, action: str, payload: Mapping[str, Any]) -> list[Subscription]:
-        return [subscription for subscription in self.all if _matches(subscription, name, action, payload)]
+        return [one for one in self.all if one.takes_events and _matches(one, name, action, payload)]
 
     def may_match(self, name: str, action: str) -> bool:
         """Tell whether an event may have a handler, as long as its payload is not known."""
-        return any(event_matches(name, action, events=one.events, actions=one.actions) for one in self.all)
+        return any(
+            one.takes_events and event_matches(name, action, events=one.events, actions=one.actions) for one in self.all
+        )
 
     def keys_of(self, subscription: Subscription, *, source: str, payload: Mapping[str, Any]) -> JobKeys:
         """Return the keys of a subscription's job for an event.

@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.inbox.committer import Committer
+from webhooks.inbox.destinations import known
 from webhooks.probe_server import ProbeServer
 from webhooks.replay_queues import live_queue
 from webhooks.subscriptions.installed import installed_subscriptions
@@ -66,7 +67,7 @@ class Dispatcher:
         pairs: Sequence[Pair],
         control: socket.socket,
         queues: Queues,
-        leases: Mapping[str, float],
+        leases: Callable[[], Mapping[str, float]],
         reports: Reports,
         beat: Callable[[], None],
         is_first: bool,
@@ -75,7 +76,7 @@ class Dispatcher:
         self._queues, self._leases, self._reports, self._beat = queues, leases, reports, beat
         self._api_handlers = cache(installed_subscriptions().that_use_the_api)
         self._desk = Desk(len(pairs))
-        self._rounds = Rounds(installed_subscriptions().fair_queues)
+        self._rounds = Rounds(lambda: installed_subscriptions().fair_queues)
         self._ended_children = EndedChildren(len(pairs), is_stopping=is_stopping)
         self._selector = selectors.DefaultSelector()
         for number, pair in enumerate(pairs):
@@ -304,7 +305,7 @@ class Dispatcher:
             return None
         return Wanted(
             worker=self._worker,
-            leases=self._leases,
+            leases=self._leases(),
             limit=limit,
             queue=queue,
             after=self._rounds.after(queue),
@@ -353,6 +354,12 @@ class Dispatcher:
         return now >= self._ends_at or (has_nothing and self._ended_children.is_empty())
 
 
+def leases() -> dict[str, float]:
+    """Return how long this worker owns a job of each handler, in seconds. Destinations come and go."""
+    margin = settings.HOOKLINE_LEASE_MARGIN_SECONDS + AHEAD_SECONDS
+    return {subscription.name: subscription.time_limit + margin for subscription in installed_subscriptions()}
+
+
 def serve(
     *,
     worker: str,
@@ -379,14 +386,14 @@ def serve(
     self_report.start()
     if server is not None:
         serve_probes(server, signs, registry, slots=slots, started_at_seconds=started_at_seconds, committer=committer)
-    margin = settings.HOOKLINE_LEASE_MARGIN_SECONDS + AHEAD_SECONDS
+    known.start_watching(committer.run)
     Dispatcher(
         worker=worker,
         slots=slots,
         pairs=pairs,
         control=control,
         queues=Queues(lambda: getattr(signs.read(), "queues", ())),
-        leases={subscription.name: subscription.time_limit + margin for subscription in installed_subscriptions()},
+        leases=leases,
         reports=reports,
         beat=beat,
         is_first=is_first,

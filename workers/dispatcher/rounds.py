@@ -4,22 +4,22 @@ Each worker has a round of its own, which begins anywhere: so many workers toget
 """
 
 import secrets
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 from webhooks.inbox.claimed_job import ClaimedJob, Wanted
 from webhooks.replay_queues import live_queue
 
 
 class Rounds:
-    """The last party that was served of each queue. `fair_queues` are those that are shared fairly."""
+    """The last party that was served of each queue. `fair_queues` returns those that are shared fairly by now."""
 
-    def __init__(self, fair_queues: Collection[str]) -> None:
-        self._fair_queues = frozenset(fair_queues)
+    def __init__(self, fair_queues: Callable[[], Collection[str]]) -> None:
+        self._fair_queues = fair_queues
         self._served: dict[str, str] = {}
 
     def after(self, queue: str) -> str | None:
         """Return the party after which the next round of a queue begins; None if the queue is not shared fairly."""
-        if live_queue(queue) not in self._fair_queues:
+        if live_queue(queue) not in self._fair_queues():
             return None
         return self._served.setdefault(queue, _anywhere())
 

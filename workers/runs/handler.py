@@ -13,6 +13,7 @@ from types import FrameType
 from billiard.exceptions import SoftTimeLimitExceeded
 
 from webhooks.inbox.calls import call, failure, outcome_of
+from webhooks.inbox.destinations.running import Forwarded
 from webhooks.inbox.outcomes import Outcome
 from webhooks.states import AttemptOutcome
 from webhooks.subscriptions.event import Event, Run
@@ -82,7 +83,9 @@ class HandlerWindow:
             raise Terminated
 
 
-def run_handler(subscription: Subscription, event: Callable[[], Event], run: Run, window: HandlerWindow) -> Outcome:
+def run_handler(
+    subscription: Subscription, event: Callable[[], Event | Forwarded], run: Run, window: HandlerWindow
+) -> Outcome:
     """Make the event and call the handler with it, inside the window; return how it ended, whatever it raised."""
     try:
         with window:

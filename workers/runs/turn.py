@@ -17,9 +17,11 @@ from django.db import connections
 from msgspec.structs import replace
 
 from webhooks import running_job
+from webhooks.destination_handlers import destination_of
 from webhooks.github_api.runs import ApiOfRun
 from webhooks.inbox.claimed_event import event_of
 from webhooks.inbox.claimed_job import ClaimedJob
+from webhooks.inbox.destinations.running import forwarded_of, subscription_of_run
 from webhooks.inbox.job_log import job_fields
 from webhooks.inbox.outcomes import Outcome
 from webhooks.replay_queues import is_replay_queue
@@ -93,6 +95,8 @@ class Child:
 
     def _run(self, job: ClaimedJob, window: HandlerWindow) -> None:
         subscription = self._subscriptions.get(job.handler)
+        if destination_of(job.handler):
+            subscription = subscription_of_run(job.handler)
         assert subscription is not None, "Only jobs of installed handlers are claimed."
         running = self._slots.begin(
             self._place, job.pk, job.attempt, pid=self._pid,
@@ -134,7 +138,8 @@ class Child:
 
     def _outcome(self, subscription: Subscription, job: ClaimedJob, window: HandlerWindow, api: ApiOfRun) -> Outcome:
         run = Run(attempt=job.attempt, stopping=is_stopping, open_github=api.open)
-        outcome = run_handler(subscription, partial(event_of, job), run, window)
+        given = forwarded_of if destination_of(job.handler) else event_of
+        outcome = run_handler(subscription, partial(given, job), run, window)
         if left := end_processes(at_once=outcome.kind in INTERRUPTED):
             logger.warning("processes killed that the handler had left; this child ends too", extra={"processes": left})
             retire()

@@ -193,7 +193,7 @@ def lacking_among(scope: Scope, ids: Sequence[int]) -> Iterator[Lacking]:
     for start in range(0, len(rows), BODIES_AT_ONCE):
         some = rows[start : start + BODIES_AT_ONCE]
         payloads = {pk: source for pk, source, _, has_payload in some if has_payload}
-        matching, unreadable = _matching(subscription, payloads)
+        matching, unreadable = matching_payloads(subscription, payloads)
         for pk, source, guid, has_payload in some:
             is_readable = has_payload and pk not in unreadable
             if not is_readable or pk in matching:
@@ -226,7 +226,7 @@ def _lacking(scope: Scope, subscription: Subscription, ids: Sequence[int]) -> Qu
     return deliveries.filter(in_slice, missing.has_all_twins(), ~Exists(having), ~Exists(earlier))
 
 
-def _matching(subscription: Subscription, sources: Mapping[int, str]) -> tuple[dict[int, JobKeys], set[int]]:
+def matching_payloads(subscription: Subscription, sources: Mapping[int, str]) -> tuple[dict[int, JobKeys], set[int]]:
     """Return the deliveries whose payloads meet the conditions of a subscription whose events they are, each with the
     keys that its job has. The names of their sources are given.
 

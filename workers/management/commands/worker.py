@@ -9,6 +9,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from webhooks.destination_handlers import QUEUE as FORWARDING
+from webhooks.handing_over import hand_over
 from webhooks.subscriptions.installed import installed_subscriptions
 
 
@@ -29,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--name", default=own, help="the node's name; %%h is the host's")
 
     def handle(self, *args: Any, queues: str, concurrency: int | str, name: str, **options: Any) -> None:
-        known = {settings.CELERY_TASK_DEFAULT_QUEUE, *installed_subscriptions().queues}
+        known = {settings.CELERY_TASK_DEFAULT_QUEUE, FORWARDING, *installed_subscriptions().queues}
         wanted = {queue.strip() for queue in queues.split(",") if queue.strip()}
         if unknown := sorted(wanted - known):
             raise CommandError(f"No handler uses the queue {unknown[0]!r}; there are {', '.join(sorted(known))}.")
@@ -45,4 +47,5 @@ class Command(BaseCommand):
         if sys.platform == "darwin":
             # Else the system's libraries end a forked child that uses them, for example to look up a proxy.
             os.environ.setdefault("OBJC_DISABLE_INITIALIZE_FORK_SAFETY", "YES")
+        hand_over("HOOKLINE_DESTINATION_KEYS", settings.HOOKLINE_DESTINATION_KEYS)
         os.execv(sys.executable, command)  # noqa: S606  No shell is wanted.
