@@ -13,13 +13,13 @@ from django.utils import timezone
 from tests.support.catalog_events import event, handle
 from tests.support.inbox_rows import JOBS, make_delivery, make_job, page
 from webhooks.admin import lists
-from webhooks.models import Attempt, Change, Delivery, HookLog, Job, SecretUse, Source, SourceSecret
+from webhooks.models import Attempt, Change, Delivery, Destination, HookLog, Job, SecretUse, Source, SourceSecret
 from webhooks.states import JobState
 from workers.catalog.models import Hook, Installation, InstallationRepository, Repository, ScanRequest
 
 pytestmark = [pytest.mark.django_db, pytest.mark.both_databases]
 
-INBOX: list[type[Model]] = [Delivery, Job, Attempt, Source, SourceSecret, SecretUse, Change, HookLog]
+INBOX: list[type[Model]] = [Delivery, Job, Attempt, Source, SourceSecret, SecretUse, Destination, Change, HookLog]
 CATALOG: list[type[Model]] = [Installation, Repository, InstallationRepository, Hook, ScanRequest]
 TOLD: dict[type[Model], str] = {
     # What only a row of the model says.
@@ -41,6 +41,7 @@ def rows() -> None:
     job = make_job(JobState.DEAD, delivery=delivery, handler="shop.mark_of_handler", error="MarkOfJobError")
     Attempt.objects.create(job=job, number=1, worker="w", pid=7, message="m", traceback="MarkOfTraceback")
     HookLog.objects.create(source="github", hook="app")
+    Destination.objects.create(name="chat", events=["*"], url="https://chat.example.com/T0KEN", created_by="ana")
     SourceSecret.objects.create(source=delivery.source, value=b"", fingerprint="f00f", created_by="ana")
     SecretUse.objects.create(source="github", fingerprint="f00f")
     handle(event("installation"), event("ping"), event("push"), event("repository"))

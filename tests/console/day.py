@@ -59,6 +59,7 @@ def fill(deliveries: int, *, now: datetime) -> None:
             Attempt.objects.bulk_create(attempt for job in jobs for attempt in _attempts(draw, job))
         if deliveries:
             _recover(now)
+            _forward(now)
 
 
 def _recover(now: datetime) -> None:
@@ -85,6 +86,26 @@ def _recover(now: datetime) -> None:
         MissedDelivery.objects.create(
             log=log, guid=uuid.UUID(int=1), event="push", reason="gone", is_open=False, found_at=at, **failed
         )
+
+
+def _forward(now: datetime) -> None:
+    """Store a destination that takes what it is sent, and one whose breaker is open."""
+    from webhooks.inbox.destinations import breaker, changing
+    from webhooks.inbox.destinations.changing import Secrets
+    from webhooks.models import Destination
+
+    values: dict[str, Any] = {"events": ["release"], "actions": ["published"], "signing": "standard"}
+    for name, repository, order in (("release-notes", "acme/*", "repository"), ("status-page", "acme/site", "")):
+        changing.create(
+            name,
+            values | {"repository": repository, "url": f"https://{name}.example.com/hook", "one_at_a_time_by": order},
+            Secrets(),
+            who="mona",
+        )
+        changing.switch(name, on=True, who="mona")
+    Destination.objects.filter(name="release-notes").update(succeeded_at=now - timedelta(minutes=3))
+    for _ in range(breaker.OPENS_AFTER):
+        breaker.failed("status-page", job_id=0, why="503 in 41 ms (Service Unavailable).")
 
 
 def _answers(draw: random.Random, deliveries: int, *, now: datetime) -> Iterator[Any]:

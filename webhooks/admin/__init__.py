@@ -2,9 +2,9 @@
 
 from django.contrib import admin
 
-from webhooks.admin import attempts, changes, deliveries, hook_logs, jobs, people, secrets, sources
+from webhooks.admin import attempts, changes, deliveries, destinations, hook_logs, jobs, people, secrets, sources
 
-__all__ = ["attempts", "changes", "deliveries", "hook_logs", "jobs", "people", "secrets", "sources"]
+__all__ = ["attempts", "changes", "deliveries", "destinations", "hook_logs", "jobs", "people", "secrets", "sources"]
 
 admin.site.site_header = "Hookline"
 admin.site.site_title = "Hookline"

@@ -29,6 +29,7 @@ MENU = (
     Entry("dead", "Dead", "skull", "view_job"),
     Entry("replays", "Replays", "rotate-clockwise", "view_replay"),
     Entry("sources", "Sources", "brand-github", "view_sourcesecret"),
+    Entry("destinations", "Destinations", "external-link", "view_destination"),
     Entry("recovery", "Recovery", "download", "view_logpass"),
     Entry("queues", "Queues", "route", "view_job"),
     Entry("workers", "Workers", "server", "view_workerreport"),

@@ -21,7 +21,13 @@ _OPERATORS = (
     "change_source",
     "delete_hooklog",
 )
-_ADMINISTRATORS_OF_INBOX = ("add_sourcesecret", "change_sourcesecret")
+_ADMINISTRATORS_OF_INBOX = (
+    "add_sourcesecret",
+    "change_sourcesecret",
+    "add_destination",
+    "change_destination",
+    "delete_destination",
+)
 _ADMINISTRATORS: Mapping[str, tuple[str, ...]] = {
     "auth": ("user", "group"),
     "axes": ("accessattempt", "accessfailurelog", "accesslog"),
