@@ -56,6 +56,23 @@ def test_a_page_has_no_fault_and_no_serious_finding(visitor: Visitor, path: str,
     assert overflow(page) <= 0
 
 
+OVERLAPPING = """[...document.querySelectorAll("header a, header button")].filter(one => one.offsetParent).flatMap(
+    (one, place, all) => all.slice(place + 1).map(other => [one, other])
+).filter(([one, other]) => {
+    const [a, b] = [one.getBoundingClientRect(), other.getBoundingClientRect()];
+    return a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+}).map(pair => pair.map(one => one.textContent.trim()))"""
+
+
+@pytest.mark.parametrize("width", [390, 992, 1280, 1400])
+def test_no_part_of_the_bar_lies_on_another_also_with_a_long_name(visitor: Visitor, width: int) -> None:
+    page = visitor.sign_in("operator")
+    page.set_viewport_size({"width": width, "height": 800})
+    page.locator("header .dropdown-toggle span").evaluate("one => one.textContent = 'somebody.with.a.name@example.com'")
+    assert page.evaluate(OVERLAPPING) == []
+    assert overflow(page) <= 0
+
+
 @pytest.mark.phone
 @pytest.mark.parametrize("path", [*PATHS, *BESIDE_THE_MENU])
 def test_a_page_fits_on_a_phone(visitor: Visitor, path: str) -> None:
