@@ -33,6 +33,7 @@ for name in SECRET_KEY GITHUB_WEBHOOK_SECRETS HOOKLINE_OPERATOR_PASSWORD POSTGRE
 done
 # A key of Fernet: 32 bytes in URL-safe Base64.
 head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n' | keep HOOKLINE_ENCRYPTION_KEYS
+head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n' | keep HOOKLINE_DESTINATION_KEYS
 password=$(cat BROKER_PASSWORD)
 printf 'postgres://hookline:%s@database/hookline' "$(cat POSTGRES_PASSWORD)" | keep DATABASE_URL
 printf 'amqp://hookline:%s@broker//' "$password" | keep BROKER_URL

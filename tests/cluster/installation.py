@@ -84,6 +84,7 @@ class Installation:
                 "BROKER_URL": self.broker.url,
                 "GITHUB_WEBHOOK_SECRETS": self.secret,
                 "HOOKLINE_ENCRYPTION_KEYS": new_key(),
+                "HOOKLINE_DESTINATION_KEYS": new_key(),
             },
             "hookline-flower": {"HOOKLINE_OPERATOR_PASSWORD": secrets.token_urlsafe(24)},
         }

@@ -139,6 +139,11 @@ CASES = {
         summary="Most runs of acme.scan fail.",
         labels={"handler": "acme.scan"},
     ),
+    "HooklineDestinationAway": Case(
+        series={'hookline_destination_breaker_open{destination="chat"}': "1x120"},
+        summary="The destination chat takes nothing: its breaker is open, and its jobs wait.",
+        labels={"destination": "chat"},
+    ),
     "HooklineJobsDie": Case(
         series={'hookline_worker_jobs_ended_total{handler="acme.scan",state="dead"}': "0+1x120"},
         summary="30 jobs of acme.scan have died in half an hour.",

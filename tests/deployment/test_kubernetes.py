@@ -268,6 +268,7 @@ def test_hookline_starts_with_what_production_tells_it(role: str, tmp_path: Path
         "BROKER_URL": "amqps://hookline:secret@rabbitmq.example.com//",
         "GITHUB_WEBHOOK_SECRETS": "a secret of sixteen or more",
         "HOOKLINE_ENCRYPTION_KEYS": new_key(),
+        "HOOKLINE_DESTINATION_KEYS": new_key(),
         "HOOKLINE_OPERATOR_PASSWORD": "a password",
         "GITHUB_APP_ID": "4711",
         "GITHUB_APP_PRIVATE_KEY": GitHub().app.private_key,
@@ -276,6 +277,8 @@ def test_hookline_starts_with_what_production_tells_it(role: str, tmp_path: Path
     paths = {path for volume, path in mounts.items() if volume != "tmp"}
     variables = dict(program.variables)
     for variable, value in program.variables.items():
+        if variable in secrets and not value:
+            variables[variable] = secrets[variable]  # From a key of a Secret.
         if variable.endswith("_FILE"):
             if variable.removesuffix("_FILE") in GUARDED - USED[role]:
                 continue  # The ConfigMap names it for all; it is not mounted here.
