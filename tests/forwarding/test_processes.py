@@ -3,12 +3,14 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
+from tests.support.forwarding import forwarding
 from tests.support.processes import wait_until
-from tests.support.stack import Stack, running_stack
+from tests.support.stack import Stack, fresh_postgres, running_stack
 from tests.support.targets import Got, Says, Target, target
 from webhooks.encryption import new_key
 
@@ -107,3 +109,25 @@ def test_what_a_target_refuses_is_in_the_attempt_and_what_waits_for_a_deleted_on
         "changing.delete('away', who='ana'); pauses.resume(handler='forward.away', who='ana')",
     )
     wait_until(lambda: stack.rows(of_away) == [("dead", "The destination away was deleted.")], what="them to end")
+
+
+@pytest.mark.postgres
+def test_a_receiver_that_has_not_read_the_destinations_yet_stores_nothing_past_them(tmp_path: Path) -> None:
+    with fresh_postgres() as url, forwarding(url) as line:
+        given = {"DATABASE_URL": line.url, "HOOKLINE_DESTINATION_KEYS": new_key()}
+        with running_stack(tmp_path, database="sqlite", broker="filesystem", **given) as stack:
+            stack.migrate()
+            make(stack, "standard", "https://chat.example.com/hook")
+            line.cut()
+            stack.start("receiver")
+            stack.wait_until_ready()
+            assert stack.send("ignored")[0] == 503
+            line.mend()
+            answers: list[Any] = []
+
+            def is_taken_in() -> bool:
+                answers.append(stack.send("ignored"))
+                return bool(answers[-1][0] == 202)
+
+            wait_until(is_taken_in, what="the first delivery to be taken in")
+            assert answers[-1][1]["jobs"] == 1

@@ -62,6 +62,11 @@ class Refreshed(Generic[T]):
         """The newest answer; None before the first."""
         return self._answer
 
+    @property
+    def is_awaited(self) -> bool:
+        """Whether it was started, and has no answer yet."""
+        return self._thread is not None and self._answer is None
+
     def start(self) -> None:
         """Ask from now on. Returns once there is an answer, or the first try has failed."""
         self._stop.clear()

@@ -47,7 +47,6 @@ class CurrentSecrets(Mapping[str, Sequence[str]]):
         self._reported: set[str] = set()
         self.faults: list[str] = []
         """What is wrong with them now, in sentences without a full stop."""
-        self._is_started = False
         self._refreshed = Refreshed("source secrets", self._read, then=self._note)
 
     def __getitem__(self, source: str) -> Sequence[str]:
@@ -70,11 +69,10 @@ class CurrentSecrets(Mapping[str, Sequence[str]]):
 
         Without the thread, in a server that is not `manage.py receiver`, the environment's are all that there are.
         """
-        return not self._has_keys or not self._is_started or self._refreshed.answer is not None
+        return not self._has_keys or not self._refreshed.is_awaited
 
     def start(self) -> None:
         """Read the stored secrets, and again every second."""
-        self._is_started = True
         self._refreshed.start()
 
     def stop(self) -> None:

@@ -46,6 +46,8 @@ class Rules:
     max_body_bytes: int
     are_secrets_known: Callable[[], bool] = lambda: True
     """Tells whether `secrets` has all of them. After a start without the database it has not."""
+    are_subscriptions_known: Callable[[], bool] = lambda: True
+    """Tells whether `subscriptions` has those of destinations, which are read from the database."""
     note_use: Callable[[str, str], None] = lambda _source, _fingerprint: None
     """Called with the source and the fingerprint of each secret that matched."""
     refuses_sender: Callable[[str, str, str], bool] = lambda _source, _peer, _forwarded: False
@@ -90,6 +92,8 @@ def verified(source: str, headers: Mapping[str, str], body: bytes, rules: Rules)
     rules.note_use(source, fingerprint)
     if HEADER_WITH_SECRET in headers:
         alarm(source)
+    if not rules.are_subscriptions_known():  # It may be for one that was not read yet, and would never be sent there.
+        raise unavailable()
     try:
         payload = parse(body, content_type=headers.get("Content-Type", ""), limit_bytes=rules.max_body_bytes)
         return delivery_of(

@@ -12,6 +12,8 @@ from prometheus_client import REGISTRY, Gauge
 
 from webhooks.exposition import exposition
 from webhooks.inbox.committer import Committer, InboxUnavailableError
+from webhooks.inbox.destinations import known
+from webhooks.inbox.refreshed import Refreshed
 from webhooks.inbox.store import try_to_store
 from webhooks.publishing.publisher import Publisher
 from webhooks.receiver import readiness
@@ -42,6 +44,11 @@ REGISTRY.register(SecretGauges(secrets))
 
 
 @cache
+def destinations() -> Refreshed[bool]:
+    return Refreshed("destinations", known.refresh)
+
+
+@cache
 def hook_addresses() -> HookAddresses:
     return HookAddresses(settings.HOOKLINE_HOOK_ADDRESSES, proxies=settings.HOOKLINE_TRUSTED_PROXIES)
 
@@ -51,6 +58,7 @@ def rules() -> Rules:
     return Rules(
         secrets=secrets(),
         are_secrets_known=lambda: secrets().are_known,
+        are_subscriptions_known=lambda: not destinations().is_awaited,
         note_use=secrets().note_use,
         refuses_sender=hook_addresses().refuses,
         fingerprint_key=settings.SECRET_KEY,

@@ -1,18 +1,16 @@
 """The subscriptions of destinations, as every process has them: read when they have changed, never on a request."""
 
-import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
-from django.db import Error, connection
+from django.db import connection
 
 from webhooks.destination_handlers import RUN_SECONDS, destination_of, handler_of
-from webhooks.inbox import database
 from webhooks.inbox.committer import InboxUnavailableError
 from webhooks.inbox.destinations.running import forward
 from webhooks.models import Destination
-from webhooks.outage_log import OutageLog
 from webhooks.subscriptions.installed import installed_subscriptions
 from webhooks.subscriptions.matching import Expected
 from webhooks.subscriptions.subscription import SOFT_LIMIT_SHARE, Backoff, Subscription
@@ -22,7 +20,6 @@ LOOK_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 3_600.0
 REPOSITORY = "repository.full_name"
 
-logger = logging.getLogger(__name__)
 _seen: list[tuple[int, int]] = []
 """Each destination's id and version, as they were last read."""
 
@@ -51,24 +48,18 @@ def is_deleted(handler: str) -> bool:
     return bool(name) and not Destination.objects.filter(name=name).exists()
 
 
-def start_watching(run: Callable[[Callable[[], bool]], bool] = database.run) -> None:
-    """Look for changes on a thread of its own, as long as the process lives.
+def start_watching(run: Callable[[Callable[[], bool]], bool]) -> None:
+    """Look for changes on a thread of its own, as long as the process lives, by a connection that `run` lends.
 
-    Nobody waits for it: while the database is down or silent, the last known destinations count. `run` gives it a
-    connection; a worker's dispatcher lends one that it has.
+    Nobody waits for it: while the database is down or silent, the last known destinations count.
     """
-    start_thread("destinations", partial(_watch, OutageLog(logger, "changes of destinations are not read"), run))
+    start_thread("destinations", partial(_watch, run))
 
 
-def _watch(outages: OutageLog, run: Callable[[Callable[[], bool]], bool]) -> None:
+def _watch(run: Callable[[Callable[[], bool]], bool]) -> None:
     while True:
-        try:
+        with suppress(InboxUnavailableError):  # Who lends the connection has logged why.
             run(refresh)
-        except InboxUnavailableError:
-            pass  # Who lends the connection has logged why.
-        except Error as error:
-            database.drop()
-            outages.failed(f"the database {database.reason(error)}")
         time.sleep(LOOK_SECONDS)
 
 
