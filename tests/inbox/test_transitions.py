@@ -511,6 +511,29 @@ def test_a_worker_locks_its_jobs_in_that_order_too(change: str) -> None:
     assert results == [2 if change == "release" else [JobState.SUCCEEDED] * 2]
 
 
+def test_what_is_given_back_is_locked_in_that_order_by_any_plan() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+    first, second = claimed(new_job()), claimed(new_job())
+    Job.objects.filter(pk=first.pk).update(worker="w")  # From now on its row stands behind the other one.
+    results: list[int] = []
+
+    def work() -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SET enable_nestloop = off; SET enable_indexscan = off; SET enable_bitmapscan = off")
+        results.append(transitions.release([first, second]))
+        connection.close()
+
+    worker = threading.Thread(target=work)
+    with transaction.atomic():
+        Job.objects.select_for_update().get(pk=first.pk)
+        worker.start()
+        wait_until(is_anybody_waiting, what="the worker waits for the first job")
+        assert Job.objects.select_for_update(nowait=True).get(pk=second.pk)
+    worker.join(30)
+    assert results == [2]
+
+
 def is_anybody_waiting() -> bool:
     with connection.cursor() as cursor:
         # Within a transaction, pg_stat_activity stays as it was first read: without who has connected since.

@@ -76,12 +76,22 @@ SET jit = off;
 """To plan a statement that records and claims takes longer than to carry it out for ten jobs. A plan that was made
 while the inbox was empty has to be good for any; without the other settings it would read whole tables."""
 _RELEASE = """
+WITH locked AS MATERIALIZED (
+    SELECT job.id FROM webhooks_job AS job
+    JOIN unnest(%(jobs)s::bigint[], %(attempts)s::integer[]) AS given (job, attempt)
+        ON job.id = given.job AND job.attempt = given.attempt
+    WHERE (job.state = 'running') IS TRUE
+    ORDER BY job.id
+    FOR NO KEY UPDATE OF job
+)
 UPDATE webhooks_job AS job
 SET state = 'queued', lease_until = NULL, publish_at = due_at, started_at = NULL,
     budget_from_attempt = budget_from_attempt + 1
-FROM unnest(%(jobs)s::bigint[], %(attempts)s::integer[]) AS given (job, attempt)
-WHERE job.id = given.job AND job.attempt = given.attempt AND (job.state = 'running') IS TRUE
+FROM locked
+WHERE job.id = locked.id
 RETURNING job.id
+"""
+"""Locked in one order by any plan, so that two that give back the same jobs do not wait for each other in a circle.
 """
 
 
