@@ -118,3 +118,16 @@ def test_a_relay_ends_the_waiting_jobs_of_a_deleted_destination_as_dead_and_leav
     assert Job.objects.get(pk=done.pk).state == JobState.SUCCEEDED
     assert not Pause.objects.filter(resumed_at=None).exists()
     assert Change.objects.latest("pk").action == "delete_destination"
+
+
+def test_each_destination_has_its_part_of_the_queue_and_its_jobs_the_order_that_it_declares() -> None:
+    one, other = made(), changing.create("mirror", VALUES | {"one_at_a_time_by": "repository"}, Secrets(), who="ana")
+    payload = {"repository": {"id": 7}}
+    keys, others = (known.subscription_of(row).keys(source="github", payload=payload) for row in (one, other))
+    assert keys.fair
+    assert others.fair
+    assert keys.fair != others.fair
+    assert (keys.order, keys.latest) == (None, None)
+    assert others.order == "forward.mirror:github:repository:7"
+    known.refresh()
+    assert VALUES["queue"] in installed_subscriptions().fair_queues

@@ -112,3 +112,10 @@ def test_a_delivery_brings_the_keys_of_each_of_its_jobs() -> None:
 def test_a_shared_queue_with_handlers_that_do_not_say_by_what_is_warned_of() -> None:
     found = [*faults_of(Subscriptions([scan(name="a.fair", fair_by="sender"), scan(name="a.beside")]))]
     assert [(message.id, "a.beside" in message.msg) for message in found] == [("webhooks.W002", True)]
+
+
+def test_a_handler_is_a_party_whatever_its_payload_and_source_say() -> None:
+    def party(handler: str, source: str = "github", **payload: Any) -> str:
+        return fair_key("handler", handler=handler, source=source, payload=payload)
+
+    assert party("shop.count", action="opened") == party("shop.count", source="ghes") != party("shop.bill")
