@@ -21,6 +21,7 @@ from webhooks.inbox.destinations import known
 from webhooks.probe_server import ProbeServer
 from webhooks.replay_queues import live_queue
 from webhooks.subscriptions.installed import installed_subscriptions
+from webhooks.subscriptions.subscription import Subscription
 from workers.dispatcher.desk import AHEAD_SECONDS, IDLE_SECONDS_WITH_WORD, Desk
 from workers.dispatcher.doubts import Doubts
 from workers.dispatcher.ended_children import EndedChildren
@@ -354,10 +355,20 @@ class Dispatcher:
         return now >= self._ends_at or (has_nothing and self._ended_children.is_empty())
 
 
-def leases() -> dict[str, float]:
-    """Return how long this worker owns a job of each handler, in seconds. Destinations come and go."""
-    margin = settings.HOOKLINE_LEASE_MARGIN_SECONDS + AHEAD_SECONDS
-    return {subscription.name: subscription.time_limit + margin for subscription in installed_subscriptions()}
+class Leases:
+    """How long this worker owns a job of each handler, in seconds. Destinations come and go."""
+
+    def __init__(self) -> None:
+        self._of: tuple[Subscription, ...] | None = None
+        self._leases: dict[str, float] = {}
+
+    def __call__(self) -> Mapping[str, float]:
+        subscriptions = installed_subscriptions().all
+        if subscriptions is not self._of:  # Asked at each claim, and changed seldom.
+            margin = settings.HOOKLINE_LEASE_MARGIN_SECONDS + AHEAD_SECONDS
+            self._leases = {one.name: one.time_limit + margin for one in subscriptions}
+            self._of = subscriptions
+        return self._leases
 
 
 def serve(
@@ -393,7 +404,7 @@ def serve(
         pairs=pairs,
         control=control,
         queues=Queues(lambda: getattr(signs.read(), "queues", ())),
-        leases=leases,
+        leases=Leases(),
         reports=reports,
         beat=beat,
         is_first=is_first,

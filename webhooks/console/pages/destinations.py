@@ -21,6 +21,7 @@ from webhooks.models import Destination
 
 LIVE_SECONDS = 5
 SHOWN_MATCHES = 10
+WITHOUT_REASON = "Say why in a few words."
 UNREADABLE = "A stored header cannot be read with the keys that are given: write its value again, or leave it out."
 
 
@@ -102,32 +103,26 @@ def ask_to_pause(request: HttpRequest, name: str) -> HttpResponse:
 
 @action("add_pause")
 def pause(request: HttpRequest, name: str) -> HttpResponse:
-    row, reason = _stored(name), request.POST.get("reason", "").strip()
+    row, reason = _stored(name), _reason(request)
     if not reason:
-        return _confirmation(request, row, "pause", error="Say why in a few words.")
-    if changing.switch(name, on=False, who=request.user.get_username(), reason=reason):
-        messages.success(request, f"Paused {name}. Nothing new is taken for it, and the jobs that it has wait.")
-    else:
-        messages.warning(request, f"{name} is paused already.")
-    return redirect("console:destinations")
+        return _confirmation(request, row, "pause", error=WITHOUT_REASON)
+    done = changing.switch(name, on=False, who=request.user.get_username(), reason=reason)
+    words = f"Paused {name}. Nothing new is taken for it, and the jobs that it has wait."
+    return _told(request, words if done else "", otherwise=f"{name} is paused already.")
 
 
 @action("change_pause")
 def resume(request: HttpRequest, name: str) -> HttpResponse:
-    if changing.switch(_stored(name).name, on=True, who=request.user.get_username()):
-        messages.success(request, f"Switched {name} on. What comes from now on, and what waits, is sent.")
-    else:
-        messages.warning(request, f"{name} is on already.")
-    return redirect("console:destinations")
+    done = changing.switch(_stored(name).name, on=True, who=request.user.get_username())
+    words = f"Switched {name} on. What comes from now on, and what waits, is sent."
+    return _told(request, words if done else "", otherwise=f"{name} is on already.")
 
 
 @action("change_pause")
 def close_breaker(request: HttpRequest, name: str) -> HttpResponse:
-    if breaker.close(_stored(name).name, who=request.user.get_username()):
-        messages.success(request, f"Closed the breaker of {name}: all its jobs go on at once.")
-    else:
-        messages.warning(request, f"The breaker of {name} is closed already.")
-    return redirect("console:destinations")
+    done = breaker.close(_stored(name).name, who=request.user.get_username())
+    words = f"Closed the breaker of {name}: all its jobs go on at once."
+    return _told(request, words if done else "", otherwise=f"The breaker of {name} is closed already.")
 
 
 @page("delete_destination")
@@ -137,11 +132,24 @@ def ask_to_delete(request: HttpRequest, name: str) -> HttpResponse:
 
 @action("delete_destination")
 def delete(request: HttpRequest, name: str) -> HttpResponse:
-    row, reason = _stored(name), request.POST.get("reason", "").strip()
+    row, reason = _stored(name), _reason(request)
     if not reason:
-        return _confirmation(request, row, "delete", error="Say why in a few words.")
-    changing.delete(name, who=request.user.get_username(), reason=reason)
-    messages.success(request, f"Deleted {name}. A relay ends its waiting jobs as dead.")
+        return _confirmation(request, row, "delete", error=WITHOUT_REASON)
+    done = changing.delete(name, who=request.user.get_username(), reason=reason)
+    words = f"Deleted {name}. A relay ends its waiting jobs as dead."
+    return _told(request, words if done else "", otherwise=f"{name} is deleted already.")
+
+
+def _reason(request: HttpRequest) -> str:
+    return request.POST.get("reason", "").strip()
+
+
+def _told(request: HttpRequest, done: str, *, otherwise: str) -> HttpResponse:
+    """Go back to the list, and say there what was done; if that is nothing, why."""
+    if done:
+        messages.success(request, done)
+    else:
+        messages.warning(request, otherwise)
     return redirect("console:destinations")
 
 

@@ -1,18 +1,22 @@
 """Sends a test to a destination: a delivery like GitHub's ping, with one job, which a worker runs as any other."""
 
 import uuid
-from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import orjson
 from django.conf import settings
 from django.db import transaction
 from django.db.models import Q
 
+from webhooks.github.payload import JSON
 from webhooks.inbox import audit
 from webhooks.inbox.destinations.known import subscription_of
 from webhooks.inbox.new_delivery import NewDelivery
+from webhooks.inbox.sent import Sent, delivery_of
 from webhooks.inbox.store import store_if_new
 from webhooks.models import Destination, Pause
+from webhooks.subscriptions.subscription import Subscriptions
 
 OWN_PAUSES = (Pause.Kind.OFF, Pause.Kind.BREAKER)
 
@@ -32,24 +36,16 @@ def send_test(destination: Destination, *, who: str) -> int | None:
 
 
 def _ping(destination: Destination) -> NewDelivery:
-    guid = uuid.uuid4()
-    body = {
+    payload: dict[str, Any] = {
         "zen": "A test sent by hand.",
         "hook_id": 0,
         "hook": {"type": "Hookline", "name": destination.name, "active": destination.is_enabled, "events": ["ping"]},
     }
-    sources: Sequence[str] = settings.HOOKLINE_SOURCES
-    return NewDelivery(
-        source=sources[0],
-        hook_id=0,
-        guid=guid,
-        event="ping",
-        action="",
-        repository="",
-        installation_id=None,
-        sender="",
-        secret_fingerprint="",
-        headers={"Content-Type": "application/json", "X-GitHub-Event": "ping", "X-GitHub-Delivery": str(guid)},
-        body=orjson.dumps(body),
-        subscriptions=[subscription_of(destination)],
+    ping: dict[str, Any] = {"events": frozenset({"ping"}), "actions": None, "where": {}, "takes_events": True}
+    sent = Sent(
+        source=settings.HOOKLINE_SOURCES[0],
+        headers={"Content-Type": JSON, "X-GitHub-Event": "ping", "X-GitHub-Delivery": str(uuid.uuid4())},
+        body=orjson.dumps(payload),
+        payload=payload,
     )
+    return delivery_of(sent, Subscriptions([replace(subscription_of(destination), **ping)]), secret_fingerprint="")
