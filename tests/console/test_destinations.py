@@ -4,12 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.support.inbox_rows import EVIL, make_delivery, make_job, page
+from tests.support.inbox_rows import EVIL, make_delivery, make_job, page, queries_of
 from tests.support.people import ROLELESS, signed_in
 from webhooks.encryption import HiddenKeys, new_key
 from webhooks.inbox import pauses
@@ -296,10 +294,7 @@ def test_the_page_asks_as_much_of_the_database_for_many_destinations_as_for_one(
     client = signed_in("viewer")
     made()
     page(client, LIST)
-    with CaptureQueriesContext(connection) as few:
-        page(client, LIST)
+    few = queries_of(lambda: page(client, LIST))
     for number in range(20):
         made(f"chat-{number}")
-    with CaptureQueriesContext(connection) as many:
-        page(client, LIST)
-    assert len(many) == len(few)
+    assert queries_of(lambda: page(client, LIST)) == few

@@ -4,12 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from tests.support.inbox_rows import EVIL, make_delivery, page
+from tests.support.inbox_rows import EVIL, make_delivery, page, queries_of
 from tests.support.people import ROLELESS, signed_in
 from webhooks.encryption import new_key
 from webhooks.github.signature import secret_fingerprint
@@ -175,13 +173,10 @@ def test_the_page_asks_as_much_of_the_database_for_many_secrets_as_for_one() -> 
     client = signed_in("viewer")
     added()
     page(client, LIST)
-    with CaptureQueriesContext(connection) as few:
-        page(client, LIST)
+    few = queries_of(lambda: page(client, LIST))
     for _ in range(20):
         added()
-    with CaptureQueriesContext(connection) as many:
-        page(client, LIST)
-    assert len(many) == len(few)
+    assert queries_of(lambda: page(client, LIST)) == few
 
 
 def test_the_page_of_a_delivery_says_where_its_secret_is_kept() -> None:

@@ -501,13 +501,7 @@ def test_a_worker_locks_its_jobs_in_that_order_too(change: str) -> None:
         )
         connection.close()
 
-    worker = threading.Thread(target=work)
-    with transaction.atomic():
-        Job.objects.select_for_update().get(pk=first.pk)
-        worker.start()
-        wait_until(is_anybody_waiting, what="the worker waits for the first job")
-        assert Job.objects.select_for_update(nowait=True).get(pk=second.pk)
-    worker.join(30)
+    assert_waits_for_the_first(work, first, second)
     assert results == [2 if change == "release" else [JobState.SUCCEEDED] * 2]
 
 
@@ -524,6 +518,12 @@ def test_what_is_given_back_is_locked_in_that_order_by_any_plan() -> None:
         results.append(transitions.release([first, second]))
         connection.close()
 
+    assert_waits_for_the_first(work, first, second)
+    assert results == [2]
+
+
+def assert_waits_for_the_first(work: Callable[[], None], first: ClaimedJob, second: ClaimedJob) -> None:
+    """While the first of two jobs is locked, the work waits for it and does not hold the second."""
     worker = threading.Thread(target=work)
     with transaction.atomic():
         Job.objects.select_for_update().get(pk=first.pk)
@@ -531,7 +531,6 @@ def test_what_is_given_back_is_locked_in_that_order_by_any_plan() -> None:
         wait_until(is_anybody_waiting, what="the worker waits for the first job")
         assert Job.objects.select_for_update(nowait=True).get(pk=second.pk)
     worker.join(30)
-    assert results == [2]
 
 
 def is_anybody_waiting() -> bool:

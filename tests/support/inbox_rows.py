@@ -1,11 +1,14 @@
 """Rows of the inbox, and users who look at them in the admin."""
 
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from webhooks.inbox.new_delivery import NewDelivery
@@ -88,6 +91,13 @@ def page(client: Client, url: str) -> str:
     response = client.get(url)
     assert response.status_code == 200, url
     return str(response.content.decode())
+
+
+def queries_of(look: Callable[[], object]) -> int:
+    """Return how many statements a look asks of the database."""
+    with CaptureQueriesContext(connection) as asked:
+        look()
+    return len(asked)
 
 
 def state_of(job: Job) -> str:
